@@ -1,0 +1,26 @@
+// `npm test`: everything. Checks and unit tests first, then the end-to-end tests on real guests, which need root,
+// libvirt and QEMU: missing packages are listed and installed; where that cannot be, the skip is loud.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { ensurePackages } from './ensure-packages.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const node = ensurePackages();
+const CANNOT_RUN = 3;
+
+run('npm', ['run', '--silent', 'check']);
+const ready = spawnSync(node, ['src/main/prepare-e2e.ts'], { cwd: root, stdio: 'inherit' });
+if (ready.status === CANNOT_RUN) process.exit(0);
+if (ready.status !== 0) process.exit(ready.status ?? 1);
+run(node, [
+  '--test',
+  '--test-concurrency=1',
+  '--test-reporter=spec',
+  'src/**/*.e2e.ts',
+  'test/e2e/*.e2e.ts',
+]);
+
+function run(command, args) {
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}

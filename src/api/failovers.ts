@@ -1,0 +1,43 @@
+import type { FailoverPreviewAnswer } from '../contract/failover.ts';
+import type { ParsedBody } from '../contract/routes.ts';
+import { formatInstant } from '../domain/instant.ts';
+import type { SourceFence } from '../domain/replica/replica.ts';
+import type { Controller, FailoverOrder, FailoverPreview } from '../ports/controller.ts';
+import type { Handlers } from './handlers.ts';
+import { operationAnswer } from './operations.ts';
+import { pointSelector } from './point-selector.ts';
+
+type Verbs = 'previewFailover' | 'failover' | 'undoFailover' | 'permanentFailover';
+
+export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> {
+  return {
+    previewFailover: async ({ parameters, body, options }) => {
+      const order = failoverOrder(body);
+      const preview = await controller.previewFailover(parameters.replica, order, options);
+      return previewAnswer(preview, order.fence);
+    },
+    failover: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.failover(parameters.replica, failoverOrder(body), options)),
+    undoFailover: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.undoFailover(parameters.replica, body.force, options)),
+    permanentFailover: async ({ parameters, options }) =>
+      operationAnswer(await controller.permanentFailover(parameters.replica, options)),
+  };
+}
+
+function failoverOrder(body: ParsedBody<'failover'>): FailoverOrder {
+  const { reason, fence, acceptDuplicate } = body;
+  return { point: pointSelector(body.point), reason, fence, acceptDuplicate };
+}
+
+function previewAnswer(preview: FailoverPreview, fence: SourceFence): FailoverPreviewAnswer {
+  const { point, warnings, ...rest } = preview;
+  return {
+    ...rest,
+    pointId: point.id,
+    pointTakenAt: formatInstant(point.takenAt),
+    pointConsistency: point.consistency,
+    fence,
+    warnings: [...warnings],
+  };
+}

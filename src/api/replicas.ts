@@ -1,0 +1,92 @@
+import type { OverviewAnswer, ReplicaAnswer } from '../contract/replica.ts';
+import { formatInstant } from '../domain/instant.ts';
+import { allowedOperations } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
+import type { Handlers } from './handlers.ts';
+import { operationAnswer } from './operations.ts';
+import { pointSelector } from './point-selector.ts';
+
+type Verbs =
+  | 'listReplicas'
+  | 'showReplica'
+  | 'rescanReplica'
+  | 'verifyReplica'
+  | 'removeReplica'
+  | 'deleteReplica';
+
+export function replicaHandlers(controller: Controller): Pick<Handlers, Verbs> {
+  return {
+    listReplicas: async ({ options }) => ({
+      items: (await controller.replicas(options)).map(replicaAnswer),
+    }),
+    showReplica: async ({ parameters, options }) =>
+      replicaAnswer(await controller.replica(parameters.replica, options)),
+    rescanReplica: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.rescan(parameters.replica, body.repair, options)),
+    verifyReplica: async ({ parameters, body, options }) => {
+      const point = body.point === undefined ? null : pointSelector(body.point);
+      return operationAnswer(await controller.verify(parameters.replica, point, options));
+    },
+    removeReplica: async ({ parameters, options }) =>
+      operationAnswer(await controller.removeReplica(parameters.replica, options)),
+    deleteReplica: async ({ parameters, options }) =>
+      operationAnswer(await controller.deleteReplica(parameters.replica, options)),
+  };
+}
+
+export function overviewAnswer(overview: Overview, version: string): OverviewAnswer {
+  return {
+    version,
+    hostCount: overview.hostCount,
+    jobCount: overview.jobCount,
+    replicas: overview.replicas.map(replicaAnswer),
+    openOperations: overview.openOperations.map(operationAnswer),
+  };
+}
+
+function replicaAnswer(view: ReplicaView): ReplicaAnswer {
+  const { replica, conditions, openOperation, newestPointTakenAt } = view;
+  return {
+    id: replica.id,
+    name: replica.name,
+    jobId: replica.jobId,
+    jobName: view.jobName,
+    sourceHostId: replica.sourceHostId,
+    sourceHostName: view.sourceHostName,
+    sourceVmId: replica.sourceVmId,
+    sourceVmName: replica.sourceVmName,
+    targetHostId: replica.targetHostId,
+    targetHostName: view.targetHostName,
+    targetVmId: replica.targetVmId,
+    phase: replica.phase,
+    epoch: replica.epoch,
+    newestPointId: replica.newestPointId,
+    newestPointTakenAt: newestPointTakenAt === null ? null : formatInstant(newestPointTakenAt),
+    pointCount: view.pointCount,
+    failover: failoverAnswer(replica.failover),
+    archives: replica.archives.map(archiveAnswer),
+    conditions: conditions.map(({ name, message, since }) => ({
+      name,
+      message,
+      since: formatInstant(since),
+    })),
+    openOperation: openOperation === null ? null : operationAnswer(openOperation),
+    allowedOperations: [...allowedOperations(replica.phase)],
+    createdAt: formatInstant(replica.createdAt),
+  };
+}
+
+function failoverAnswer(failover: Replica['failover']): ReplicaAnswer['failover'] {
+  return failover === null ? null : { ...failover, startedAt: formatInstant(failover.startedAt) };
+}
+
+function archiveAnswer(archive: Replica['archives'][number]): ReplicaAnswer['archives'][number] {
+  const { branchId, pointId, archivedAt, keepUntil } = archive;
+  return {
+    branchId,
+    pointId,
+    archivedAt: formatInstant(archivedAt),
+    keepUntil: formatInstant(keepUntil),
+  };
+}

@@ -1,0 +1,193 @@
+/**
+ * A controller in memory: answers one of everything, remembers what it was asked, and has operations
+ * that the test moves by hand. Any verb can be made to fail.
+ */
+import { UnderstudyError } from '../../domain/error.ts';
+import type { OperationId } from '../../domain/ids.ts';
+import type {
+  OperationEvent,
+  OperationProgress,
+  OperationRecord,
+} from '../../domain/operation/operation.ts';
+import type { Controller, JobView, ReplicaView } from '../../ports/controller.ts';
+import type { OperationListener } from '../../ports/durable.ts';
+import {
+  CONDITION,
+  HOST,
+  HOST_DESCRIPTION,
+  JOB,
+  NOON,
+  OPERATION,
+  POINT,
+  REPLICA,
+  VM_SUMMARY,
+} from './sample-values.ts';
+
+export type FakeController = {
+  readonly controller: Controller;
+  /** Every call but `subscribe` and `history`: the verb and its arguments without the signal. */
+  readonly calls: readonly (readonly [string, ...unknown[]])[];
+  /** The next call of the verb throws this. */
+  failNext(verb: keyof Controller, error: unknown): void;
+  /** Verbs answer this instead of what they answer by themselves. */
+  readonly answers: { [Verb in keyof Controller]?: Awaited<ReturnType<Controller[Verb]>> };
+  put(operation: OperationRecord): void;
+  /** Appends to the history and tells the listeners, with the operation in the state it has. */
+  emit(event: OperationEvent): void;
+  progress(progress: OperationProgress): void;
+  readonly listenerCount: () => number;
+  /** Resolves when the next listener subscribes. */
+  subscribed(): Promise<void>;
+};
+
+export const JOB_VIEW: JobView = {
+  job: JOB,
+  sourceHostName: 'production',
+  targetHostName: 'recovery',
+  replicas: [REPLICA],
+  nextRunAt: NOON,
+};
+
+export const REPLICA_VIEW: ReplicaView = {
+  replica: REPLICA,
+  jobName: JOB.name,
+  sourceHostName: 'production',
+  targetHostName: 'recovery',
+  newestPointTakenAt: NOON,
+  pointCount: 1,
+  conditions: [CONDITION],
+  openOperation: OPERATION,
+};
+
+const PREVIEW = {
+  replicaId: REPLICA.id,
+  replicaName: REPLICA.name,
+  point: POINT,
+  pointAgeSeconds: 61,
+  isNewestPoint: true,
+  sourcePower: 'running',
+  lostSeconds: 61,
+  lossBecause: 'the source runs',
+  expectedRunningMs: 800,
+  expectedAnsweringMs: null,
+  measuredFailovers: 2,
+  fenceConsequence: 'the source is left alone',
+  willConnectNics: false,
+  connectionBecause: 'the source runs',
+  refusedBecause: null,
+  warnings: ['two machines with one identity'],
+} as const;
+
+export function createFakeController(): FakeController {
+  const calls: [string, ...unknown[]][] = [];
+  const failures = new Map<string, unknown>();
+  const answers: FakeController['answers'] = {};
+  const operations = new Map<string, OperationRecord>([[OPERATION.id, OPERATION]]);
+  const histories = new Map<OperationId, OperationEvent[]>();
+  const listeners = new Set<OperationListener>();
+  let awaited = Promise.withResolvers<void>();
+
+  const find = (reference: string): OperationRecord => {
+    const found = operations.get(reference);
+    if (found === undefined)
+      throw new UnderstudyError('operation-missing', { operation: reference });
+    return found;
+  };
+  const defaults: Omit<Controller, 'subscribe'> = {
+    overview: async () => ({
+      hostCount: 1,
+      jobCount: 1,
+      replicas: [REPLICA_VIEW],
+      openOperations: [OPERATION],
+    }),
+    addHost: async () => ({ host: HOST, description: HOST_DESCRIPTION, unreachableBecause: null }),
+    hosts: async () => [HOST],
+    host: async () => ({ host: HOST, description: null, unreachableBecause: 'it is off' }),
+    removeHost: async () => HOST,
+    vms: async () => [VM_SUMMARY],
+    createJob: async () => ({ type: 'created', job: JOB_VIEW, findings: [] }),
+    jobs: async () => [JOB_VIEW],
+    job: async () => JOB_VIEW,
+    runJob: async () => [find(OPERATION.id)],
+    setJobPaused: async (_job, isPaused) => ({ ...JOB_VIEW, job: { ...JOB, isPaused } }),
+    deleteJob: async () => JOB,
+    replicas: async () => [REPLICA_VIEW],
+    replica: async () => REPLICA_VIEW,
+    rescan: async () => find(OPERATION.id),
+    verify: async () => find(OPERATION.id),
+    removeReplica: async () => find(OPERATION.id),
+    deleteReplica: async () => find(OPERATION.id),
+    points: async () => [POINT],
+    point: async () => POINT,
+    setPointPinned: async (_replica, _point, isPinned) => ({ ...POINT, isPinned }),
+    previewFailover: async () => PREVIEW,
+    failover: async () => find(OPERATION.id),
+    undoFailover: async () => find(OPERATION.id),
+    permanentFailover: async () => find(OPERATION.id),
+    operations: async () => [...operations.values()],
+    operation: async (reference) => find(reference),
+    history: async (id, after) =>
+      (histories.get(id) ?? []).filter((event) => event.sequence > after),
+    retryOperation: async (reference) => find(reference),
+    cancelOperation: async (reference) => find(reference),
+  };
+  return {
+    calls,
+    answers,
+    controller: {
+      ...watched(defaults, { calls, failures, answers }),
+      subscribe: (listener) => {
+        listeners.add(listener);
+        awaited.resolve();
+        awaited = Promise.withResolvers();
+        return { [Symbol.dispose]: () => void listeners.delete(listener) };
+      },
+    },
+    failNext: (verb, error) => void failures.set(verb, error),
+    put: (operation) => void operations.set(operation.id, operation),
+    emit: (event) => {
+      const history = histories.get(event.operationId) ?? [];
+      histories.set(event.operationId, [...history, event]);
+      for (const listener of listeners) listener.onEvent?.(event, find(event.operationId));
+    },
+    progress: (progress) => {
+      for (const listener of listeners) listener.onProgress?.(progress);
+    },
+    listenerCount: () => listeners.size,
+    subscribed: () => awaited.promise,
+  };
+}
+
+type Watch = {
+  readonly calls: [string, ...unknown[]][];
+  readonly failures: Map<string, unknown>;
+  readonly answers: FakeController['answers'];
+};
+
+/** The same verbs, each recorded, made to fail or to answer something else as the test wants. */
+function watched(
+  defaults: Omit<Controller, 'subscribe'>,
+  { calls, failures, answers }: Watch,
+): Omit<Controller, 'subscribe'> {
+  return new Proxy(defaults, {
+    ownKeys: (target) => Reflect.ownKeys(target),
+    get: (target, verb: keyof typeof defaults) => {
+      const original = target[verb] as (...given: unknown[]) => Promise<unknown>;
+      return async (...given: unknown[]) => {
+        calls.push([verb, ...given.map(withoutSignal)]);
+        if (failures.has(verb)) {
+          const error = failures.get(verb);
+          failures.delete(verb);
+          throw error;
+        }
+        return answers[verb] ?? original(...given);
+      };
+    },
+  });
+}
+
+function withoutSignal(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('signal' in value)) return value;
+  const { signal: _signal, ...rest } = value;
+  return rest;
+}

@@ -1,0 +1,159 @@
+/** Speaks the HTTP API. Types come from the contract; what cannot be reached or is refused is a `Failure`. */
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  ENDPOINTS,
+  type EndpointName,
+  fillPath,
+  IDEMPOTENCY_HEADER,
+  OPERATION_EVENTS_PATH,
+} from '../contract/endpoints.ts';
+import type { OperationStreamEvent } from '../contract/operation.ts';
+import type { ProblemAnswer } from '../contract/problem.ts';
+import type { Answer, RequestBody, RequestQuery } from '../contract/routes.ts';
+import { EXIT } from './exit-codes.ts';
+import { Failure, interruptedFailure, problemFailure } from './failure.ts';
+import { errorCode, type Location } from './location.ts';
+import { readServerSentEvents } from './server-sent-events.ts';
+
+export type CallInput<Name extends EndpointName> = {
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly query?: RequestQuery<Name>;
+  readonly body?: RequestBody<Name>;
+};
+
+export type Client = {
+  call<Name extends EndpointName>(name: Name, input?: CallInput<Name>): Promise<Answer<Name>>;
+  /** One connection's worth: ends after `end`, or when the server closes; connect again with the last sequence. */
+  operationEvents(operation: string, afterSequence: number): AsyncIterable<OperationStreamEvent>;
+};
+
+export type ClientOptions = {
+  /** Asked for every request: a server that was started again may have another port. */
+  readonly locate: () => Promise<Location>;
+  readonly freshKey: () => string;
+  readonly signal: AbortSignal;
+};
+
+/** Adding a host may prove its acceleration by booting a test guest. */
+const SILENCE_MS_MAX = 120_000;
+/** The largest answers are histories and definitions. */
+const ANSWER_CHARACTERS_MAX = 64 * 1024 * 1024;
+
+export function createClient({ locate, freshKey, signal }: ClientOptions): Client {
+  return {
+    call: async <Name extends EndpointName>(name: Name, input: CallInput<Name> = {}) => {
+      const { method, path } = ENDPOINTS[name];
+      const location = await locate();
+      const body = input.body === undefined ? undefined : JSON.stringify(input.body);
+      const response = await send(location, signal, {
+        method,
+        path: fillPath(path, input.parameters ?? {}) + queryString(input.query ?? {}),
+        timeout: SILENCE_MS_MAX,
+        headers: {
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(method === 'GET' ? {} : { [IDEMPOTENCY_HEADER]: freshKey() }),
+        },
+        body,
+      });
+      return parseAnswer<Name>(await readText(response, location), response.statusCode ?? 0);
+    },
+    operationEvents: async function* (operation, afterSequence) {
+      const location = await locate();
+      const response = await send(location, signal, {
+        method: 'GET',
+        path: fillPath(OPERATION_EVENTS_PATH, { operation }),
+        headers: { 'last-event-id': String(afterSequence) },
+        body: undefined,
+      });
+      if (response.statusCode !== 200) {
+        parseAnswer(await readText(response, location), response.statusCode ?? 0);
+      }
+      try {
+        for await (const { event, text } of readServerSentEvents(response)) {
+          yield { event, value: JSON.parse(text) } as OperationStreamEvent;
+        }
+      } catch (cause) {
+        throw connectionFailure(location, signal, cause);
+      } finally {
+        response.destroy();
+      }
+    },
+  };
+}
+
+type SendOptions = Pick<RequestOptions, 'method' | 'path' | 'timeout'> & {
+  readonly headers: Record<string, string>;
+  readonly body: string | undefined;
+};
+
+function send(
+  location: Location,
+  signal: AbortSignal,
+  { body, headers, ...options }: SendOptions,
+): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const request = httpRequest({
+    ...options,
+    ...location.socket,
+    signal,
+    agent: false,
+    // Over a unix socket there is no other name to give.
+    headers: { host: 'localhost', authorization: `Bearer ${location.token}`, ...headers },
+  });
+  request.on('response', resolve);
+  request.on('timeout', () => request.destroy(new Error('it does not answer')));
+  request.on('error', (cause) => reject(connectionFailure(location, signal, cause)));
+  request.end(body);
+  return promise;
+}
+
+async function readText(response: IncomingMessage, location: Location): Promise<string> {
+  response.setEncoding('utf8');
+  let text = '';
+  try {
+    for await (const chunk of response) {
+      text += String(chunk);
+      if (text.length > ANSWER_CHARACTERS_MAX) throw new Error('its answer is too large');
+    }
+  } catch (cause) {
+    throw new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
+  }
+  return text;
+}
+
+/** The server speaks the contract of the same version; what is not JSON comes from something else. */
+function parseAnswer<Name extends EndpointName>(text: string, status: number): Answer<Name> {
+  const answer = parseJson(text);
+  if (status >= 200 && status < 300) return answer as Answer<Name>;
+  if (isProblem(answer)) throw problemFailure(answer);
+  if (status === 503) throw new Failure('The server is shutting down.', EXIT.unreachable);
+  throw new Failure(`The server answered with HTTP status ${status}.`, EXIT.bug);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Failure('What answers there is not an Understudy server.', EXIT.bug, { cause });
+  }
+}
+
+function isProblem(answer: unknown): answer is ProblemAnswer {
+  return typeof answer === 'object' && answer !== null && 'kind' in answer && 'detail' in answer;
+}
+
+function connectionFailure(location: Location, signal: AbortSignal, cause: unknown): Failure {
+  if (signal.aborted) return interruptedFailure('Interrupted.');
+  return new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
+}
+
+function unreachable(location: Location, reason: string): string {
+  return `No server answers at ${location.address} (${reason}). Start one with \`understudy serve\`, or name another with --server or --data.`;
+}
+
+function queryString(query: Readonly<Record<string, string | undefined>>): string {
+  const pairs = Object.entries(query).filter(
+    (pair): pair is [string, string] => pair[1] !== undefined,
+  );
+  return pairs.length === 0 ? '' : `?${new URLSearchParams(pairs)}`;
+}

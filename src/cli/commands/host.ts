@@ -1,0 +1,120 @@
+import type { Command } from 'commander';
+import type { HostAnswer, HostDetailAnswer, VmAnswer } from '../../contract/host.ts';
+import { group, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { formatBytes, formatTime } from '../format.ts';
+import { parseCount } from '../quantities.ts';
+import { renderDetails, renderTable } from '../table.ts';
+
+type AddOptions = {
+  readonly uri: string;
+  readonly storage: string;
+  readonly scratch?: string;
+  readonly slots?: string;
+};
+
+export function hostCommands(program: Command, runner: Runner): void {
+  const host = group(program, 'host', 'Hypervisor hosts');
+  addCommand(host, runner);
+
+  const list = leaf(host, 'list', 'List the hosts', ['host list', 'host list -o json']);
+  runner.run(list, async ({ client, showList }) => {
+    showList((await client.call('listHosts')).items, renderHosts);
+    return undefined;
+  });
+
+  const show = leaf(host, 'show <host>', 'Show a host and what it says of itself', [
+    'host show production',
+  ]);
+  runner.run(show, async ({ client, show }, [name = '']) => {
+    show(await client.call('showHost', { parameters: { host: name } }), renderHost);
+    return undefined;
+  });
+
+  const remove = leaf(host, 'remove <host>', 'Forget a host that no job or replica uses', [
+    'host remove old-host',
+  ]);
+  runner.run(remove, async ({ client, say }, [name = '']) => {
+    const removed = await client.call('removeHost', { parameters: { host: name } });
+    say(`Host ${removed.name} is removed.`);
+    return undefined;
+  });
+}
+
+function addCommand(host: Command, runner: Runner): void {
+  const add = leaf(
+    host,
+    'add <name>',
+    'Add a host: a libvirt daemon on this machine, with the folders to use there',
+    [
+      'host add production --uri qemu:///system --storage /srv/understudy',
+      'host add lab --uri qemu:///session --storage ~/replicas --scratch /var/tmp/scratch --slots 1',
+    ],
+  )
+    .requiredOption('--uri <uri>', 'libvirt connection URI', notEmpty)
+    .requiredOption('--storage <folder>', 'where replicas live on the host (absolute)', notEmpty)
+    .option('--scratch <folder>', 'where old blocks of frozen VMs are kept', notEmpty)
+    .option('--slots <count>', 'how many transfers may run at once');
+  runner.run<AddOptions>(add, async ({ client, show }, [name = ''], options) => {
+    const { uri, storage, scratch, slots } = options;
+    const body = {
+      name,
+      address: uri,
+      storageFolder: storage,
+      ...(scratch === undefined ? {} : { scratchFolder: scratch }),
+      ...(slots === undefined ? {} : { transferSlots: parseCount(slots, '--slots') }),
+    };
+    show(await client.call('addHost', { body }), renderHost);
+    return undefined;
+  });
+}
+
+export function vmCommands(program: Command, runner: Runner): void {
+  const vm = group(program, 'vm', 'Virtual machines on a host');
+  const list = leaf(vm, 'list <host>', 'List the VMs of a host, asking it now', [
+    'vm list production',
+  ]);
+  runner.run(list, async ({ client, showList }, [host = '']) => {
+    showList((await client.call('listVms', { parameters: { host } })).items, renderVms);
+    return undefined;
+  });
+}
+
+function renderHosts(hosts: readonly HostAnswer[]): string {
+  return renderTable(hosts, [
+    { header: 'NAME', cell: (host) => host.name },
+    { header: 'ADDRESS', cell: (host) => host.address },
+    { header: 'STORAGE', cell: (host) => host.storageFolder },
+    { header: 'SLOTS', cell: (host) => String(host.transferSlots), align: 'right' },
+    { header: 'ID', cell: (host) => host.id },
+  ]);
+}
+
+function renderHost(host: HostDetailAnswer): string {
+  const says = host.description;
+  const free = says?.storageFreeBytes ?? null;
+  return renderDetails([
+    ['Name', host.name],
+    ['Id', host.id],
+    ['Address', host.address],
+    ['Storage', `${host.storageFolder}${free === null ? '' : ` (${formatBytes(free)} free)`}`],
+    ['Scratch', host.scratchFolder],
+    ['Slots', String(host.transferSlots)],
+    ['Added', formatTime(host.addedAt)],
+    ...(says === null
+      ? [['Reachable', `no: ${host.unreachableBecause ?? 'it does not answer'}`] as const]
+      : [
+          ['Hypervisor', `${says.hypervisorVersion}, emulator ${says.emulatorVersion}`] as const,
+          ['Acceleration', says.acceleration] as const,
+          ['Machine', `${says.cpuCount} CPUs, ${formatBytes(says.memoryBytes)}`] as const,
+          ['Networks', says.networks] as const,
+        ]),
+  ]);
+}
+
+function renderVms(vms: readonly VmAnswer[]): string {
+  return renderTable(vms, [
+    { header: 'NAME', cell: (vm) => vm.name },
+    { header: 'POWER', cell: (vm) => vm.power },
+    { header: 'UUID', cell: (vm) => vm.id },
+  ]);
+}

@@ -1,0 +1,107 @@
+import type { Command } from 'commander';
+import type { CreateJobRequest } from '../../contract/job.ts';
+import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
+import { renderJob } from './job.ts';
+
+type CreateOptions = {
+  readonly source: string;
+  readonly target: string;
+  readonly vm: readonly string[];
+  readonly rpo?: string;
+  readonly keep?: string;
+  readonly keepTier?: readonly string[];
+  readonly quiesce?: 'never' | 'if-possible' | 'required';
+  readonly network?: readonly string[];
+  readonly limit?: string;
+  readonly suffix?: string;
+  readonly archive?: string;
+  readonly scratchQuota?: string;
+  readonly scratchReserve?: string;
+  readonly scratchDeadline?: string;
+  readonly schedule: boolean;
+};
+
+const DEFAULT_KEEP = 7;
+
+export function jobCreateCommand(job: Command, runner: Runner): void {
+  const create = leaf(
+    job,
+    'create <name>',
+    'Protect VMs: replicate them from one host to another.\nWhat the target cannot honour is listed; what makes the job impossible refuses it.',
+    [
+      'job create nightly --source production --target recovery --vm web-01 --vm db-01',
+      'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
+      'job create lab --source a --target b --vm test --network lan=isolated --network wan= --limit 50MiB --no-schedule',
+    ],
+  );
+  runner.run<CreateOptions>(createOptions(create), async (session, [name = ''], options) => {
+    const created = await session.client.call('createJob', { body: createRequest(name, options) });
+    session.sayFindings(created.findings);
+    session.show(created, ({ job }) => renderJob(job));
+    return undefined;
+  });
+}
+
+function createOptions(create: Command): Command {
+  return create
+    .requiredOption('--source <host>', 'host where the VMs run', notEmpty)
+    .requiredOption('--target <host>', 'host where the replicas stand by', notEmpty)
+    .requiredOption('--vm <vm>', 'name or UUID of a VM (repeatable)', collect)
+    .option('--rpo <duration>', 'the newest restore point is never to be older (default: 15m)')
+    .option('--keep <count>', `keep this many newest restore points (default: ${DEFAULT_KEEP})`)
+    .option('--keep-tier <every:for>', 'also one per period, e.g. 1h:1d (repeatable)', collect)
+    .addOption(
+      choice('--quiesce <when>', 'flush the guest first (default: if-possible)', [
+        'never',
+        'if-possible',
+        'required',
+      ]),
+    )
+    .option('--network <src=dst>', 'target network, or nothing to disconnect (repeatable)', collect)
+    .option('--limit <size>', 'at most this much per second, e.g. 50MiB')
+    .option('--suffix <text>', 'appended to the VM name to name the replica (default: -replica)')
+    .option('--archive <duration>', 'keep the branch of an undone failover (default: 24h)')
+    .option('--scratch-quota <size>', 'old blocks of a frozen VM (default: half of what is free)')
+    .option('--scratch-reserve <size>', 'always left free beside them (default: 256MiB)')
+    .option('--scratch-deadline <duration>', 'a freeze ends at this age (default: 4h)')
+    .option('--no-schedule', 'run only by hand');
+}
+
+function createRequest(name: string, options: CreateOptions): CreateJobRequest {
+  const { source, target, vm, rpo, quiesce, network, limit, suffix, archive } = options;
+  return {
+    name,
+    sourceHost: source,
+    targetHost: target,
+    vms: [...vm],
+    isScheduled: options.schedule,
+    ...(rpo === undefined ? {} : { rpoSeconds: parseSeconds(rpo, '--rpo') }),
+    ...retentionRequest(options),
+    ...(quiesce === undefined ? {} : { quiesce }),
+    ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
+    ...(limit === undefined ? {} : { bytesPerSecondMax: parseBytes(limit, '--limit') }),
+    ...(suffix === undefined ? {} : { replicaSuffix: suffix }),
+    ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
+    ...scratchRequest(options),
+  };
+}
+
+function retentionRequest({ keep, keepTier }: CreateOptions): Pick<CreateJobRequest, 'retention'> {
+  if (keep === undefined && keepTier === undefined) return {};
+  const keepLast = keep === undefined ? DEFAULT_KEEP : parseCount(keep, '--keep');
+  return { retention: { keepLast, tiers: (keepTier ?? []).map(parseTier) } };
+}
+
+function scratchRequest(options: CreateOptions): Pick<CreateJobRequest, 'scratch'> {
+  const { scratchQuota: quota, scratchReserve: reserve, scratchDeadline: deadline } = options;
+  return {
+    scratch: {
+      ...(quota === undefined ? {} : { quotaBytes: parseBytes(quota, '--scratch-quota') }),
+      ...(reserve === undefined ? {} : { reserveBytes: parseBytes(reserve, '--scratch-reserve') }),
+      ...(deadline === undefined
+        ? {}
+        : { deadlineMs: parseSeconds(deadline, '--scratch-deadline') * 1000 }),
+    },
+  };
+}

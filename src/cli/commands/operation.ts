@@ -1,0 +1,193 @@
+import type { Command } from 'commander';
+import type { OperationAnswer, OperationDetailAnswer } from '../../contract/operation.ts';
+import {
+  choice,
+  group,
+  leaf,
+  notEmpty,
+  type Runner,
+  type WaitOptions,
+  waitOptions,
+} from '../command-tree.ts';
+import { escapeText, safeJson } from '../escape.ts';
+import { EXIT } from '../exit-codes.ts';
+import { eventLine, exitCodeOfOperation, followOperation } from '../follow.ts';
+import { formatTime } from '../format.ts';
+import { parseCount } from '../quantities.ts';
+import { exitCodeOfAll, type Session } from '../session.ts';
+import { renderDetails, renderTable } from '../table.ts';
+
+type ListOptions = {
+  readonly open?: boolean;
+  readonly subject?: string;
+  readonly kind?: OperationAnswer['kind'];
+  readonly limit?: string;
+};
+
+const KINDS = [
+  'replicate',
+  'failover',
+  'undo-failover',
+  'permanent-failover',
+  'remove-replica',
+  'delete-replica',
+  'rescan',
+  'verify',
+  'sweep',
+] as const satisfies readonly OperationAnswer['kind'][];
+
+export function operationCommands(program: Command, runner: Runner): void {
+  const operation = group(program, 'operation', 'What was asked for, and how far it is');
+  listCommand(operation, runner);
+
+  const show = leaf(operation, 'show <operation>', 'Show an operation with its history', [
+    'operation show op-4f2a',
+  ]);
+  runner.run(show, async ({ client, show }, [id = '']) => {
+    show(await client.call('showOperation', { parameters: { operation: id } }), renderDetail);
+    return undefined;
+  });
+
+  followCommand(operation, runner);
+  retryCommand(operation, runner);
+  cancelCommand(operation, runner);
+}
+
+function listCommand(operation: Command, runner: Runner): void {
+  const list = leaf(operation, 'list', 'List operations, newest first', [
+    'operation list --open',
+    'operation list --kind failover --limit 5',
+  ])
+    .option('--open', 'only those that have not ended')
+    .option('--subject <id>', 'only those of this replica, job or host', notEmpty)
+    .addOption(choice('--kind <kind>', 'only of this kind', KINDS))
+    .option('--limit <count>', 'at most this many (default: 50)');
+  runner.run<ListOptions>(list, async ({ client, showList }, _none, options) => {
+    const { open, subject, kind, limit } = options;
+    const query = {
+      open: open === true ? ('true' as const) : undefined,
+      subject,
+      kind,
+      limit: limit === undefined ? undefined : String(parseCount(limit, '--limit')),
+    };
+    showList((await client.call('listOperations', { query })).items, renderOperations);
+    return undefined;
+  });
+}
+
+/** The history is the data here, so it goes to stdout, a line per event. */
+function followCommand(operation: Command, runner: Runner): void {
+  const follow = leaf(
+    operation,
+    'follow <operation>',
+    'Print the history of an operation as it grows, until it has ended.\nWith -o json or ndjson: one JSON object per line. The exit code tells how it ended.',
+    ['operation follow op-4f2a', 'operation follow op-4f2a -o ndjson | jq .type'],
+  );
+  runner.run(follow, async (session, [id = '']) => {
+    const { client, display, world, options } = session;
+    const record = await client.call('showOperation', { parameters: { operation: id } });
+    try {
+      const onEvent = (event: OperationDetailAnswer['history'][number]): void => {
+        display.close();
+        const line = escapeText(`${formatTime(event.at)}  ${eventLine(event)}`);
+        world.stdout.write(`${options.output === 'table' ? line : safeJson(event)}\n`);
+      };
+      const settled = await followOperation({ world, client, display, onEvent }, record);
+      sayOutcome(session, settled);
+      return exitCodeOfOperation(settled);
+    } finally {
+      display.close();
+    }
+  });
+}
+
+function retryCommand(operation: Command, runner: Runner): void {
+  const retry = waitOptions(
+    leaf(operation, 'retry <operation>', 'Run a suspended operation again from where it failed', [
+      'operation retry op-4f2a',
+    ]),
+  );
+  runner.run<WaitOptions>(retry, async (session, [id = ''], { wait }) => {
+    const accepted = await session.client.call('retryOperation', { parameters: { operation: id } });
+    return settleAndShow(session, accepted, wait);
+  });
+}
+
+function cancelCommand(operation: Command, runner: Runner): void {
+  const cancel = waitOptions(
+    leaf(
+      operation,
+      'cancel <operation>',
+      'Ask an operation to stop and undo what it did.\nA suspended one is given up: it ends as failed and undoes nothing.',
+      ['operation cancel op-4f2a'],
+    ),
+  );
+  runner.run<WaitOptions>(cancel, async (session, [id = ''], { wait }) => {
+    const accepted = await session.client.call('cancelOperation', {
+      parameters: { operation: id },
+    });
+    const [settled = accepted] = await session.settle([accepted], wait);
+    session.show(settled, renderOperation);
+    // Stopping is what was asked for; only an operation that is stuck is a failure of it.
+    return settled.state === 'suspended' ? EXIT.failed : EXIT.ok;
+  });
+}
+
+/** The end of every command that begins one operation. */
+export async function settleAndShow(
+  session: Session,
+  accepted: OperationAnswer,
+  wait: boolean,
+): Promise<number> {
+  const [settled = accepted] = await session.settle([accepted], wait);
+  session.show(settled, renderOperation);
+  if (wait) sayOutcome(session, settled);
+  return exitCodeOfAll([settled], wait);
+}
+
+function sayOutcome({ say }: Session, { id, title, state, error }: OperationAnswer): void {
+  if (error !== null) say(`${title} is ${state}: ${error.message}`);
+  if (state === 'suspended') {
+    say(
+      `When the cause is gone: \`understudy operation retry ${id}\`. To give it up: \`understudy operation cancel ${id}\`.`,
+    );
+  }
+}
+
+export function renderOperations(operations: readonly OperationAnswer[]): string {
+  return renderTable(operations, [
+    { header: 'ID', cell: (operation) => operation.id },
+    { header: 'STATE', cell: (operation) => operation.state },
+    { header: 'BEGAN', cell: (operation) => formatTime(operation.createdAt) },
+    { header: 'WHAT', cell: (operation) => operation.title },
+    { header: 'ERROR', cell: (operation) => operation.error?.message ?? '' },
+  ]);
+}
+
+export function renderOperation(operation: OperationAnswer): string {
+  return renderDetails([
+    ['Operation', operation.id],
+    ['What', operation.title],
+    ['State', `${operation.state}${operation.isCancelRequested ? ', asked to stop' : ''}`],
+    ['Accepted', formatTime(operation.createdAt)],
+    ['Began', formatTime(operation.startedAt)],
+    ['Ended', formatTime(operation.endedAt)],
+    ...(operation.error === null ? [] : [['Error', operation.error.message] as const]),
+    ...(operation.result === null ? [] : [['Result', resultLines(operation.result)] as const]),
+  ]);
+}
+
+/** Results differ per kind: a line per field, nested ones as JSON. */
+function resultLines(result: OperationAnswer['result']): readonly string[] {
+  if (typeof result !== 'object' || result === null || Array.isArray(result)) {
+    return [JSON.stringify(result)];
+  }
+  return Object.entries(result).map(
+    ([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+}
+
+function renderDetail(operation: OperationDetailAnswer): string {
+  const lines = operation.history.map((event) => `${formatTime(event.at)}  ${eventLine(event)}`);
+  return renderOperation(operation) + renderDetails([['History', lines]]);
+}

@@ -1,0 +1,149 @@
+import type { Command } from 'commander';
+import type { ReplicaAnswer } from '../../contract/replica.ts';
+import {
+  group,
+  leaf,
+  notEmpty,
+  type Runner,
+  type WaitOptions,
+  waitOptions,
+} from '../command-tree.ts';
+import { formatAge, formatMs, formatTime, yesNo } from '../format.ts';
+import { renderDetails, renderTable } from '../table.ts';
+import { settleAndShow } from './operation.ts';
+
+type RescanOptions = WaitOptions & { readonly repair?: boolean };
+type VerifyOptions = WaitOptions & { readonly point?: string };
+
+export function replicaCommands(program: Command, runner: Runner): void {
+  const replica = group(program, 'replica', 'Replicas: stand-ins for protected VMs');
+
+  const list = leaf(replica, 'list', 'List the replicas', ['replica list', 'replica list -o json']);
+  runner.run(list, async ({ client, showList, world }) => {
+    const replicas = (await client.call('listReplicas')).items;
+    showList(replicas, (rows) => renderReplicas(rows, world.now()));
+    return undefined;
+  });
+
+  const show = leaf(replica, 'show <replica>', 'Show a replica and what can be done with it', [
+    'replica show web-01-replica',
+  ]);
+  runner.run(show, async ({ client, show, world }, [name = '']) => {
+    const answer = await client.call('showReplica', { parameters: { replica: name } });
+    show(answer, (one) => renderReplica(one, world.now()));
+    return undefined;
+  });
+
+  rescanCommand(replica, runner);
+  verifyCommand(replica, runner);
+  endingCommands(replica, runner);
+}
+
+function rescanCommand(replica: Command, runner: Runner): void {
+  const rescan = waitOptions(
+    leaf(replica, 'rescan <replica>', 'Compare what is recorded with what is on disk', [
+      'replica rescan web-01-replica',
+      'replica rescan web-01-replica --repair',
+    ]).option('--repair', 'carry out the named repair of each finding'),
+  );
+  runner.run<RescanOptions>(rescan, async (session, [name = ''], { repair, wait }) => {
+    const accepted = await session.client.call('rescanReplica', {
+      parameters: { replica: name },
+      body: { repair: repair === true },
+    });
+    return settleAndShow(session, accepted, wait);
+  });
+}
+
+function verifyCommand(replica: Command, runner: Runner): void {
+  const verify = waitOptions(
+    leaf(replica, 'verify <replica>', 'Read restore points back and compare their hashes', [
+      'replica verify web-01-replica',
+      'replica verify web-01-replica --point latest',
+    ]).option('--point <point>', '`latest`, an id or a time (default: all)', notEmpty),
+  );
+  runner.run<VerifyOptions>(verify, async (session, [name = ''], { point, wait }) => {
+    const accepted = await session.client.call('verifyReplica', {
+      parameters: { replica: name },
+      body: point === undefined ? {} : { point },
+    });
+    return settleAndShow(session, accepted, wait);
+  });
+}
+
+function endingCommands(replica: Command, runner: Runner): void {
+  const remove = waitOptions(
+    leaf(replica, 'remove <replica>', 'Forget a replica; its VM and its files stay in place', [
+      'replica remove web-01-replica',
+    ]),
+  );
+  runner.run<WaitOptions>(remove, async (session, [name = ''], { wait }) => {
+    const parameters = { replica: name };
+    const accepted = await session.client.call('removeReplica', { parameters });
+    return settleAndShow(session, accepted, wait);
+  });
+
+  const deletion = waitOptions(
+    leaf(
+      replica,
+      'delete <replica>',
+      'Delete a replica with its VM and all its restore points.\nThis cannot be undone.',
+      ['replica delete web-01-replica'],
+    ),
+  );
+  runner.run<WaitOptions>(deletion, async (session, [name = ''], { wait }) => {
+    const parameters = { replica: name };
+    const accepted = await session.client.call('deleteReplica', { parameters });
+    return settleAndShow(session, accepted, wait);
+  });
+}
+
+export function renderReplicas(replicas: readonly ReplicaAnswer[], nowMs: number): string {
+  return renderTable(replicas, [
+    { header: 'NAME', cell: (replica) => replica.name },
+    { header: 'SOURCE', cell: (replica) => `${replica.sourceVmName} @ ${replica.sourceHostName}` },
+    { header: 'TARGET', cell: (replica) => replica.targetHostName },
+    { header: 'PHASE', cell: (replica) => replica.phase },
+    { header: 'NEWEST POINT', cell: (replica) => formatAge(replica.newestPointTakenAt, nowMs) },
+    { header: 'POINTS', cell: (replica) => String(replica.pointCount), align: 'right' },
+    { header: 'NOW', cell: (replica) => replica.openOperation?.kind ?? '' },
+    {
+      header: 'CONDITIONS',
+      cell: (replica) => replica.conditions.map(({ name }) => name).join(', '),
+    },
+    { header: 'ID', cell: (replica) => replica.id },
+  ]);
+}
+
+function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
+  const { failover, openOperation } = replica;
+  const newest = replica.newestPointTakenAt;
+  return renderDetails([
+    ['Name', replica.name],
+    ['Id', replica.id],
+    ['Phase', replica.phase],
+    ['Source', `${replica.sourceVmName} @ ${replica.sourceHostName} (${replica.sourceVmId})`],
+    ['Target', `${replica.targetHostName} (${replica.targetVmId ?? 'not defined yet'})`],
+    ['Job', replica.jobName ?? 'none'],
+    ['Points', `${replica.pointCount}, newest ${formatTime(newest)} (${formatAge(newest, nowMs)})`],
+    ['Conditions', replica.conditions.map(({ name, message }) => `${name}: ${message}`)],
+    ['Operation', openOperation === null ? 'none' : `${openOperation.title} (${openOperation.id})`],
+    ...(failover === null ? [] : [['Failover', failoverLines(failover)] as const]),
+    [
+      'Archives',
+      replica.archives.map((one) => `${one.branchId} until ${formatTime(one.keepUntil)}`),
+    ],
+    ['Allowed', replica.allowedOperations.join(', ') || 'nothing'],
+    ['Created', formatTime(replica.createdAt)],
+  ]);
+}
+
+function failoverLines(failover: NonNullable<ReplicaAnswer['failover']>): readonly string[] {
+  return [
+    `since ${formatTime(failover.startedAt)} at point ${failover.pointId}`,
+    `reason: ${failover.reason || 'none given'}`,
+    `source fenced: ${failover.fence}`,
+    `connected: ${yesNo(failover.isConnected)}, because ${failover.connectionBecause}`,
+    `running after ${formatMs(failover.runningAfterMs)}, answering after ${formatMs(failover.answeringAfterMs)}`,
+  ];
+}

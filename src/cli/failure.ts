@@ -1,0 +1,41 @@
+import type { PreflightFindingAnswer } from '../contract/job.ts';
+import type { ProblemAnswer } from '../contract/problem.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+
+/** Why a command ends without success: the sentence for people, and the exit code for programs. */
+export class Failure extends Error {
+  readonly exitCode: number;
+  readonly findings: readonly PreflightFindingAnswer[];
+
+  constructor(
+    message: string,
+    exitCode: number,
+    options: {
+      readonly findings?: readonly PreflightFindingAnswer[];
+      readonly cause?: unknown;
+    } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'Failure';
+    this.exitCode = exitCode;
+    this.findings = options.findings ?? [];
+  }
+}
+
+export function usageFailure(message: string): Failure {
+  return new Failure(message, EXIT.usage);
+}
+
+/** Every violation is named, so that one attempt tells all. */
+export function problemFailure(problem: ProblemAnswer): Failure {
+  const further = (problem.violations ?? []).slice(1);
+  const lines = further.map(({ path, message }) => `  ${path}: ${message}`);
+  return new Failure([problem.detail, ...lines].join('\n'), exitCodeOf(problem.kind), {
+    findings: problem.findings ?? [],
+  });
+}
+
+/** What waits may be ended by the person at the keyboard. */
+export function interruptedFailure(message: string): Failure {
+  return new Failure(message, EXIT.interrupted);
+}

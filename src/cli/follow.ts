@@ -1,0 +1,142 @@
+/**
+ * Waiting for operations. The operation lives in the server: losing the connection, or patience, changes
+ * nothing for it. A cut stream is taken up again after the last event seen.
+ */
+import type { OperationAnswer, OperationEventAnswer } from '../contract/operation.ts';
+import type { Client } from './client.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { Failure, interruptedFailure } from './failure.ts';
+import { formatMs } from './format.ts';
+import type { ProgressDisplay } from './progress-display.ts';
+import type { CliWorld } from './world.ts';
+
+const RECONNECT_ATTEMPTS_MAX = 10;
+const RECONNECT_FIRST_MS = 200;
+const RECONNECT_MS_MAX = 3000;
+/** Each takes a connection and a listener on the interrupt; the others are followed as these end. */
+const FOLLOWED_AT_ONCE_MAX = 8;
+
+export type FollowTools = {
+  readonly world: CliWorld;
+  readonly client: Client;
+  readonly display: ProgressDisplay;
+  readonly onEvent: (event: OperationEventAnswer, operation: OperationAnswer) => void;
+};
+
+/**
+ * Resolves with the operation once it ended or is suspended. Throws a failure with exit code 130 on Ctrl-C
+ * and 69 when the server stays away, both saying how to go on.
+ */
+export async function followOperation(
+  tools: FollowTools,
+  operation: OperationAnswer,
+): Promise<OperationAnswer> {
+  const seen = { lastSequence: 0, failures: 0 };
+  for (;;) {
+    try {
+      const settled = await readUntilCut(tools, operation, seen);
+      if (settled !== null) return settled;
+      if (seen.failures >= RECONNECT_ATTEMPTS_MAX) {
+        throw new Failure('The server keeps closing the connection.', EXIT.unreachable);
+      }
+    } catch (error) {
+      const isWorthwhile = error instanceof Failure && error.exitCode === EXIT.unreachable;
+      if (!isWorthwhile || seen.failures >= RECONNECT_ATTEMPTS_MAX) {
+        throw withAdvice(error, operation);
+      }
+    }
+    seen.failures += 1;
+    await pause(tools.world, seen.failures, operation);
+  }
+}
+
+/** One connection; null when it was cut before the operation settled. */
+async function readUntilCut(
+  { client, display, onEvent }: FollowTools,
+  operation: OperationAnswer,
+  seen: { lastSequence: number; failures: number },
+): Promise<OperationAnswer | null> {
+  for await (const message of client.operationEvents(operation.id, seen.lastSequence)) {
+    seen.failures = 0;
+    if (message.event === 'end') return message.value;
+    if (message.event === 'progress') display.progress(operation.title, message.value);
+    if (message.event === 'event') {
+      seen.lastSequence = message.value.sequence;
+      onEvent(message.value, operation);
+    }
+  }
+  return null;
+}
+
+/** In the order given; at most a bounded number at once. */
+export async function followAll(
+  tools: FollowTools,
+  operations: readonly OperationAnswer[],
+): Promise<readonly OperationAnswer[]> {
+  const settled: OperationAnswer[] = [...operations];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let index = next++; index < operations.length; index = next++) {
+      const operation = operations[index];
+      if (operation !== undefined) settled[index] = await followOperation(tools, operation);
+    }
+  };
+  const workers = Math.min(FOLLOWED_AT_ONCE_MAX, operations.length);
+  await Promise.all(Array.from({ length: workers }, worker));
+  return settled;
+}
+
+/** 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. */
+export function exitCodeOfOperation(operation: OperationAnswer): number {
+  if (operation.state === 'succeeded') return EXIT.ok;
+  if (operation.state === 'cancelled') return EXIT.cancelled;
+  if (operation.state === 'failed' && operation.error !== null) {
+    return exitCodeOf(operation.error.kind);
+  }
+  return EXIT.failed;
+}
+
+/** One line of history: what happened, to which step, how long it took. */
+export function eventLine(event: OperationEventAnswer): string {
+  const step = event.step === null ? '' : ` ${event.step}`;
+  const duration = event.durationMs === null ? '' : ` (${formatMs(event.durationMs)})`;
+  const message = event.message === '' ? '' : `: ${event.message}`;
+  return `${event.type}${step}${duration}${message}`;
+}
+
+/** While waiting, steps that simply work are shown in passing; what a person should know stays. */
+export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] {
+  return (event, operation) => {
+    switch (event.type) {
+      case 'step-started':
+        return display.step(operation.title, event.step ?? '');
+      case 'queued':
+      case 'started':
+      case 'step-succeeded':
+      case 'succeeded':
+        return;
+      default:
+        return display.message(`${operation.title}: ${eventLine(event)}`);
+    }
+  };
+}
+
+async function pause(world: CliWorld, failures: number, operation: OperationAnswer): Promise<void> {
+  const delayMs = Math.min(RECONNECT_MS_MAX, RECONNECT_FIRST_MS * 2 ** Math.min(failures, 8));
+  try {
+    await world.sleep(delayMs, { signal: world.interrupt });
+  } catch {
+    throw withAdvice(interruptedFailure('Interrupted.'), operation);
+  }
+}
+
+function withAdvice(error: unknown, { id }: OperationAnswer): unknown {
+  if (!(error instanceof Failure)) return error;
+  const goesOn = `Follow it with \`understudy operation follow ${id}\`, cancel it with \`understudy operation cancel ${id}\`.`;
+  if (error.exitCode === EXIT.interrupted) {
+    return interruptedFailure(`Stopped waiting; operation ${id} goes on. ${goesOn}`);
+  }
+  if (error.exitCode !== EXIT.unreachable) return error;
+  const message = `${error.message}\nOperation ${id} was accepted and continues as soon as its server runs. ${goesOn}`;
+  return new Failure(message, EXIT.unreachable, { cause: error });
+}

@@ -1,0 +1,65 @@
+/** What people write for durations, sizes, tiers and networks. Every parser throws a usage failure that shows the form. */
+import { usageFailure } from './failure.ts';
+
+const SECONDS_OF: Readonly<Record<string, number>> = {
+  s: 1,
+  m: 60,
+  h: 3600,
+  d: 86_400,
+  w: 7 * 86_400,
+};
+
+/** `90s`, `15m`, `1h30m`, `2d`. */
+export function parseSeconds(text: string, option: string): number {
+  if (!/^(?:\d{1,9}[smhdw])+$/.test(text)) {
+    throw usageFailure(`${option} takes a duration such as 90s, 15m, 1h30m or 2d, not "${text}".`);
+  }
+  let seconds = 0;
+  for (const [, count, unit] of text.matchAll(/(\d+)([smhdw])/g)) {
+    seconds += Number(count) * (SECONDS_OF[unit ?? ''] ?? 0);
+  }
+  return seconds;
+}
+
+const BYTES_OF: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1024,
+  m: 1024 ** 2,
+  g: 1024 ** 3,
+  t: 1024 ** 4,
+};
+
+/** `4096`, `50MiB`, `1.5GiB`, `20G`: always binary units. */
+export function parseBytes(text: string, option: string): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?)\s?(?:([kmgt])(?:i?b)?|b)?$/i.exec(text);
+  const bytes = Math.round(Number(match?.[1]) * (BYTES_OF[match?.[2]?.toLowerCase() ?? ''] ?? 1));
+  if (match === null || !Number.isSafeInteger(bytes)) {
+    throw usageFailure(`${option} takes a size such as 512KiB, 50MiB or 1.5GiB, not "${text}".`);
+  }
+  return bytes;
+}
+
+/** `1h:1d`: one point per hour for a day. */
+export function parseTier(text: string): { everySeconds: number; forSeconds: number } {
+  const [every, length, ...rest] = text.split(':');
+  if (every === undefined || length === undefined || rest.length > 0) {
+    throw usageFailure(`--keep-tier takes EVERY:FOR such as 1h:1d, not "${text}".`);
+  }
+  return {
+    everySeconds: parseSeconds(every, '--keep-tier'),
+    forSeconds: parseSeconds(length, '--keep-tier'),
+  };
+}
+
+/** `lan=recovery-lan`, or `lan=` to leave the NIC disconnected. */
+export function parseNetwork(text: string): readonly [string, string | null] {
+  const at = text.indexOf('=');
+  if (at < 1) throw usageFailure(`--network takes SOURCE=TARGET or SOURCE=, not "${text}".`);
+  const target = text.slice(at + 1);
+  return [text.slice(0, at), target === '' ? null : target];
+}
+
+export function parseCount(text: string, option: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw usageFailure(`${option} takes a number, not "${text}".`);
+  return Number(text);
+}

@@ -1,0 +1,285 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { OPERATION, VM_SUMMARY } from '../api/testing/sample-values.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
+
+const DONE = { ...OPERATION, state: 'succeeded' } as const;
+
+/** Every command: its line, and the call it must make. */
+const COMMANDS: [string, readonly unknown[]][] = [
+  ['host list', ['hosts']],
+  ['host show a', ['host', 'a']],
+  ['host remove a', ['removeHost', 'a']],
+  ['vm list a', ['vms', 'a']],
+  ['job list', ['jobs']],
+  ['job show web', ['job', 'web']],
+  ['job run web --vm web-01 --vm db', ['runJob', 'web', ['web-01', 'db']]],
+  ['job run web', ['runJob', 'web', null]],
+  ['job pause web', ['setJobPaused', 'web', true]],
+  ['job resume web', ['setJobPaused', 'web', false]],
+  ['job delete web', ['deleteJob', 'web']],
+  ['replica list', ['replicas']],
+  ['replica show r', ['replica', 'r']],
+  ['replica rescan r', ['rescan', 'r', false]],
+  ['replica rescan r --repair', ['rescan', 'r', true]],
+  ['replica verify r', ['verify', 'r', null]],
+  ['replica verify r --point latest', ['verify', 'r', { type: 'latest' }]],
+  ['replica remove r', ['removeReplica', 'r']],
+  ['replica delete r', ['deleteReplica', 'r']],
+  ['point list r', ['points', 'r']],
+  ['point show r latest', ['point', 'r', { type: 'latest' }]],
+  ['point pin r pt-a', ['setPointPinned', 'r', { type: 'reference', reference: 'pt-a' }, true]],
+  ['point unpin r latest', ['setPointPinned', 'r', { type: 'latest' }, false]],
+  [
+    'failover r --point pt-a --reason drill --fence power-off --accept-duplicate',
+    [
+      'failover',
+      'r',
+      {
+        point: { type: 'reference', reference: 'pt-a' },
+        reason: 'drill',
+        fence: 'power-off',
+        acceptDuplicate: true,
+      },
+    ],
+  ],
+  [
+    'failover r --dry-run',
+    [
+      'previewFailover',
+      'r',
+      { point: { type: 'latest' }, reason: '', fence: 'none', acceptDuplicate: false },
+    ],
+  ],
+  ['undo-failover r', ['undoFailover', 'r', false]],
+  ['undo-failover r --force', ['undoFailover', 'r', true]],
+  ['permanent-failover r', ['permanentFailover', 'r']],
+  [
+    'operation list --open --kind failover --limit 3 --subject rep-a1',
+    ['operations', { subject: 'rep-a1', kind: 'failover', open: true, limit: 3 }],
+  ],
+  ['operation show op-a1', ['operation', 'op-a1']],
+  ['operation retry op-a1', ['retryOperation', 'op-a1']],
+  ['operation cancel op-a1', ['cancelOperation', 'op-a1']],
+  ['status', ['overview']],
+];
+
+for (const [line, call] of COMMANDS) {
+  test(`${line}: the right call, exit code 0, and JSON on request`, async (t) => {
+    const { run, fake } = await openServedRoom(t);
+    fake.put(DONE);
+    const table = await run(line);
+    assert.equal(table.code, 0, table.err);
+    assert.deepEqual(fake.calls.find(([verb]) => verb === call[0])?.slice(0, call.length), call);
+    const json = await run([...line.split(' '), '-o', 'json']);
+    assert.equal(json.code, 0);
+    if (table.out !== '') assert.notEqual(JSON.parse(json.out), null);
+  });
+}
+
+test('host add and job create send everything they were given', async (t) => {
+  const { run, fake } = await openServedRoom(t, 'tcp');
+  const added = await run(
+    'host add lab --uri qemu:///session --storage /srv/u --scratch /var/tmp/s --slots 3',
+  );
+  assert.equal(added.code, 0, added.err);
+  assert.deepEqual(fake.calls[0]?.[1], {
+    name: 'lab',
+    kind: 'libvirt',
+    address: 'qemu:///session',
+    storageFolder: '/srv/u',
+    scratchFolder: '/var/tmp/s',
+    transferSlots: 3,
+  });
+  const created = await run(
+    'job create web --source a --target b --vm web-01 --vm --odd --rpo 5m --keep 3 --keep-tier 1h:1d ' +
+      '--keep-tier 1d:4w --quiesce never --network lan=dr --network wan= --limit 50MiB --suffix .dr ' +
+      '--archive 2d --scratch-quota 1GiB --scratch-reserve 0 --scratch-deadline 1h30m --no-schedule',
+  );
+  assert.equal(created.code, 0, created.err);
+  assert.deepEqual(fake.calls[1]?.[1], {
+    name: 'web',
+    sourceHost: 'a',
+    targetHost: 'b',
+    vms: ['web-01', '--odd'],
+    rpoSeconds: 300,
+    isScheduled: false,
+    retention: {
+      keepLast: 3,
+      tiers: [
+        { everySeconds: 3600, forSeconds: 86_400 },
+        { everySeconds: 86_400, forSeconds: 28 * 86_400 },
+      ],
+    },
+    quiesce: 'never',
+    replicaSuffix: '.dr',
+    networkMap: { lan: 'dr', wan: null },
+    bytesPerSecondMax: 50 * 2 ** 20,
+    archiveSeconds: 2 * 86_400,
+    scratch: { quotaBytes: 2 ** 30, reserveBytes: 0, deadlineMs: 5_400_000 },
+  });
+});
+
+test('a mistyped command, option or value is exit code 2 and says how it is used', async (t) => {
+  const { run } = await openCliRoom(t);
+  for (const line of [
+    'hots',
+    'host',
+    'host lsit',
+    'host show',
+    'host list extra',
+    'host list --nope',
+    'host list -o yaml',
+    'host add x --uri y',
+    'failover r --fence maybe',
+    'completion tcsh',
+    'operation list --limit many',
+    'job create n --source a --target b --vm v --rpo soon',
+    'job create n --source a --target b --vm v --limit fast',
+    'job create n --source a --target b --vm v --keep-tier 1h',
+    'job create n --source a --target b --vm v --network lan',
+    'host list --server http://198.51.100.1:80',
+  ]) {
+    const { code, out, err } = await run(line);
+    assert.equal(code, 2, line);
+    assert.equal(out, '');
+    assert.notEqual(err, '');
+  }
+});
+
+test('help of every command teaches with an example and goes to stdout', async (t) => {
+  const { run } = await openCliRoom(t);
+  const top = await run('--help');
+  assert.equal(top.code, 0);
+  assert.match(top.out, /Exit codes:[\s\S]*69 {2}no server answers/);
+  for (const [line] of COMMANDS) {
+    const words = line
+      .split(' ')
+      .slice(0, /^(host|vm|job|replica|point|operation) /.test(line) ? 2 : 1);
+    const { code, out, err } = await run([...words, '--help']);
+    assert.equal(code, 0, err);
+    assert.match(out, /Examples?:\n {2}\$ understudy/);
+  }
+  assert.equal((await run('--version')).out, '9.9.9\n');
+});
+
+test('without a server: exit code 69 and what to do', async (t) => {
+  const { run, folder } = await openCliRoom(t);
+  const never = await run('host list');
+  assert.equal(never.code, 69);
+  assert.ok(never.err.includes(`understudy serve --data ${folder}`));
+  await writeFile(join(folder, 'server.json'), '{"address":"unix:/nowhere/api.sock","pid":1}');
+  await writeFile(join(folder, 'token'), 't');
+  const gone = await run('host list');
+  assert.equal(gone.code, 69);
+  assert.match(gone.err, /No server answers at unix:\/nowhere\/api\.sock \(ENOENT\)/);
+  await writeFile(join(folder, 'server.json'), '{"address":');
+  assert.equal((await run('host list')).code, 69);
+  assert.equal((await run('version')).out, 'understudy 9.9.9 (server: not reachable)\n');
+});
+
+test('errors of every kind have their exit code and the whole sentence', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  const cases: [UnderstudyError, number][] = [
+    [
+      new UnderstudyError('ambiguous-reference', {
+        what: 'job',
+        reference: 'w',
+        candidates: 'a, b',
+      }),
+      2,
+    ],
+    [new UnderstudyError('job-missing', { job: 'w' }), 4],
+    [new UnderstudyError('name-taken', { what: 'job', name: 'w' }), 3],
+    [new UnderstudyError('host-unreachable', { host: 'w', reason: 'x' }), 1],
+    [new UnderstudyError('cancelled'), 5],
+    [new UnderstudyError('unexpected', { reason: 'x' }), 70],
+  ];
+  for (const [error, expected] of cases) {
+    fake.failNext('job', error);
+    const { code, out, err } = await run('job show w');
+    assert.equal(code, expected);
+    assert.equal(out, '');
+    if (expected !== 70) assert.equal(err, `understudy: ${error.message}\n`);
+  }
+});
+
+test('a blocked job lists what blocks it and is exit code 3; warnings do not stop it', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  const blocking = { severity: 'blocks', element: 'disk vdb', message: 'it is a CD' } as const;
+  const warning = {
+    severity: 'warns',
+    element: 'device tpm',
+    message: 'its state is copied',
+  } as const;
+  const line = 'job create web --source a --target b --vm web-01';
+  const findings = [{ vm: { ...VM_SUMMARY, name: 'a\u001b[2J' }, findings: [blocking, warning] }];
+  fake.answers.createJob = { type: 'blocked', findings };
+  const blocked = await run(line);
+  assert.equal(blocked.code, 3);
+  assert.match(blocked.err, /^blocks: "a\\u001b\[2J" disk vdb: it is a CD\nwarning: /);
+  delete fake.answers.createJob;
+  const created = await run(line);
+  assert.equal(created.code, 0);
+});
+
+test('a dry run that would be refused says so with exit code 3', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  const preview = await fake.controller.previewFailover(
+    'r',
+    { point: { type: 'latest' }, reason: '', fence: 'none', acceptDuplicate: false },
+    { signal: new AbortController().signal },
+  );
+  const free = await run('failover r --dry-run');
+  assert.match(free.out, /Writes lost: +about 1m 1s \(the source runs\)/);
+  assert.match(free.out, /NICs: +connected: no, because the source runs/);
+  fake.answers.previewFailover = { ...preview, refusedBecause: 'the chain has drifted' };
+  const refused = await run('failover r --dry-run');
+  assert.equal(refused.code, 3);
+  assert.match(refused.out, /Refused: +the chain has drifted/);
+});
+
+test('the environment names folder, server and token; options win', async (t) => {
+  const { run, folder, fake } = await openServedRoom(t);
+  const elsewhere = { defaultDataFolder: '/nonexistent' };
+  const byFolder = await run('host list', {
+    ...elsewhere,
+    environment: { UNDERSTUDY_DATA: folder },
+  });
+  assert.equal(byFolder.code, 0, byFolder.err);
+  const server = `unix:${folder}/api.sock`;
+  const environment = { UNDERSTUDY_SERVER: server, UNDERSTUDY_TOKEN: 'wrong' };
+  const wrongToken = await run('host list', { ...elsewhere, environment });
+  assert.equal(wrongToken.code, 2);
+  assert.match(wrongToken.err, /no valid access token/);
+  const brokenToken = await run('host list', { environment: { UNDERSTUDY_TOKEN: 'a\nb' } });
+  assert.equal(brokenToken.code, 2);
+  const unset = { UNDERSTUDY_SERVER: '', UNDERSTUDY_TOKEN: '', UNDERSTUDY_DATA: '' };
+  assert.equal((await run('host list', { environment: unset })).code, 0);
+  const options = await run(`host list --data ${folder} --server ${server}`, {
+    environment: { UNDERSTUDY_DATA: '/nonexistent', UNDERSTUDY_SERVER: 'unix:/nonexistent' },
+  });
+  assert.equal(options.code, 0, options.err);
+  assert.equal(fake.calls.length, 3);
+});
+
+test('serve hands its options on', async (t) => {
+  const { run, served, folder } = await openCliRoom(t);
+  await run('serve --listen 127.0.0.1:7070 --data /srv/u');
+  await run('serve');
+  assert.deepEqual(served, [
+    { dataFolder: '/srv/u', listen: '127.0.0.1:7070' },
+    { dataFolder: folder, listen: null },
+  ]);
+});
+
+test('ndjson writes one object per line', async (t) => {
+  const { run } = await openServedRoom(t);
+  const { out } = await run('host list -o ndjson');
+  const lines = out.trimEnd().split('\n');
+  assert.equal(lines.length, 1);
+  assert.equal(JSON.parse(lines[0] ?? '').name, 'production');
+});

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import {
+  type DurableTest,
+  failing,
+  gate,
+  gated,
+  marking,
+  named,
+  type Story,
+  storyTest,
+} from './story.ts';
+
+export function claimTests(suite: DurableTest): void {
+  storyTest(suite, 'an exclusive claim is held until the end, across a crash', async (story) => {
+    const gates = [gate(), gate()];
+    let runs = 0;
+    story.define((context) => {
+      const current = gates[runs] ?? gate();
+      runs += 1;
+      return context.step('a', gated(story, 'a', current));
+    });
+    const claims = { exclusive: ['replica:1', 'host:1'] };
+    await story.start('one', { claims });
+    await gates[0]?.reached.promise;
+    const details = { what: 'host:1', operation: 'op-one', kind: 'replicate' };
+    const refused = { code: 'operation-in-progress', details };
+    const competing = { claims: { exclusive: ['host:1'] } };
+    await assert.rejects(story.start('two', competing), refused);
+    assert.equal(await story.engine().operation(named('two')), null);
+    await story.crashAndResume();
+    await gates[1]?.reached.promise;
+    await assert.rejects(story.start('two', competing), refused);
+    gates[1]?.opened.resolve();
+    await story.settled('one');
+    gates.push(gate());
+    gates[2]?.opened.resolve();
+    await story.start('two', competing);
+    assert.equal((await story.settled('two')).state, 'succeeded');
+  });
+
+  storyTest(suite, 'queued and suspended operations hold their claims', async (story) => {
+    const waiting = gate();
+    story.define(async (context) => {
+      await context.step('a', marking(story, 'a', { undo: 'irreversible' }));
+      return context.step('b', failing(story, 'b'));
+    });
+    story.define((context) => context.step('a', gated(story, 'a', waiting)), 'failover');
+    const slots = [{ name: 's', limit: 1 }];
+    await story.start('one', { claims: { exclusive: ['x'] } });
+    await story.settled('one');
+    await story.start('two', { kind: 'failover', claims: { slots } });
+    await story.start('three', { kind: 'failover', claims: { slots, exclusive: ['y'] } });
+    const busy = { code: 'operation-in-progress' };
+    await assert.rejects(story.start('four', { claims: { exclusive: ['x'] } }), busy);
+    await assert.rejects(story.start('five', { claims: { exclusive: ['y'] } }), busy);
+    waiting.opened.resolve();
+    await story.settled('three');
+  });
+
+  storyTest(suite, 'slots bound what runs, in order of acceptance', async (story) => {
+    const { peak } = await runThrough(story, 6, { slots: [{ name: 's', limit: 2 }] });
+    assert.equal(peak, 2);
+    const begun = story.world.filter((line) => line.startsWith('begin'));
+    assert.deepEqual(
+      begun,
+      [0, 1, 2, 3, 4, 5].map((n) => `begin op-n${n}`),
+    );
+  });
+
+  storyTest(suite, 'one that needs two slots is not overtaken for ever', async (story) => {
+    const gates = new Map<string, ReturnType<typeof gate>>();
+    const gateOf = (id: string) => {
+      const known = gates.get(id) ?? gate();
+      gates.set(id, known);
+      return known;
+    };
+    story.define((context) =>
+      context.step('a', gated(story, context.operationId, gateOf(context.operationId))),
+    );
+    const slot = (name: string) => ({ name, limit: 1 });
+    await story.start('a', { claims: { slots: [slot('a')] } });
+    await gateOf('op-a').reached.promise;
+    await story.start('ab', { claims: { slots: [slot('a'), slot('b')] } });
+    await story.start('b', { claims: { slots: [slot('b')] } });
+    assert.equal((await story.engine().operation(named('b')))?.state, 'queued');
+    gateOf('op-a').opened.resolve();
+    await gateOf('op-ab').reached.promise;
+    gateOf('op-ab').opened.resolve();
+    gateOf('op-b').opened.resolve();
+    await story.settled('b');
+    assert.deepEqual(
+      story.world.filter((line) => line.startsWith('begin')),
+      ['begin op-a', 'begin op-ab', 'begin op-b'],
+    );
+  });
+
+  storyTest(suite, 'slots and the queue survive a crash', async (story) => {
+    const slots = [{ name: 's', limit: 1 }];
+    const gates = [gate(), gate()];
+    let runs = 0;
+    story.define((context) => {
+      const current = gates[runs] ?? gate();
+      runs += 1;
+      return context.step('a', gated(story, context.operationId, current));
+    });
+    await story.start('one', { claims: { slots } });
+    await story.start('two', { claims: { slots } });
+    await gates[0]?.reached.promise;
+    await story.crashAndResume();
+    await gates[1]?.reached.promise;
+    assert.equal((await story.engine().operation(named('two')))?.state, 'queued');
+    gates.push(gate());
+    gates[2]?.opened.resolve();
+    gates[1]?.opened.resolve();
+    assert.equal((await story.settled('two')).state, 'succeeded');
+    assert.deepEqual(story.world.slice(0, 3), ['begin op-one', 'begin op-one', 'do op-one']);
+  });
+
+  storyTest(suite, 'a suspended operation gives its slots to others', async (story) => {
+    const slots = [{ name: 's', limit: 1 }];
+    story.define(async (context) => {
+      await context.step('a', marking(story, 'a', { undo: 'irreversible' }));
+      return context.step('b', failing(story, 'b'));
+    });
+    story.define((context) => context.step('a', marking(story, 'other')), 'failover');
+    await story.start('one', { claims: { slots } });
+    await story.settled('one');
+    await story.start('two', { kind: 'failover', claims: { slots } });
+    assert.equal((await story.settled('two')).state, 'succeeded');
+  });
+}
+
+async function runThrough(
+  story: Story,
+  count: number,
+  claims: { readonly slots: readonly { readonly name: string; readonly limit: number }[] },
+): Promise<{ readonly peak: number }> {
+  let running = 0;
+  let peak = 0;
+  story.define((context) =>
+    context.step('a', {
+      do: async () => {
+        running += 1;
+        peak = Math.max(peak, running);
+        story.world.push(`begin ${context.operationId}`);
+        for (let turn = 0; turn < 5; turn += 1) await new Promise((r) => setImmediate(r));
+        running -= 1;
+        return null;
+      },
+      undo: 'nothing',
+    }),
+  );
+  const names = Array.from({ length: count }, (_, n) => `n${n}`);
+  await Promise.all(names.map((name) => story.start(name, { claims })));
+  await Promise.all(names.map((name) => story.settled(name)));
+  return { peak };
+}

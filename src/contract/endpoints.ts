@@ -1,0 +1,66 @@
+/**
+ * Where everything of the HTTP API is. Plain values without schemas, so that a client which only speaks
+ * the API starts without loading a validator; `routes.ts` says what each endpoint takes and answers.
+ *
+ * `:name` in a path is a reference: an id, a unique name, or the unique beginning of an id,
+ * percent-encoded. Verbs that begin durable work answer 202 with the operation.
+ */
+export type Endpoint = {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+};
+
+export const ENDPOINTS = {
+  overview: { method: 'GET', path: '/api/v1/overview' },
+  version: { method: 'GET', path: '/api/v1/version' },
+
+  addHost: { method: 'POST', path: '/api/v1/hosts' },
+  listHosts: { method: 'GET', path: '/api/v1/hosts' },
+  showHost: { method: 'GET', path: '/api/v1/hosts/:host' },
+  removeHost: { method: 'DELETE', path: '/api/v1/hosts/:host' },
+  listVms: { method: 'GET', path: '/api/v1/hosts/:host/vms' },
+
+  createJob: { method: 'POST', path: '/api/v1/jobs' },
+  listJobs: { method: 'GET', path: '/api/v1/jobs' },
+  showJob: { method: 'GET', path: '/api/v1/jobs/:job' },
+  runJob: { method: 'POST', path: '/api/v1/jobs/:job/run' },
+  pauseJob: { method: 'POST', path: '/api/v1/jobs/:job/pause' },
+  resumeJob: { method: 'POST', path: '/api/v1/jobs/:job/resume' },
+  deleteJob: { method: 'DELETE', path: '/api/v1/jobs/:job' },
+
+  listReplicas: { method: 'GET', path: '/api/v1/replicas' },
+  showReplica: { method: 'GET', path: '/api/v1/replicas/:replica' },
+  rescanReplica: { method: 'POST', path: '/api/v1/replicas/:replica/rescan' },
+  verifyReplica: { method: 'POST', path: '/api/v1/replicas/:replica/verify' },
+  removeReplica: { method: 'POST', path: '/api/v1/replicas/:replica/remove' },
+  deleteReplica: { method: 'POST', path: '/api/v1/replicas/:replica/delete' },
+
+  listPoints: { method: 'GET', path: '/api/v1/replicas/:replica/points' },
+  showPoint: { method: 'GET', path: '/api/v1/replicas/:replica/points/:point' },
+  pinPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/pin' },
+  unpinPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/unpin' },
+
+  previewFailover: { method: 'POST', path: '/api/v1/replicas/:replica/failover-preview' },
+  failover: { method: 'POST', path: '/api/v1/replicas/:replica/failover' },
+  undoFailover: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failover' },
+  permanentFailover: { method: 'POST', path: '/api/v1/replicas/:replica/permanent-failover' },
+
+  listOperations: { method: 'GET', path: '/api/v1/operations' },
+  showOperation: { method: 'GET', path: '/api/v1/operations/:operation' },
+  retryOperation: { method: 'POST', path: '/api/v1/operations/:operation/retry' },
+  cancelOperation: { method: 'POST', path: '/api/v1/operations/:operation/cancel' },
+} as const satisfies Record<string, Endpoint>;
+
+export type EndpointName = keyof typeof ENDPOINTS;
+
+/** Server-sent events; not in the table because they answer a stream. */
+export const OPERATION_EVENTS_PATH = '/api/v1/operations/:operation/events';
+export const ALL_EVENTS_PATH = '/api/v1/events';
+
+/** A repeated request with the same key and the same content begins nothing anew. */
+export const IDEMPOTENCY_HEADER = 'idempotency-key';
+
+/** The path with every `:name` replaced by its percent-encoded value. */
+export function fillPath(path: string, parameters: Readonly<Record<string, string>>): string {
+  return path.replace(/:(\w+)/g, (_, name: string) => encodeURIComponent(parameters[name] ?? ''));
+}

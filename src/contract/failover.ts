@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { fenceSchema } from './replica.ts';
+import { idSchema, instantSchema, powerSchema, sentenceSchema } from './values.ts';
+
+export const failoverRequestSchema = z.strictObject({
+  /** `latest`, an id or its unique beginning, or a time: the newest point not after it. */
+  point: z.string().min(1).max(256).default('latest'),
+  reason: sentenceSchema.default(''),
+  /** What is done to the source first. */
+  fence: fenceSchema.default('none'),
+  /** Connect the replica although the source is known to run: recorded. */
+  acceptDuplicate: z.boolean().default(false),
+});
+
+/** What a failover would mean now. Nothing was changed to find out. */
+export const failoverPreviewSchema = z.strictObject({
+  replicaId: idSchema,
+  replicaName: z.string(),
+  pointId: idSchema,
+  pointTakenAt: instantSchema,
+  pointConsistency: z.enum(['crash', 'application']),
+  pointAgeSeconds: z.number().min(0),
+  isNewestPoint: z.boolean(),
+  sourcePower: powerSchema,
+  /** Estimated seconds of the source's writes that the replica will not have; null when it cannot be told. */
+  lostSeconds: z.number().min(0).nullable(),
+  lossBecause: z.string(),
+  /** From earlier failovers of this replica, else of its host; null when there were none. */
+  expectedRunningMs: z.number().min(0).nullable(),
+  expectedAnsweringMs: z.number().min(0).nullable(),
+  /** How many measurements the expectation rests on. */
+  measuredFailovers: z.int(),
+  fence: fenceSchema,
+  fenceConsequence: z.string(),
+  willConnectNics: z.boolean(),
+  connectionBecause: z.string(),
+  /** Why it would be refused right now; null when it would not. */
+  refusedBecause: z.string().nullable(),
+  warnings: z.array(z.string()),
+});
+
+export const undoFailoverSchema = z.strictObject({
+  /** Although the target host cannot be reached: its debris is cleaned when it is back. */
+  force: z.boolean().default(false),
+});
+
+export type FailoverRequestBody = z.input<typeof failoverRequestSchema>;
+export type FailoverPreviewAnswer = z.output<typeof failoverPreviewSchema>;

@@ -1,0 +1,126 @@
+import { z } from 'zod';
+import { byteCountSchema, idSchema, instantSchema, nameSchema, referenceSchema } from './values.ts';
+
+export const quiesceSchema = z.enum(['never', 'if-possible', 'required']);
+
+const tierSchema = z
+  .strictObject({
+    /** One point per this many seconds… */
+    everySeconds: z.int().min(60),
+    /** …for this many seconds back. */
+    forSeconds: z.int().min(60),
+  })
+  .refine((tier) => tier.forSeconds >= tier.everySeconds, 'must reach at least one period back');
+
+export const retentionSchema = z.strictObject({
+  keepLast: z.int().min(1).max(1000),
+  tiers: z.array(tierSchema).max(16),
+});
+
+export const scratchSchema = z.strictObject({
+  /** At most this much of old blocks; null: half of what is free when the freeze begins. */
+  quotaBytes: byteCountSchema.min(1).nullable(),
+  /** The file system keeps at least this much free. */
+  reserveBytes: byteCountSchema,
+  /** The freeze ends at this age at the latest. */
+  deadlineMs: z
+    .int()
+    .min(1000)
+    .max(7 * 24 * 3600 * 1000),
+});
+
+const networkNameSchema = z.string().min(1).max(256);
+
+/** Source network → target network, or null to leave the NIC disconnected. */
+export const networkMapSchema = z
+  .record(networkNameSchema, networkNameSchema.nullable())
+  .refine((map) => Object.keys(map).length <= 256, 'must not map more than 256 networks');
+
+export const createJobSchema = z.strictObject({
+  name: nameSchema,
+  sourceHost: referenceSchema,
+  targetHost: referenceSchema,
+  /** Names or UUIDs of VMs at the source host. */
+  vms: z.array(referenceSchema).min(1).max(256),
+  rpoSeconds: z
+    .int()
+    .min(60)
+    .max(366 * 24 * 3600)
+    .optional(),
+  isScheduled: z.boolean().optional(),
+  retention: retentionSchema.optional(),
+  quiesce: quiesceSchema.optional(),
+  /** Appended to the VM's name to make the replica's. */
+  replicaSuffix: z
+    .string()
+    .max(32)
+    .regex(/^[A-Za-z0-9._-]+$/, 'must hold only letters, digits, dots, dashes and underscores')
+    .optional(),
+  networkMap: networkMapSchema.optional(),
+  bytesPerSecondMax: byteCountSchema
+    .min(64 * 1024)
+    .nullable()
+    .optional(),
+  /** How long the branch of an undone failover is kept. */
+  archiveSeconds: z
+    .int()
+    .min(0)
+    .max(366 * 24 * 3600)
+    .optional(),
+  scratch: scratchSchema.partial().optional(),
+});
+
+export const preflightFindingSchema = z.strictObject({
+  vmId: idSchema,
+  vmName: z.string(),
+  /** `blocks`: the job cannot work. `warns`: it works, with this consequence. */
+  severity: z.enum(['blocks', 'warns']),
+  element: z.string(),
+  message: z.string(),
+});
+
+const jobVmSchema = z.strictObject({
+  id: idSchema,
+  name: z.string(),
+  excludedBecause: z.string().nullable(),
+  replicaId: idSchema.nullable(),
+});
+
+export const jobSchema = z.strictObject({
+  id: idSchema,
+  name: z.string(),
+  sourceHostId: idSchema,
+  sourceHostName: z.string(),
+  targetHostId: idSchema,
+  targetHostName: z.string(),
+  vms: z.array(jobVmSchema),
+  rpoSeconds: z.int(),
+  isScheduled: z.boolean(),
+  isPaused: z.boolean(),
+  /** When the next run is expected to begin; null when none is planned. */
+  nextRunAt: instantSchema.nullable(),
+  retention: retentionSchema,
+  quiesce: quiesceSchema,
+  replicaSuffix: z.string(),
+  networkMap: z.record(z.string(), z.string().nullable()),
+  bytesPerSecondMax: byteCountSchema.nullable(),
+  archiveSeconds: z.int(),
+  scratch: scratchSchema,
+  createdAt: instantSchema,
+});
+
+export const jobCreatedSchema = z.strictObject({
+  job: jobSchema,
+  /** Only warnings: a job with a blocking finding is refused with `preflight-blocked`. */
+  findings: z.array(preflightFindingSchema),
+});
+
+export const runJobSchema = z.strictObject({
+  /** Names or ids of VMs of the job; all that are not excluded when absent. */
+  vms: z.array(referenceSchema).min(1).max(256).optional(),
+});
+
+export type CreateJobRequest = z.input<typeof createJobSchema>;
+export type JobAnswer = z.output<typeof jobSchema>;
+export type JobCreatedAnswer = z.output<typeof jobCreatedSchema>;
+export type PreflightFindingAnswer = z.output<typeof preflightFindingSchema>;

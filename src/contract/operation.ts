@@ -1,0 +1,110 @@
+import { z } from 'zod';
+import { errorSchema } from './problem.ts';
+import { byteCountSchema, idSchema, instantSchema } from './values.ts';
+
+export const operationKindSchema = z.enum([
+  'replicate',
+  'failover',
+  'undo-failover',
+  'permanent-failover',
+  'remove-replica',
+  'delete-replica',
+  'rescan',
+  'verify',
+  'sweep',
+]);
+
+export const operationStateSchema = z.enum([
+  'queued',
+  'running',
+  'compensating',
+  'suspended',
+  'succeeded',
+  'failed',
+  'cancelled',
+]);
+
+export const operationSchema = z.strictObject({
+  id: idSchema,
+  kind: operationKindSchema,
+  /** A replica, job or host id. */
+  subject: z.string(),
+  title: z.string(),
+  state: operationStateSchema,
+  result: z.json(),
+  /** Why it failed, is suspended or was cancelled. */
+  error: errorSchema.nullable(),
+  isCancelRequested: z.boolean(),
+  createdAt: instantSchema,
+  startedAt: instantSchema.nullable(),
+  endedAt: instantSchema.nullable(),
+});
+
+export const operationEventSchema = z.strictObject({
+  operationId: idSchema,
+  /** Counts from 1 within the operation. */
+  sequence: z.int().min(1),
+  at: instantSchema,
+  type: z.enum([
+    'queued',
+    'started',
+    'step-started',
+    'step-succeeded',
+    'step-failed',
+    'step-retrying',
+    'step-undone',
+    'note',
+    'cancel-requested',
+    'compensating',
+    'suspended',
+    'resumed',
+    'succeeded',
+    'failed',
+    'cancelled',
+  ]),
+  step: z.string().nullable(),
+  message: z.string(),
+  durationMs: z.number().min(0).nullable(),
+});
+
+export const operationProgressSchema = z.strictObject({
+  operationId: idSchema,
+  step: z.string(),
+  doneBytes: byteCountSchema,
+  totalBytes: byteCountSchema,
+  bytesPerSecond: z.number().min(0),
+  remainingMs: z.number().min(0).nullable(),
+});
+
+export const operationDetailSchema = z.strictObject({
+  ...operationSchema.shape,
+  history: z.array(operationEventSchema),
+});
+
+/** Query strings are text. */
+export const operationFilterSchema = z.strictObject({
+  /** Id of a replica, job or host. */
+  subject: z.string().min(1).max(256).optional(),
+  kind: operationKindSchema.optional(),
+  /** `true`: only those that have not ended. */
+  open: z.enum(['true', 'false']).optional(),
+  limit: z
+    .string()
+    .regex(/^[1-9][0-9]{0,3}$/, 'must be a number from 1 to 9999')
+    .optional(),
+});
+
+export type OperationAnswer = z.output<typeof operationSchema>;
+export type OperationDetailAnswer = z.output<typeof operationDetailSchema>;
+export type OperationEventAnswer = z.output<typeof operationEventSchema>;
+export type OperationProgressAnswer = z.output<typeof operationProgressSchema>;
+
+/**
+ * What `GET /api/v1/operations/:operation/events` streams: `event` carries an id (its sequence, for
+ * `Last-Event-ID`), `progress` does not, and `end` with the operation as it settled is the last one. A
+ * stream that closes without `end` was cut: connect again with the last id.
+ */
+export type OperationStreamEvent =
+  | { readonly event: 'event'; readonly value: OperationEventAnswer }
+  | { readonly event: 'progress'; readonly value: OperationProgressAnswer }
+  | { readonly event: 'end'; readonly value: OperationAnswer };

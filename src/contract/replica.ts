@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import { operationSchema } from './operation.ts';
+import { pointSchema } from './point.ts';
+import { idSchema, instantSchema } from './values.ts';
+
+export const fenceSchema = z.enum(['none', 'nics', 'shutdown', 'power-off']);
+
+export const phaseSchema = z.enum([
+  'Pending',
+  'Ready',
+  'Failover',
+  'ReadyToSwitch',
+  'Failback',
+  'Permanent',
+  'Removed',
+]);
+
+export const conditionSchema = z.strictObject({
+  name: z.enum([
+    'drifted',
+    'cleanup-pending',
+    'unfenced-source',
+    'rpo-breached',
+    'unverified',
+    'operation-suspended',
+  ]),
+  message: z.string(),
+  since: instantSchema,
+});
+
+/** What is true while the replica stands in. */
+export const failoverRecordSchema = z.strictObject({
+  pointId: idSchema,
+  branchId: idSchema,
+  operationId: idSchema,
+  reason: z.string(),
+  fence: fenceSchema,
+  startedAt: instantSchema,
+  isConnected: z.boolean(),
+  connectionBecause: z.string(),
+  runningAfterMs: z.number().nullable(),
+  answeringAfterMs: z.number().nullable(),
+});
+
+const archiveSchema = z.strictObject({
+  branchId: idSchema,
+  pointId: idSchema,
+  archivedAt: instantSchema,
+  keepUntil: instantSchema,
+});
+
+export const replicaSchema = z.strictObject({
+  id: idSchema,
+  /** The name of the replica VM at the target. */
+  name: z.string(),
+  jobId: idSchema.nullable(),
+  jobName: z.string().nullable(),
+  sourceHostId: idSchema,
+  sourceHostName: z.string(),
+  sourceVmId: idSchema,
+  sourceVmName: z.string(),
+  targetHostId: idSchema,
+  targetHostName: z.string(),
+  targetVmId: idSchema.nullable(),
+  phase: phaseSchema,
+  epoch: z.int(),
+  newestPointId: idSchema.nullable(),
+  newestPointTakenAt: instantSchema.nullable(),
+  pointCount: z.int(),
+  failover: failoverRecordSchema.nullable(),
+  archives: z.array(archiveSchema),
+  conditions: z.array(conditionSchema),
+  /** The operation that has the replica right now. */
+  openOperation: operationSchema.nullable(),
+  allowedOperations: z.array(z.string()),
+  createdAt: instantSchema,
+});
+
+export const rescanSchema = z.strictObject({ repair: z.boolean().default(false) });
+
+export const verifySchema = z.strictObject({
+  /** `latest`, an id, or a time: the newest point not after it. All points when absent. */
+  point: z.string().min(1).max(256).optional(),
+});
+
+/** What a rescan found; the `result` of a `rescan` operation is `{ findings, isRepaired }`. */
+export const replicaFindingSchema = z.strictObject({
+  kind: z.string(),
+  object: z.string(),
+  message: z.string(),
+  repair: z.string(),
+  blocksWrites: z.boolean(),
+  layerId: idSchema.nullable(),
+  pointIds: z.array(idSchema),
+  branchId: idSchema.nullable(),
+});
+
+export const overviewSchema = z.strictObject({
+  version: z.string(),
+  hostCount: z.int(),
+  jobCount: z.int(),
+  replicas: z.array(replicaSchema),
+  /** Operations that have not ended, newest first. */
+  openOperations: z.array(operationSchema),
+});
+
+export const pointListSchema = z.strictObject({ items: z.array(pointSchema) });
+
+export type ReplicaAnswer = z.output<typeof replicaSchema>;
+export type ReplicaFindingAnswer = z.output<typeof replicaFindingSchema>;
+export type OverviewAnswer = z.output<typeof overviewSchema>;
+export type ConditionAnswer = z.output<typeof conditionSchema>;

@@ -1,0 +1,103 @@
+/**
+ * What every endpoint takes and answers: the API parses with it, clients take their types from it, and
+ * the OpenAPI document is written from it. Requests are strict: an unknown field is an error, because a
+ * misspelt option that is ignored is worse than none.
+ */
+import { z } from 'zod';
+import type { EndpointName } from './endpoints.ts';
+import { failoverPreviewSchema, failoverRequestSchema, undoFailoverSchema } from './failover.ts';
+import { addHostSchema, hostDetailSchema, hostSchema, vmSchema } from './host.ts';
+import { createJobSchema, jobCreatedSchema, jobSchema, runJobSchema } from './job.ts';
+import { operationDetailSchema, operationFilterSchema, operationSchema } from './operation.ts';
+import { pointDetailSchema, pointSchema } from './point.ts';
+import { overviewSchema, replicaSchema, rescanSchema, verifySchema } from './replica.ts';
+import { listOf } from './values.ts';
+
+/** A route without body or query takes an empty object there. */
+export type Route = {
+  readonly summary: string;
+  readonly query: z.ZodType;
+  readonly body: z.ZodType;
+  readonly status: 200 | 201 | 202;
+  readonly answer: z.ZodType;
+};
+
+const nothing = z.strictObject({});
+
+function reading<A extends z.ZodType>(summary: string, answer: A) {
+  return { summary, query: nothing, body: nothing, status: 200 as const, answer };
+}
+
+function changing<B extends z.ZodType, A extends z.ZodType>(summary: string, body: B, answer: A) {
+  return { summary, query: nothing, body, status: 200 as const, answer };
+}
+
+/** Begins durable work: answers as soon as it is accepted. */
+function beginning<B extends z.ZodType>(summary: string, body: B) {
+  return { summary, query: nothing, body, status: 202 as const, answer: operationSchema };
+}
+
+const deleted = z.strictObject({ id: z.string(), name: z.string() });
+
+export const ROUTES = {
+  overview: reading('Everything at a glance', overviewSchema),
+  version: reading('The version of the server', z.strictObject({ version: z.string() })),
+
+  addHost: {
+    ...changing('Add a host', addHostSchema, hostDetailSchema),
+    status: 201 as const,
+  },
+  listHosts: reading('List hosts', listOf(hostSchema)),
+  showHost: reading('Show a host, asking it', hostDetailSchema),
+  removeHost: changing('Remove a host that no job or replica uses', nothing, deleted),
+  listVms: reading('List the VMs of a host, asking it', listOf(vmSchema)),
+
+  createJob: {
+    ...changing('Create a replication job', createJobSchema, jobCreatedSchema),
+    status: 201 as const,
+  },
+  listJobs: reading('List jobs', listOf(jobSchema)),
+  showJob: reading('Show a job', jobSchema),
+  runJob: {
+    ...changing('Replicate now: one operation per VM', runJobSchema, listOf(operationSchema)),
+    status: 202 as const,
+  },
+  pauseJob: changing('Stop scheduled runs', nothing, jobSchema),
+  resumeJob: changing('Let scheduled runs happen again', nothing, jobSchema),
+  deleteJob: changing('Delete a job; its replicas stay', nothing, deleted),
+
+  listReplicas: reading('List replicas', listOf(replicaSchema)),
+  showReplica: reading('Show a replica', replicaSchema),
+  rescanReplica: beginning('Compare what is recorded with what is there', rescanSchema),
+  verifyReplica: beginning('Read restore points back and compare their hashes', verifySchema),
+  removeReplica: beginning('Forget a replica; its VM and files stay', nothing),
+  deleteReplica: beginning('Delete a replica with its VM and files', nothing),
+
+  listPoints: reading('List the restore points of a replica, oldest first', listOf(pointSchema)),
+  showPoint: reading('Show a restore point', pointDetailSchema),
+  pinPoint: changing('Keep a restore point whatever retention says', nothing, pointSchema),
+  unpinPoint: changing('Let retention take a restore point', nothing, pointSchema),
+
+  previewFailover: changing(
+    'Say what a failover would mean; changes nothing',
+    failoverRequestSchema,
+    failoverPreviewSchema,
+  ),
+  failover: beginning('Switch to the replica at a restore point', failoverRequestSchema),
+  undoFailover: beginning('Go back to the source', undoFailoverSchema),
+  permanentFailover: beginning('Make the replica an ordinary VM', nothing),
+
+  listOperations: {
+    ...reading('List operations, newest first', listOf(operationSchema)),
+    query: operationFilterSchema,
+  },
+  showOperation: reading('Show an operation with its history', operationDetailSchema),
+  retryOperation: beginning('Run a suspended operation again from where it failed', nothing),
+  cancelOperation: beginning('Ask an operation to stop and undo what it did', nothing),
+} satisfies Record<EndpointName, Route>;
+
+export type RequestBody<Name extends EndpointName> = z.input<(typeof ROUTES)[Name]['body']>;
+export type RequestQuery<Name extends EndpointName> = z.input<(typeof ROUTES)[Name]['query']>;
+export type ParsedBody<Name extends EndpointName> = z.output<(typeof ROUTES)[Name]['body']>;
+export type ParsedQuery<Name extends EndpointName> = z.output<(typeof ROUTES)[Name]['query']>;
+export type Answer<Name extends EndpointName> = z.output<(typeof ROUTES)[Name]['answer']>;

@@ -1,0 +1,34 @@
+import type { HostId } from '../ids.ts';
+import type { Instant } from '../instant.ts';
+
+/** Which driver speaks to the host. */
+export type HostKind = 'libvirt' | 'simulated';
+
+/** One hypervisor endpoint with what runs beside it. */
+export type Host = {
+  readonly id: HostId;
+  readonly name: string;
+  readonly kind: HostKind;
+  /** For libvirt: a connection URI such as `qemu:///system`. */
+  readonly address: string;
+  /** Where replicas live on this host: an absolute folder. */
+  readonly storageFolder: string;
+  /** Where old blocks of frozen VMs are kept: an absolute folder beside the VMs' disks. */
+  readonly scratchFolder: string;
+  /** How many transfers from or to this host may run at once. */
+  readonly transferSlots: number;
+  readonly addedAt: Instant;
+};
+
+/** What a host says of itself. */
+export type HostDescription = {
+  readonly hypervisorVersion: string;
+  readonly emulatorVersion: string;
+  /** Proved by a test boot, not believed: which acceleration guests get. */
+  readonly acceleration: 'hardware' | 'software' | 'unproved';
+  readonly cpuCount: number;
+  readonly memoryBytes: number;
+  readonly networks: readonly string[];
+  /** Free bytes in the storage folder; null where it cannot be told. */
+  readonly storageFreeBytes: number | null;
+};

@@ -1,0 +1,45 @@
+/** A difference between what is recorded of a replica and what is there. */
+import type { BranchId, LayerId, PointId } from '../ids.ts';
+
+export type FindingKind =
+  | 'layer-changed'
+  | 'layer-missing'
+  | 'point-unreadable'
+  | 'partial-left'
+  | 'merge-unfinished'
+  | 'foreign-file'
+  | 'record-missing'
+  | 'vm-running'
+  | 'vm-missing'
+  | 'vm-redefined';
+
+/**
+ * What can be done about it:
+ *   rehash-layer    read the changed layer again; if its content is unchanged, accept its new identity
+ *   drop-points     remove the points that can no longer be read; the newest sound one stays
+ *   discard-partial, finish-merge, delete-debris, redefine-vm   as they say
+ *   none            a person must decide
+ */
+export type Repair =
+  | 'rehash-layer'
+  | 'drop-points'
+  | 'discard-partial'
+  | 'finish-merge'
+  | 'delete-debris'
+  | 'redefine-vm'
+  | 'none';
+
+export type ReplicaFinding = {
+  readonly kind: FindingKind;
+  /** Relative path or name of what differs. */
+  readonly object: string;
+  /** What is recorded and what was found, for people. */
+  readonly message: string;
+  readonly repair: Repair;
+  /** True when nothing may be written to the chain before it is repaired. */
+  readonly blocksWrites: boolean;
+  readonly layerId: LayerId | null;
+  /** Points whose content is in doubt because of it. */
+  readonly pointIds: readonly PointId[];
+  readonly branchId: BranchId | null;
+};

@@ -1,0 +1,106 @@
+/**
+ * The phases of a replica as a table. `apply` is the only way from one phase to another; the diagram in
+ * docs/states.md, `allowedOperations` in the API and the hints of the program all read this table.
+ */
+import { UnderstudyError } from '../error.ts';
+import type { ReplicaId } from '../ids.ts';
+
+export const PHASES = {
+  Pending: 'protected, no restore point yet',
+  Ready: 'at least one restore point, chain sound',
+  Failover: 'the replica took over, for real or as a trial',
+  ReadyToSwitch: 'failback has copied the bulk; the replica still serves',
+  Failback: 'production runs the failed-back state; a decision is pending',
+  Permanent: 'an ordinary VM now',
+  Removed: 'the record or the replica is gone',
+} as const;
+
+export type Phase = keyof typeof PHASES;
+
+/** What happened, in the past tense. */
+export type PhaseEvent =
+  | 'point-sealed'
+  | 'failover-started'
+  | 'branch-moved'
+  | 'failover-undone'
+  | 'failover-made-permanent'
+  | 'failback-presynced'
+  | 'failback-cancelled'
+  | 'switched-over'
+  | 'failback-committed'
+  | 'failback-undone'
+  | 'removed';
+
+type Row = Partial<Record<PhaseEvent, Phase>>;
+
+export const TRANSITIONS = {
+  Pending: { 'point-sealed': 'Ready', removed: 'Removed' },
+  Ready: { 'point-sealed': 'Ready', 'failover-started': 'Failover', removed: 'Removed' },
+  Failover: {
+    'branch-moved': 'Failover',
+    'failover-undone': 'Ready',
+    'failover-made-permanent': 'Permanent',
+    'failback-presynced': 'ReadyToSwitch',
+  },
+  ReadyToSwitch: { 'failback-cancelled': 'Failover', 'switched-over': 'Failback' },
+  Failback: { 'failback-committed': 'Ready', 'failback-undone': 'Failover' },
+  Permanent: {},
+  Removed: {},
+} as const satisfies Record<Phase, Row>;
+
+/** What a person or the scheduler can ask for. */
+export type ReplicaOperation =
+  | 'replicate'
+  | 'failover'
+  | 'undo-failover'
+  | 'permanent-failover'
+  | 'verify'
+  | 'rescan'
+  | 'remove'
+  | 'delete';
+
+/** The phases in which each operation may begin. */
+export const ALLOWED_IN = {
+  replicate: ['Pending', 'Ready'],
+  failover: ['Ready'],
+  'undo-failover': ['Failover'],
+  'permanent-failover': ['Failover'],
+  verify: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  rescan: ['Pending', 'Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  remove: ['Pending', 'Ready'],
+  delete: ['Pending', 'Ready'],
+} as const satisfies Record<ReplicaOperation, readonly Phase[]>;
+
+export function allowedOperations(phase: Phase): readonly ReplicaOperation[] {
+  const all = Object.keys(ALLOWED_IN) as ReplicaOperation[];
+  return all.filter((operation) => (ALLOWED_IN[operation] as readonly Phase[]).includes(phase));
+}
+
+type Phased = { readonly id: ReplicaId; readonly phase: Phase };
+
+/** Throws `not-allowed-in-phase`, naming the phase, the operation and what is allowed instead. */
+export function requireAllowed(replica: Phased, operation: ReplicaOperation): void {
+  const allowed = allowedOperations(replica.phase);
+  if (allowed.includes(operation)) return;
+  throw new UnderstudyError('not-allowed-in-phase', {
+    replica: replica.id,
+    phase: replica.phase,
+    operation,
+    allowed: allowed.join(', ') || 'nothing',
+  });
+}
+
+/** The replica after the event. An event that its phase does not know is a programming error. */
+export function apply<R extends Phased>(replica: R, event: PhaseEvent): R {
+  const row: Row = TRANSITIONS[replica.phase];
+  const next = row[event];
+  if (next === undefined) {
+    throw new UnderstudyError('not-allowed-in-phase', {
+      replica: replica.id,
+      phase: replica.phase,
+      operation: event,
+      allowed: Object.keys(row).join(', ') || 'nothing',
+    });
+  }
+  return { ...replica, phase: next };
+}

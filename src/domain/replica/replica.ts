@@ -1,0 +1,69 @@
+/** The durable truth about one protected VM and its stand-in. */
+import type { BranchId, HostId, JobId, OperationId, PointId, ReplicaId, VmId } from '../ids.ts';
+import type { Instant } from '../instant.ts';
+import type { Phase } from './phase.ts';
+
+export type SourceFence = 'none' | 'nics' | 'shutdown' | 'power-off';
+
+/** What is true while the replica stands in. */
+export type FailoverRecord = {
+  readonly pointId: PointId;
+  readonly branchId: BranchId;
+  readonly operationId: OperationId;
+  readonly reason: string;
+  readonly fence: SourceFence;
+  readonly startedAt: Instant;
+  /** Whether the replica's NICs were connected, and the sentence why or why not. */
+  readonly isConnected: boolean;
+  readonly connectionBecause: string;
+  /** Milliseconds from request to the hypervisor calling it running; null until measured. */
+  readonly runningAfterMs: number | null;
+  /** Milliseconds from request to the guest answering; null until (or unless) it did. */
+  readonly answeringAfterMs: number | null;
+};
+
+export type Replica = {
+  readonly id: ReplicaId;
+  /** The job that made it; null when that job was deleted. */
+  readonly jobId: JobId | null;
+  readonly sourceHostId: HostId;
+  readonly sourceVmId: VmId;
+  readonly sourceVmName: string;
+  readonly targetHostId: HostId;
+  /** The name of the replica VM at the target. */
+  readonly name: string;
+  /** Its identity there; null until it is defined. */
+  readonly targetVmId: VmId | null;
+  readonly phase: Phase;
+  /** Grows at every change of who may run or write; hosts refuse an older one. */
+  readonly epoch: number;
+  readonly newestPointId: PointId | null;
+  /** Present exactly in Failover, ReadyToSwitch, Failback and Permanent. */
+  readonly failover: FailoverRecord | null;
+  /** Branches of undone failovers, still readable until `keepUntil`. */
+  readonly archives: readonly ArchivedBranch[];
+  readonly createdAt: Instant;
+};
+
+export type ArchivedBranch = {
+  readonly branchId: BranchId;
+  readonly pointId: PointId;
+  readonly archivedAt: Instant;
+  readonly keepUntil: Instant;
+};
+
+export type ConditionName =
+  | 'drifted'
+  | 'cleanup-pending'
+  | 'unfenced-source'
+  | 'rpo-breached'
+  | 'unverified'
+  | 'operation-suspended';
+
+/** Something worrying about a replica; beside the phase, never part of it. */
+export type Condition = {
+  readonly name: ConditionName;
+  /** What is wrong and what to do, for people. */
+  readonly message: string;
+  readonly since: Instant;
+};

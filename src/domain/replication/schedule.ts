@@ -1,0 +1,90 @@
+/**
+ * When to start the next run of a VM so that its newest point is never older than the RPO. A point's age
+ * counts from its instant, which is close to the start of its run, and it helps nobody before the run's
+ * end: hence a run must start a run's length before the deadline.
+ *
+ *     takenAt ──────────────── rpo ──────────────────▶ deadline
+ *                        start ├── predicted ──┤ margin │
+ */
+import { type Instant, instant } from '../instant.ts';
+
+export type PastRun = {
+  readonly startedAt: Instant;
+  readonly endedAt: Instant;
+  readonly succeeded: boolean;
+};
+
+export type ScheduleFacts = {
+  /** Null: there is no point yet, so the first run is due at once. */
+  readonly newestTakenAt: Instant | null;
+  readonly protectedSince: Instant;
+  readonly rpoSeconds: number;
+  /** Newest first. */
+  readonly runs: readonly PastRun[];
+  /** Start of the run in progress, null when there is none. */
+  readonly runningSince: Instant | null;
+};
+
+export type Schedule = {
+  /** When the next run should start; meaningless while one is running. */
+  readonly startAt: Instant;
+  /** When the newest point becomes older than the RPO. */
+  readonly deadline: Instant;
+  /** How long a run is expected to take. */
+  readonly predictedMs: number;
+};
+
+/** Before anything was measured: an incremental of a quiet VM. */
+const UNKNOWN_RUN_MS = 5_000;
+const RUNS_CONSIDERED = 5;
+const FIRST_BACKOFF_MS = 5_000;
+const BACKOFF_MS_MAX = 10 * 60_000;
+
+export function schedule(facts: ScheduleFacts): Schedule {
+  const rpoMs = facts.rpoSeconds * 1000;
+  const predictedMs = predictRunMs(facts.runs);
+  const base = facts.newestTakenAt ?? facts.protectedSince;
+  const deadline = instant(base + rpoMs);
+  const wanted = facts.newestTakenAt === null ? base : dueAt(deadline, base, predictedMs, rpoMs);
+  return { startAt: laterOf(wanted, retryAt(facts.runs, rpoMs)), deadline, predictedMs };
+}
+
+/**
+ * Whether the deadline will be missed, as far as can be predicted. A tenth of the RPO is kept in hand, so that it
+ * is told while there is still time to do something, and not late because of a coarse tick.
+ */
+export function isRpoAtRisk(facts: ScheduleFacts, planned: Schedule, now: Instant): boolean {
+  const startsAt = facts.runningSince ?? Math.max(now, planned.startAt);
+  const inHandMs = Math.round(facts.rpoSeconds * 100);
+  return Math.max(now, startsAt + planned.predictedMs) > planned.deadline - inHandMs;
+}
+
+/** The slowest of the last few successful runs: a prediction that is usually a little too long. */
+export function predictRunMs(runs: readonly PastRun[]): number {
+  const durations = runs
+    .filter((run) => run.succeeded)
+    .slice(0, RUNS_CONSIDERED)
+    .map((run) => Math.max(0, run.endedAt - run.startedAt));
+  return durations.length === 0 ? UNKNOWN_RUN_MS : Math.max(...durations);
+}
+
+/** A run's length and a fifth of the RPO before the deadline, but never sooner than a tenth of the RPO after the last. */
+function dueAt(deadline: Instant, base: Instant, predictedMs: number, rpoMs: number): Instant {
+  const latest = deadline - predictedMs - Math.round(rpoMs / 5);
+  return instant(Math.max(latest, base + Math.round(rpoMs / 10)));
+}
+
+/** Failures in a row double the pause before the next attempt, up to half the RPO or ten minutes. */
+function retryAt(runs: readonly PastRun[], rpoMs: number): Instant {
+  const lastSuccess = runs.findIndex((run) => run.succeeded);
+  const failures = lastSuccess === -1 ? runs.length : lastSuccess;
+  const newest = runs[0];
+  if (newest === undefined || failures === 0) return instant(0);
+  const ceiling = Math.max(FIRST_BACKOFF_MS, Math.min(BACKOFF_MS_MAX, Math.round(rpoMs / 2)));
+  const pause = Math.min(ceiling, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 20));
+  return instant(newest.endedAt + pause);
+}
+
+function laterOf(a: Instant, b: Instant): Instant {
+  return a > b ? a : b;
+}

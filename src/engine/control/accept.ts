@@ -1,0 +1,109 @@
+/**
+ * Accepts operations: gives them their id, title and claims, and makes way for those that cannot wait. A failover
+ * must not be refused because a routine run hangs on the very site that was lost.
+ */
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+import { type OperationId, operationId } from '../../domain/ids.ts';
+import type { Json, OperationKind, OperationRecord } from '../../domain/operation/operation.ts';
+import { type ReplicaOperation, requireAllowed } from '../../domain/replica/phase.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { CommandOptions } from '../../ports/controller.ts';
+import type { Claims } from '../../ports/durable.ts';
+import { STOP_WAITING } from '../await-guest.ts';
+import { withDeadline } from '../deadline.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+
+export type Order = {
+  readonly kind: OperationKind;
+  /** Null: allowed in every phase. */
+  readonly allowedAs: ReplicaOperation | null;
+  readonly title: string;
+  readonly input: Readonly<Record<string, Json>>;
+  readonly slots?: Claims['slots'];
+};
+
+/** How long others may take to stop before the wish is refused. */
+const MAKE_WAY_MS = 60_000;
+
+/** What each kind may push aside; whatever is not listed makes it wait its turn by `operation-in-progress`. */
+const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
+  failover: ['replicate', 'verify', 'rescan', 'sweep'],
+  'undo-failover': ['failover', 'verify', 'rescan', 'sweep'],
+  'permanent-failover': ['failover', 'verify', 'rescan', 'sweep'],
+  replicate: ['sweep'],
+};
+
+export async function accept(
+  ports: ControllerPorts,
+  replica: Replica,
+  order: Order,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const id = freshOperationId(ports, options.seed);
+  const known = await ports.durable.operation(id);
+  if (known !== null) return known;
+  const request = {
+    id,
+    kind: order.kind,
+    subject: replica.id,
+    title: order.title,
+    input: { ...order.input, replicaId: replica.id },
+    claims: { exclusive: [`replica:${replica.id}`], slots: order.slots ?? [] },
+  };
+  const current = await makeWay(ports, replica, order.kind, options);
+  if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
+  return ports.durable.start(request);
+}
+
+function freshOperationId(ports: ControllerPorts, seed: string | null): OperationId {
+  return operationId(seed === null ? ports.ids.fresh('op') : `op-${seed}`);
+}
+
+/** The replica as it is once whoever must yield has stopped. */
+async function makeWay(
+  ports: ControllerPorts,
+  replica: Replica,
+  kind: OperationKind,
+  options: CommandOptions,
+): Promise<Replica> {
+  const yielding = YIELDS_TO[kind] ?? [];
+  const open = await ports.durable.operations({ subject: replica.id, open: true, limit: 16 });
+  for (const operation of open) {
+    if (yielding.includes(operation.kind)) await stop(ports, operation, options);
+  }
+  const fresh = await ports.catalog.replica(replica.id);
+  if (fresh === null) throw new UnderstudyError('replica-missing', { replica: replica.id });
+  return fresh.value;
+}
+
+async function stop(
+  { durable, clock }: ControllerPorts,
+  operation: OperationRecord,
+  { signal }: CommandOptions,
+): Promise<void> {
+  await durable.send(operation.id, STOP_WAITING, null);
+  if (operation.kind !== 'failover' || operation.state !== 'running') {
+    await cancelIfPossible(durable, operation.id);
+  }
+  try {
+    await withDeadline(clock, MAKE_WAY_MS, { signal }, (patience) =>
+      durable.settled(operation.id, { signal: patience }),
+    );
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const { id, kind, subject } = operation;
+    throw new UnderstudyError('operation-in-progress', { what: subject, operation: id, kind });
+  }
+}
+
+/** Past its point of no return an operation cannot be cancelled, only waited for. */
+async function cancelIfPossible(
+  durable: ControllerPorts['durable'],
+  id: OperationId,
+): Promise<void> {
+  try {
+    await durable.cancel(id);
+  } catch (error) {
+    if (asUnderstudyError(error).code !== 'operation-not-cancellable') throw error;
+  }
+}

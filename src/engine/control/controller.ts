@@ -1,0 +1,45 @@
+import type { Controller } from '../../ports/controller.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
+import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
+import { createJob, deleteJob, listJobs, runJob, setJobPaused, showJob } from './jobs.ts';
+import { cancelOperation, listOperations, retryOperation, showOperation } from './operations.ts';
+import * as replicas from './replicas.ts';
+
+/** One face for whoever asks: each verb is a function of its noun's file. */
+export function createController(ports: ControllerPorts): Controller {
+  return {
+    overview: () => replicas.overview(ports),
+    addHost: (request, options) => addHost(ports, request, options),
+    hosts: () => listHosts(ports),
+    host: (reference, options) => showHost(ports, reference, options),
+    removeHost: (reference) => removeHost(ports, reference),
+    vms: (host, options) => listVms(ports, host, options),
+    createJob: (request, options) => createJob(ports, request, options),
+    jobs: () => listJobs(ports),
+    job: (reference) => showJob(ports, reference),
+    runJob: (job, vms, options) => runJob(ports, job, vms, options),
+    setJobPaused: (job, isPaused) => setJobPaused(ports, job, isPaused),
+    deleteJob: (job) => deleteJob(ports, job),
+    replicas: () => replicas.listReplicas(ports),
+    replica: (reference) => replicas.showReplica(ports, reference),
+    rescan: (replica, repair, options) => replicas.rescan(ports, replica, repair, options),
+    verify: (replica, point, options) => replicas.verify(ports, replica, point, options),
+    removeReplica: (replica, options) => replicas.removeReplica(ports, replica, options),
+    deleteReplica: (replica, options) => replicas.deleteReplica(ports, replica, options),
+    points: (replica) => replicas.listPoints(ports, replica),
+    point: (replica, point) => replicas.showPoint(ports, replica, point),
+    setPointPinned: (replica, point, isPinned) =>
+      replicas.setPointPinned(ports, replica, point, isPinned),
+    previewFailover: (replica, order, options) => previewFailover(ports, replica, order, options),
+    failover: (replica, order, options) => failover(ports, replica, order, options),
+    undoFailover: (replica, force, options) => undoFailover(ports, replica, force, options),
+    permanentFailover: (replica, options) => permanentFailover(ports, replica, options),
+    operations: (query) => listOperations(ports, query),
+    operation: (reference) => showOperation(ports, reference),
+    history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),
+    retryOperation: (reference) => retryOperation(ports, reference),
+    cancelOperation: (reference) => cancelOperation(ports, reference),
+    subscribe: (listener) => ports.durable.subscribe(listener),
+  };
+}

@@ -1,0 +1,195 @@
+/** Failover and what follows it: what it would cost, and how it is asked for. */
+import {
+  type ConnectionDecision,
+  decideConnection,
+  type SourceAtFailover,
+} from '../../domain/failover/connection.ts';
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import { ALLOWED_IN } from '../../domain/replica/phase.ts';
+import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
+import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type {
+  CommandOptions,
+  FailoverOrder,
+  FailoverPreview,
+  Reference,
+} from '../../ports/controller.ts';
+import { lookAtSource } from '../source-fence.ts';
+import { accept } from './accept.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findPoint, findReplica } from './references.ts';
+
+/** How long a failover waits for the guest to answer before it ends without that figure. */
+const GUEST_DEADLINE_MS = 180_000;
+const MEASUREMENTS_CONSIDERED = 20;
+
+export async function failover(
+  ports: ControllerPorts,
+  reference: Reference,
+  order: FailoverOrder,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const point = findPoint(await ports.catalog.points(replica.id), order.point, replica);
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'failover',
+      allowedAs: 'failover',
+      title: `Fail over ${replica.sourceVmName} to ${replica.name}`,
+      input: {
+        pointId: point.id,
+        reason: order.reason,
+        fence: order.fence,
+        acceptsDuplicate: order.acceptDuplicate,
+        guestDeadlineMs: GUEST_DEADLINE_MS,
+      },
+    },
+    options,
+  );
+}
+
+export async function undoFailover(
+  ports: ControllerPorts,
+  reference: Reference,
+  force: boolean,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Undo the failover of ${replica.sourceVmName}`;
+  const input = { force, liftFence: true };
+  const order = { kind: 'undo-failover', allowedAs: 'undo-failover', title, input } as const;
+  return accept(ports, replica, order, options);
+}
+
+export async function permanentFailover(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Make ${replica.name} permanent`;
+  const order = {
+    kind: 'permanent-failover',
+    allowedAs: 'permanent-failover',
+    title,
+    input: {},
+  } as const;
+  return accept(ports, replica, order, options);
+}
+
+/** What a failover would mean right now. Asks the source, changes nothing. */
+export async function previewFailover(
+  ports: ControllerPorts,
+  reference: Reference,
+  order: FailoverOrder,
+  options: CallOptions,
+): Promise<FailoverPreview> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const points = await ports.catalog.points(replica.id);
+  const point = findPoint(points, order.point, replica);
+  const source = await ports.hosts.ports(replica.sourceHostId);
+  const seen = await lookAtSource(
+    { hypervisor: source.hypervisor, clock: ports.clock },
+    replica,
+    options,
+  );
+  const connection = decideConnection(seen, order.fence, order.acceptDuplicate);
+  const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
+  return {
+    replicaId: replica.id,
+    replicaName: replica.name,
+    point: { id: point.id, takenAt: point.takenAt, consistency: point.consistency },
+    pointAgeSeconds: Math.round(ageMs / 1000),
+    isNewestPoint: point.id === points.at(-1)?.id,
+    sourcePower: seen.power === 'absent' ? 'unknown' : seen.power,
+    ...lossOf(seen, ageMs),
+    ...(await expectedTimes(ports, replica)),
+    fenceConsequence: FENCE_CONSEQUENCE[order.fence],
+    willConnectNics: connection.connect,
+    connectionBecause: connection.because,
+    refusedBecause: refusal(replica),
+    warnings: await warnings(ports, replica, point, connection),
+  };
+}
+
+function lossOf(
+  seen: SourceAtFailover,
+  ageMs: number,
+): Pick<FailoverPreview, 'lostSeconds' | 'lossBecause'> {
+  const seconds = Math.round(ageMs / 1000);
+  if (seen.power === 'unknown' || seen.power === 'absent') {
+    return {
+      lostSeconds: seconds,
+      lossBecause:
+        'at most what the source wrote since the restore point; it cannot be asked how long it ran',
+    };
+  }
+  if (seen.power === 'off') {
+    return {
+      lostSeconds: seconds,
+      lossBecause: 'at most what the source wrote after the restore point until it was shut down',
+    };
+  }
+  return {
+    lostSeconds: seconds,
+    lossBecause: 'the source is running: what it writes after the restore point stays there',
+  };
+}
+
+/** Medians of earlier failovers of this replica: measured, not promised. */
+async function expectedTimes(
+  { durable }: ControllerPorts,
+  replica: Replica,
+): Promise<
+  Pick<FailoverPreview, 'expectedRunningMs' | 'expectedAnsweringMs' | 'measuredFailovers'>
+> {
+  const filter = { subject: replica.id, kind: 'failover', limit: MEASUREMENTS_CONSIDERED } as const;
+  const past = (await durable.operations(filter)).filter(({ state }) => state === 'succeeded');
+  return {
+    expectedRunningMs: median(past.map(({ result }) => figure(result, 'runningAfterMs'))),
+    expectedAnsweringMs: median(past.map(({ result }) => figure(result, 'answeringAfterMs'))),
+    measuredFailovers: past.length,
+  };
+}
+
+function figure(result: OperationRecord['result'], name: string): number | null {
+  if (result === null || typeof result !== 'object' || !(name in result)) return null;
+  const value = (result as Readonly<Record<string, unknown>>)[name];
+  return typeof value === 'number' ? value : null;
+}
+
+function median(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+  return known[Math.floor((known.length - 1) / 2)] ?? null;
+}
+
+function refusal(replica: Replica): string | null {
+  const phases: readonly string[] = ALLOWED_IN.failover;
+  return phases.includes(replica.phase) ? null : `the replica is in phase ${replica.phase}`;
+}
+
+async function warnings(
+  ports: ControllerPorts,
+  replica: Replica,
+  point: RestorePoint,
+  connection: ConnectionDecision,
+): Promise<readonly string[]> {
+  const conditions = await ports.catalog.conditions(replica.id);
+  const told = conditions.map((condition) => `${condition.name}: ${condition.message}`);
+  if (connection.isUnfenced) told.push(`The source is not fenced: ${connection.because}.`);
+  if (point.consistency === 'crash') {
+    told.push('The restore point is crash-consistent: the guest will start as after a power cut.');
+  }
+  return told;
+}
+
+const FENCE_CONSEQUENCE: Record<SourceFence, string> = {
+  none: 'The source VM is left as it is.',
+  nics: 'The NICs of the source VM are disconnected; it runs on without network.',
+  shutdown:
+    'The source VM is asked to shut down; if it does not within two minutes, nothing is switched.',
+  'power-off': 'The source VM is powered off at once, as if its plug were pulled.',
+};

@@ -1,0 +1,90 @@
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+import type { Host } from '../../domain/host/host.ts';
+import { hostId } from '../../domain/ids.ts';
+import type { VmSummary } from '../../domain/vm/vm.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { AddHost, CommandOptions, HostView, Reference } from '../../ports/controller.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findHost } from './references.ts';
+
+export async function addHost(
+  ports: ControllerPorts,
+  request: AddHost,
+  options: CommandOptions,
+): Promise<HostView> {
+  const id = hostId(options.seed === null ? ports.ids.fresh('host') : `host-${options.seed}`);
+  const known = await ports.catalog.host(id);
+  if (known !== null) return hostView(ports, known.value, options);
+  const hosts = await ports.catalog.hosts();
+  if (hosts.some(({ value }) => value.name === request.name)) {
+    throw new UnderstudyError('name-taken', { what: 'host', name: request.name });
+  }
+  const scratchFolder = request.scratchFolder ?? `${request.storageFolder}/.scratch`;
+  const host: Host = { ...request, id, scratchFolder, addedAt: ports.clock.now() };
+  await ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);
+  const view = await hostView(ports, host, options);
+  if (view.description !== null) return view;
+  await ports.catalog.apply([{ type: 'host-removed', hostId: id }]);
+  const reason = view.unreachableBecause ?? 'no answer';
+  throw new UnderstudyError('host-unreachable', { host: request.name, reason });
+}
+
+export async function listHosts(ports: ControllerPorts): Promise<readonly Host[]> {
+  return (await ports.catalog.hosts()).map(({ value }) => value);
+}
+
+export async function showHost(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CallOptions,
+): Promise<HostView> {
+  const { value } = await findHost(ports.catalog, reference);
+  return hostView(ports, value, options);
+}
+
+async function hostView(
+  ports: ControllerPorts,
+  host: Host,
+  options: CallOptions,
+): Promise<HostView> {
+  try {
+    const { hypervisor } = await ports.hosts.ports(host.id);
+    const description = await hypervisor.describe(options);
+    return { host, description, unreachableBecause: null };
+  } catch (error) {
+    const { code, message } = asUnderstudyError(error);
+    if (code !== 'host-unreachable') throw error;
+    return { host, description: null, unreachableBecause: message };
+  }
+}
+
+export async function removeHost(ports: ControllerPorts, reference: Reference): Promise<Host> {
+  const { value: host } = await findHost(ports.catalog, reference);
+  const jobs = (await ports.catalog.jobs()).map(({ value }) => value);
+  const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
+  const users = [
+    ...jobs.filter((job) => job.sourceHostId === host.id || job.targetHostId === host.id),
+    ...replicas.filter(
+      (replica) =>
+        (replica.sourceHostId === host.id || replica.targetHostId === host.id) &&
+        replica.phase !== 'Removed' &&
+        replica.phase !== 'Permanent',
+    ),
+  ];
+  if (users.length > 0) {
+    const names = users.map((user) => user.name).join(', ');
+    throw new UnderstudyError('host-in-use', { host: host.name, what: names });
+  }
+  await ports.catalog.apply([{ type: 'host-removed', hostId: host.id }]);
+  return host;
+}
+
+export async function listVms(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CallOptions,
+): Promise<readonly VmSummary[]> {
+  const { value } = await findHost(ports.catalog, reference);
+  const { hypervisor } = await ports.hosts.ports(value.id);
+  return hypervisor.vms(options);
+}

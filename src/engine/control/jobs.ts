@@ -1,0 +1,291 @@
+/** Jobs: which VMs are replicated where, how often, and what is kept. Creating one makes its replicas, still empty. */
+import { UnderstudyError } from '../../domain/error.ts';
+import type { Host } from '../../domain/host/host.ts';
+import { jobId, replicaId } from '../../domain/ids.ts';
+import type { Instant } from '../../domain/instant.ts';
+import { type Job, protectedVm } from '../../domain/job/job.ts';
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { VmSummary } from '../../domain/vm/vm.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { CatalogChange } from '../../ports/catalog.ts';
+import type {
+  CommandOptions,
+  CreateJob,
+  JobCreation,
+  JobView,
+  Reference,
+  VmFindings,
+} from '../../ports/controller.ts';
+import { nextRunAt } from '../scheduler.ts';
+import { accept } from './accept.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findHost, findJob, findVm, resolve } from './references.ts';
+
+export async function createJob(
+  ports: ControllerPorts,
+  request: CreateJob,
+  options: CommandOptions,
+): Promise<JobCreation> {
+  const id = jobId(options.seed === null ? ports.ids.fresh('job') : `job-${options.seed}`);
+  const known = await ports.catalog.job(id);
+  if (known !== null)
+    return { type: 'created', job: await jobView(ports, known.value), findings: [] };
+  const { value: source } = await findHost(ports.catalog, request.sourceHost);
+  const { value: target } = await findHost(ports.catalog, request.targetHost);
+  await requireFreeName(ports, request.name);
+  const vms = await findVms(ports, source, request.vms, options);
+  const findings = await preflight(ports, { source, target, vms, request }, options);
+  if (findings.some((vm) => vm.findings.some((finding) => finding.severity === 'blocks'))) {
+    return { type: 'blocked', findings };
+  }
+  const { sourceHost: _source, targetHost: _target, vms: _vms, ...policy } = request;
+  const job: Job = {
+    ...policy,
+    id,
+    sourceHostId: source.id,
+    targetHostId: target.id,
+    vms: vms.map((vm) => ({ vmId: vm.id, name: vm.name, excludedBecause: null })),
+    isPaused: false,
+    createdAt: ports.clock.now(),
+  };
+  const replicas = await newReplicas(ports, job, options.seed);
+  await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: null }, ...replicas]);
+  return { type: 'created', job: await jobView(ports, job), findings };
+}
+
+async function requireFreeName(ports: ControllerPorts, name: string): Promise<void> {
+  const jobs = await ports.catalog.jobs();
+  if (jobs.some(({ value }) => value.name === name)) {
+    throw new UnderstudyError('name-taken', { what: 'job', name });
+  }
+}
+
+async function findVms(
+  ports: ControllerPorts,
+  host: Host,
+  references: readonly Reference[],
+  options: CallOptions,
+): Promise<readonly VmSummary[]> {
+  const { hypervisor } = await ports.hosts.ports(host.id);
+  const all = await hypervisor.vms(options);
+  const found = references.map((reference) => findVm(all, reference, host.name));
+  return [...new Map(found.map((vm) => [vm.id, vm])).values()];
+}
+
+type Planned = {
+  readonly source: Host;
+  readonly target: Host;
+  readonly vms: readonly VmSummary[];
+  readonly request: CreateJob;
+};
+
+async function preflight(
+  ports: ControllerPorts,
+  { source, target, vms, request }: Planned,
+  options: CallOptions,
+): Promise<readonly VmFindings[]> {
+  const from = await ports.hosts.ports(source.id);
+  const to = await ports.hosts.ports(target.id);
+  const all: VmFindings[] = [];
+  for (const vm of vms) {
+    const description = await from.hypervisor.vm(vm.id, options);
+    const ofTarget = { source: description, networkMap: request.networkMap };
+    const findings = [
+      ...(await from.hypervisor.preflightSource(vm.id, options)),
+      ...(await to.hypervisor.preflightTarget(ofTarget, options)),
+    ];
+    all.push({ vm, findings });
+  }
+  return all;
+}
+
+/** A VM that already has a replica on that target keeps it: the new job takes it over if no other job owns it. */
+async function newReplicas(
+  ports: ControllerPorts,
+  job: Job,
+  seed: string | null,
+): Promise<readonly CatalogChange[]> {
+  const existing = await ports.catalog.replicas();
+  return job.vms.map((vm, index): CatalogChange => {
+    const kept = existing.find(
+      ({ value }) =>
+        value.sourceVmId === vm.vmId &&
+        value.sourceHostId === job.sourceHostId &&
+        value.targetHostId === job.targetHostId &&
+        value.phase !== 'Removed' &&
+        value.phase !== 'Permanent',
+    );
+    if (kept !== undefined) {
+      if (kept.value.jobId !== null) {
+        throw new UnderstudyError('already-protected', { vm: vm.name, job: kept.value.jobId });
+      }
+      const adopted = { ...kept.value, jobId: job.id };
+      return { type: 'replica-saved', replica: adopted, expectedVersion: kept.version };
+    }
+    const id = replicaId(seed === null ? ports.ids.fresh('rp') : `rp-${seed}-${index}`);
+    return { type: 'replica-saved', replica: newReplica(job, vm.vmId, id), expectedVersion: null };
+  });
+}
+
+function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): Replica {
+  const sourceVmName = protectedVm(job, vmId)?.name ?? vmId;
+  return {
+    id,
+    jobId: job.id,
+    sourceHostId: job.sourceHostId,
+    sourceVmId: vmId,
+    sourceVmName,
+    targetHostId: job.targetHostId,
+    name: `${sourceVmName}${job.replicaSuffix}`,
+    targetVmId: null,
+    phase: 'Pending',
+    epoch: 1,
+    newestPointId: null,
+    failover: null,
+    archives: [],
+    createdAt: job.createdAt,
+  };
+}
+
+export async function jobView(ports: ControllerPorts, job: Job): Promise<JobView> {
+  const hosts = await ports.catalog.hosts();
+  const nameOf = (id: Host['id']) => hosts.find(({ value }) => value.id === id)?.value.name ?? id;
+  const replicas = await replicasOf(ports, job);
+  const due: Instant[] = [];
+  for (const replica of replicas) {
+    const at = await nextRunAt(ports, job, replica);
+    if (at !== null) due.push(at);
+  }
+  return {
+    job,
+    sourceHostName: nameOf(job.sourceHostId),
+    targetHostName: nameOf(job.targetHostId),
+    replicas: replicas.map(({ id, sourceVmId }) => ({ id, sourceVmId })),
+    nextRunAt: due.sort((a, b) => a - b)[0] ?? null,
+  };
+}
+
+async function replicasOf(ports: ControllerPorts, job: Job): Promise<readonly Replica[]> {
+  const replicas = await ports.catalog.replicas();
+  return replicas
+    .map(({ value }) => value)
+    .filter((replica) => replica.jobId === job.id && replica.phase !== 'Removed');
+}
+
+export async function listJobs(ports: ControllerPorts): Promise<readonly JobView[]> {
+  const jobs = await ports.catalog.jobs();
+  return Promise.all(jobs.map(({ value }) => jobView(ports, value)));
+}
+
+export async function showJob(ports: ControllerPorts, reference: Reference): Promise<JobView> {
+  return jobView(ports, (await findJob(ports.catalog, reference)).value);
+}
+
+export async function runJob(
+  ports: ControllerPorts,
+  reference: Reference,
+  vms: readonly Reference[] | null,
+  options: CommandOptions,
+): Promise<readonly OperationRecord[]> {
+  const { value: job } = await findJob(ports.catalog, reference);
+  const chosen = chooseVms(job, vms);
+  const replicas = await replicasOf(ports, job);
+  const started: OperationRecord[] = [];
+  for (const [index, vmId] of chosen.entries()) {
+    const replica = replicas.find((candidate) => candidate.sourceVmId === vmId);
+    if (replica === undefined) continue;
+    const seed = options.seed === null ? null : `${options.seed}-${index}`;
+    started.push(await startReplicate(ports, replica, { ...options, seed }));
+  }
+  return started;
+}
+
+function chooseVms(
+  job: Job,
+  wanted: readonly Reference[] | null,
+): readonly Replica['sourceVmId'][] {
+  if (wanted === null) {
+    const included = job.vms.filter((vm) => vm.excludedBecause === null).map((vm) => vm.vmId);
+    if (included.length > 0) return included;
+    throw new UnderstudyError('vm-excluded', {
+      vm: 'Every VM',
+      job: job.name,
+      reason: 'see `understudy job show`',
+    });
+  }
+  const named = job.vms.map((vm) => ({ ...vm, id: vm.vmId }));
+  return wanted.map((reference) => {
+    const vm = resolve(
+      named,
+      reference,
+      () => new UnderstudyError('vm-missing', { vm: reference, host: `job ${job.name}` }),
+    );
+    if (vm.excludedBecause === null) return vm.vmId;
+    throw new UnderstudyError('vm-excluded', {
+      vm: vm.name,
+      job: job.name,
+      reason: vm.excludedBecause,
+    });
+  });
+}
+
+/** Begins a run: it takes a transfer slot of either host. */
+export async function startReplicate(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const hosts = (await ports.catalog.hosts()).map(({ value }) => value);
+  const involved = hosts.filter(
+    ({ id }) => id === replica.sourceHostId || id === replica.targetHostId,
+  );
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'replicate',
+      allowedAs: 'replicate',
+      title: `Replicate ${replica.sourceVmName}`,
+      input: {},
+      slots: involved.map(({ id, transferSlots }) => ({
+        name: `transfer:${id}`,
+        limit: transferSlots,
+      })),
+    },
+    options,
+  );
+}
+
+export async function setJobPaused(
+  ports: ControllerPorts,
+  reference: Reference,
+  isPaused: boolean,
+): Promise<JobView> {
+  const { value, version } = await findJob(ports.catalog, reference);
+  const job = { ...value, isPaused };
+  if (value.isPaused !== isPaused) {
+    await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: version }]);
+  }
+  return jobView(ports, job);
+}
+
+export async function deleteJob(ports: ControllerPorts, reference: Reference): Promise<Job> {
+  const { value: job } = await findJob(ports.catalog, reference);
+  const changes: CatalogChange[] = [{ type: 'job-removed', jobId: job.id }];
+  for (const { value, version } of await ports.catalog.replicas()) {
+    if (value.jobId !== job.id) continue;
+    await requireIdle(ports, value);
+    const orphan = { ...value, jobId: null };
+    changes.push({ type: 'replica-saved', replica: orphan, expectedVersion: version });
+  }
+  await ports.catalog.apply(changes);
+  return job;
+}
+
+async function requireIdle({ durable }: ControllerPorts, replica: Replica): Promise<void> {
+  const [open] = await durable.operations({ subject: replica.id, open: true, limit: 1 });
+  if (open === undefined) return;
+  const { id: operation, kind } = open;
+  throw new UnderstudyError('operation-in-progress', { what: replica.name, operation, kind });
+}

@@ -1,0 +1,70 @@
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { OperationQuery, Reference } from '../../ports/controller.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findHost, findJob, findOperation, findReplica } from './references.ts';
+
+export async function listOperations(
+  ports: ControllerPorts,
+  query: OperationQuery,
+): Promise<readonly OperationRecord[]> {
+  const { kind, open, limit } = query;
+  const subjects = query.subject === null ? null : await subjectsOf(ports, query.subject);
+  const filter = { ...(kind === null ? {} : { kind }), open, limit };
+  if (subjects === null) return ports.durable.operations(filter);
+  const found = await Promise.all(
+    subjects.map((subject) => ports.durable.operations({ ...filter, subject })),
+  );
+  return found
+    .flat()
+    .sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
+    .slice(0, limit);
+}
+
+/** Operations are about replicas; a job or host stands for the replicas it has. */
+async function subjectsOf(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<readonly string[]> {
+  const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
+  const job = await orNull(findJob(ports.catalog, reference));
+  if (job !== null)
+    return replicas.filter(({ jobId }) => jobId === job.value.id).map(({ id }) => id);
+  const host = await orNull(findHost(ports.catalog, reference));
+  if (host !== null) {
+    const { id } = host.value;
+    const onHost = replicas.filter(
+      ({ sourceHostId, targetHostId }) => sourceHostId === id || targetHostId === id,
+    );
+    return onHost.map((replica) => replica.id);
+  }
+  return [(await findReplica(ports.catalog, reference)).value.id];
+}
+
+async function orNull<T>(found: Promise<T>): Promise<T | null> {
+  try {
+    return await found;
+  } catch {
+    return null; // Not found as this noun; the last noun tried tells the person what is missing.
+  }
+}
+
+export function showOperation(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<OperationRecord> {
+  return findOperation(ports.durable, reference);
+}
+
+export async function retryOperation(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<OperationRecord> {
+  return ports.durable.retry((await findOperation(ports.durable, reference)).id);
+}
+
+export async function cancelOperation(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<OperationRecord> {
+  return ports.durable.cancel((await findOperation(ports.durable, reference)).id);
+}

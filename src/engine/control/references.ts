@@ -1,0 +1,115 @@
+/** Finds what a person means: an id, a unique name, or the unique beginning of an id. */
+import { UnderstudyError } from '../../domain/error.ts';
+import type { ErrorCode } from '../../domain/error-catalog.ts';
+import type { Host } from '../../domain/host/host.ts';
+import type { Job } from '../../domain/job/job.ts';
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
+import type { VmSummary } from '../../domain/vm/vm.ts';
+import type { Catalog, Versioned } from '../../ports/catalog.ts';
+import type { PointSelector, Reference } from '../../ports/controller.ts';
+import type { Durable } from '../../ports/durable.ts';
+
+type Named = { readonly id: string; readonly name: string };
+
+/** Exact ids win over names, names over beginnings; two candidates of one rank are `ambiguous-reference`. */
+export function resolve<T extends Named>(
+  items: readonly T[],
+  reference: Reference,
+  missing: () => UnderstudyError,
+): T {
+  const ranks = [
+    items.filter((item) => item.id === reference),
+    items.filter((item) => item.name === reference),
+    reference === '' ? [] : items.filter((item) => item.id.startsWith(reference)),
+  ];
+  const candidates = ranks.find((rank) => rank.length > 0) ?? [];
+  if (candidates.length > 1) {
+    const names = candidates.map((item) => `${item.id} (${item.name})`).join(', ');
+    throw new UnderstudyError('ambiguous-reference', {
+      reference,
+      what: 'thing',
+      candidates: names,
+    });
+  }
+  const [found] = candidates;
+  if (found === undefined) throw missing();
+  return found;
+}
+
+function missing(code: ErrorCode, noun: string, reference: Reference): () => UnderstudyError {
+  return () => new UnderstudyError(code, { [noun]: reference });
+}
+
+export async function findHost(catalog: Catalog, reference: Reference): Promise<Versioned<Host>> {
+  return findVersioned(
+    await catalog.hosts(),
+    reference,
+    missing('host-missing', 'host', reference),
+  );
+}
+
+export async function findJob(catalog: Catalog, reference: Reference): Promise<Versioned<Job>> {
+  return findVersioned(await catalog.jobs(), reference, missing('job-missing', 'job', reference));
+}
+
+/** A removed replica is found by its id only: its name may be in use again. */
+export async function findReplica(
+  catalog: Catalog,
+  reference: Reference,
+): Promise<Versioned<Replica>> {
+  const all = await catalog.replicas();
+  const listed = all.filter(({ value }) => value.phase !== 'Removed' || value.id === reference);
+  return findVersioned(listed, reference, missing('replica-missing', 'replica', reference));
+}
+
+function findVersioned<T extends Named>(
+  records: readonly Versioned<T>[],
+  reference: Reference,
+  notFound: () => UnderstudyError,
+): Versioned<T> {
+  const value = resolve(
+    records.map((record) => record.value),
+    reference,
+    notFound,
+  );
+  const found = records.find((record) => record.value === value);
+  if (found === undefined) throw notFound();
+  return found;
+}
+
+export function findVm(vms: readonly VmSummary[], reference: Reference, host: string): VmSummary {
+  return resolve(vms, reference, () => new UnderstudyError('vm-missing', { vm: reference, host }));
+}
+
+/** `latest`, the newest point not younger than a moment, or an id. `points` is oldest first. */
+export function findPoint(
+  points: readonly RestorePoint[],
+  selector: PointSelector,
+  replica: Replica,
+): RestorePoint {
+  const notFound = (point: string) => () =>
+    new UnderstudyError('point-missing', { replica: replica.name, point });
+  if (selector.type === 'reference') {
+    const named = points.map((point) => ({ id: point.id, name: point.id, point }));
+    return resolve(named, selector.reference, notFound(selector.reference)).point;
+  }
+  const found =
+    selector.type === 'latest'
+      ? points.at(-1)
+      : points.findLast((point) => point.takenAt <= selector.instant);
+  if (found === undefined) throw notFound(selector.type === 'latest' ? 'latest' : 'so old')();
+  return found;
+}
+
+const OPERATIONS_SEARCHED = 1000;
+
+export async function findOperation(
+  durable: Durable,
+  reference: Reference,
+): Promise<OperationRecord> {
+  const recent = await durable.operations({ limit: OPERATIONS_SEARCHED });
+  const named = recent.map((operation) => ({ id: operation.id, name: operation.id, operation }));
+  return resolve(named, reference, missing('operation-missing', 'operation', reference)).operation;
+}

@@ -1,0 +1,150 @@
+import { UnderstudyError } from '../../domain/error.ts';
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
+import type {
+  CommandOptions,
+  Overview,
+  PointSelector,
+  Reference,
+  ReplicaView,
+} from '../../ports/controller.ts';
+import { accept } from './accept.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findPoint, findReplica } from './references.ts';
+
+export async function overview(ports: ControllerPorts): Promise<Overview> {
+  return {
+    hostCount: (await ports.catalog.hosts()).length,
+    jobCount: (await ports.catalog.jobs()).length,
+    replicas: await listReplicas(ports),
+    openOperations: await ports.durable.operations({ open: true, limit: 100 }),
+  };
+}
+
+/** Those that still are replicas: permanent and removed ones left the list. */
+export async function listReplicas(ports: ControllerPorts): Promise<readonly ReplicaView[]> {
+  const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
+  const listed = replicas.filter(({ phase }) => phase !== 'Removed' && phase !== 'Permanent');
+  return Promise.all(listed.map((replica) => replicaView(ports, replica)));
+}
+
+export async function showReplica(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<ReplicaView> {
+  return replicaView(ports, (await findReplica(ports.catalog, reference)).value);
+}
+
+async function replicaView(ports: ControllerPorts, replica: Replica): Promise<ReplicaView> {
+  const { catalog, durable } = ports;
+  const [job, source, target] = await Promise.all([
+    replica.jobId === null ? null : catalog.job(replica.jobId),
+    catalog.host(replica.sourceHostId),
+    catalog.host(replica.targetHostId),
+  ]);
+  const points = await catalog.points(replica.id);
+  const [open] = await durable.operations({ subject: replica.id, open: true, limit: 1 });
+  return {
+    replica,
+    jobName: job?.value.name ?? null,
+    sourceHostName: source?.value.name ?? replica.sourceHostId,
+    targetHostName: target?.value.name ?? replica.targetHostId,
+    newestPointTakenAt: points.at(-1)?.takenAt ?? null,
+    pointCount: points.length,
+    conditions: await catalog.conditions(replica.id),
+    openOperation: open ?? null,
+  };
+}
+
+export async function rescan(
+  ports: ControllerPorts,
+  reference: Reference,
+  repair: boolean,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `${repair ? 'Rescan and repair' : 'Rescan'} ${replica.name}`;
+  return accept(
+    ports,
+    replica,
+    { kind: 'rescan', allowedAs: 'rescan', title, input: { repair } },
+    options,
+  );
+}
+
+export async function verify(
+  ports: ControllerPorts,
+  reference: Reference,
+  selector: PointSelector | null,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const points = await ports.catalog.points(replica.id);
+  const chosen = selector === null ? points : [findPoint(points, selector, replica)];
+  if (chosen.length === 0) {
+    throw new UnderstudyError('point-missing', { replica: replica.name, point: 'latest' });
+  }
+  const title = `Verify ${chosen.length === 1 ? '1 restore point' : `${chosen.length} restore points`} of ${replica.name}`;
+  const input = { pointIds: chosen.map((point) => point.id) };
+  return accept(ports, replica, { kind: 'verify', allowedAs: 'verify', title, input }, options);
+}
+
+export async function removeReplica(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Remove ${replica.name} from the configuration`;
+  const order = { kind: 'remove-replica', allowedAs: 'remove', title, input: {} } as const;
+  return accept(ports, replica, order, options);
+}
+
+export async function deleteReplica(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Delete ${replica.name} from disk`;
+  const order = { kind: 'delete-replica', allowedAs: 'delete', title, input: {} } as const;
+  return accept(ports, replica, order, options);
+}
+
+export async function listPoints(
+  ports: ControllerPorts,
+  reference: Reference,
+): Promise<readonly RestorePoint[]> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  return ports.catalog.points(replica.id);
+}
+
+export async function showPoint(
+  ports: ControllerPorts,
+  reference: Reference,
+  selector: PointSelector,
+): Promise<RestorePoint> {
+  return (await locatePoint(ports, reference, selector)).point;
+}
+
+export async function setPointPinned(
+  ports: ControllerPorts,
+  reference: Reference,
+  selector: PointSelector,
+  isPinned: boolean,
+): Promise<RestorePoint> {
+  const { point } = await locatePoint(ports, reference, selector);
+  const pinned = { ...point, isPinned };
+  await ports.catalog.apply([{ type: 'point-saved', point: pinned }]);
+  return pinned;
+}
+
+async function locatePoint(
+  ports: ControllerPorts,
+  reference: Reference,
+  selector: PointSelector,
+): Promise<{ readonly replica: Replica; readonly point: RestorePoint }> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  return { replica, point: findPoint(await ports.catalog.points(replica.id), selector, replica) };
+}

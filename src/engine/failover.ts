@@ -1,0 +1,235 @@
+/**
+ * Failover: the replica takes over at a chosen restore point.
+ *
+ *   load → look at the source → fence → branch → define → record phase and epoch → start → running
+ *        → guest answering
+ *
+ * Until the phase is recorded, a failure discards the branch and lifts the fence. From then on the replica
+ * stays in Failover: a start that fails suspends the operation, and can be retried or undone.
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import {
+  type ConnectionDecision,
+  decideConnection,
+  type SourceAtFailover,
+} from '../domain/failover/connection.ts';
+import { branchId, pointId, replicaId, type VmId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { Sidecar } from '../ports/hypervisor.ts';
+import type { BranchDisk } from '../ports/replica-store.ts';
+import { awaitGuest } from './await-guest.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { fenceIn, flagIn, numberIn, textIn } from './input.ts';
+import {
+  loadReplica,
+  loadSettings,
+  type ReplicaFacts,
+  type ReplicaSettings,
+  savedReplica,
+} from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
+import { fenceSource, lookAtSource } from './source-fence.ts';
+
+export function failoverDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'failover',
+    run: async (context, input) => {
+      const takeover = await prepare(ports, context, input);
+      const connection = await settleSource(ports, context, takeover);
+      const branch = await makeBranch(context, takeover);
+      const vmId = await defineOnBranch(context, takeover, branch, connection);
+      const replica = await recordFailover(context, takeover, vmId, connection);
+      const runningAfterMs = await start(context, takeover, vmId);
+      const answeringAfterMs = await awaitGuest(ports, context, takeover, vmId);
+      await recordTimes(context, takeover, replica, { runningAfterMs, answeringAfterMs });
+      return { pointId: takeover.point.id, runningAfterMs, answeringAfterMs };
+    },
+  };
+}
+
+export type Takeover = ReplicaFacts & {
+  readonly settings: ReplicaSettings;
+  readonly source: HostPorts;
+  readonly target: HostPorts;
+  readonly point: RestorePoint;
+  readonly branchId: ReturnType<typeof branchId>;
+  readonly fence: SourceFence;
+  readonly acceptsDuplicate: boolean;
+  readonly reason: string;
+  /** When the request was accepted, by the journal: what RTO is measured from. */
+  readonly requestedAt: Instant;
+  /** How long to wait for the guest to answer before the operation ends without that figure. */
+  readonly guestDeadlineMs: number;
+  /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
+  readonly epoch: number;
+};
+
+async function prepare(
+  ports: EnginePorts,
+  context: OperationContext,
+  input: Json,
+): Promise<Takeover> {
+  const requestedAt = await context.now('requested-at');
+  const id = replicaId(textIn(input, 'replicaId'));
+  const facts = await loadReplica(ports, context, id, 'failover');
+  const wanted = pointId(textIn(input, 'pointId'));
+  const point = await context.step<RestorePoint>('load-point', {
+    do: async () => {
+      const points = await ports.catalog.points(id);
+      const found = points.find((candidate) => candidate.id === wanted);
+      if (found === undefined)
+        throw new UnderstudyError('point-missing', { replica: id, point: wanted });
+      return found;
+    },
+    undo: 'nothing',
+  });
+  return {
+    ...facts,
+    settings: await loadSettings(ports, context, facts.replica),
+    source: await ports.hosts.ports(facts.replica.sourceHostId),
+    target: await ports.hosts.ports(facts.replica.targetHostId),
+    point,
+    branchId: branchId(await context.freshId('branch-id', 'br')),
+    fence: fenceIn(input),
+    acceptsDuplicate: flagIn(input, 'acceptsDuplicate'),
+    reason: textIn(input, 'reason'),
+    requestedAt,
+    guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
+    epoch: facts.replica.epoch + 1,
+  };
+}
+
+async function settleSource(
+  ports: EnginePorts,
+  context: OperationContext,
+  takeover: Takeover,
+): Promise<ConnectionDecision> {
+  const { replica, source, fence, acceptsDuplicate } = takeover;
+  if (fence !== 'none') await fenceSource(context, source, replica, fence);
+  const seen = await context.step<SourceAtFailover>('look-at-source', {
+    do: ({ signal }) =>
+      lookAtSource({ hypervisor: source.hypervisor, clock: ports.clock }, replica, { signal }),
+    undo: 'nothing',
+  });
+  return decideConnection(seen, fence, acceptsDuplicate);
+}
+
+type Branch = { readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] };
+
+function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
+  const { replica, target, epoch } = takeover;
+  const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
+  return context.step<Branch>('make-branch', {
+    do: ({ key, signal }) =>
+      target.store.createBranch({ ...command, key, pointId: takeover.point.id }, { signal }),
+    undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),
+  });
+}
+
+function defineOnBranch(
+  context: OperationContext,
+  takeover: Takeover,
+  branch: Branch,
+  connection: ConnectionDecision,
+): Promise<VmId> {
+  const { replica, target, point, settings, epoch, newest } = takeover;
+  return context.step<VmId>('define-replica', {
+    do: ({ key, signal }) =>
+      target.hypervisor.defineReplica(
+        {
+          key,
+          replicaId: replica.id,
+          epoch,
+          name: replica.name,
+          source: point.vm,
+          vmId: replica.targetVmId,
+          disks: branch.disks,
+          networkMap: settings.networkMap,
+          connectNics: connection.connect,
+          sidecars: branch.sidecars,
+        },
+        { signal },
+      ),
+    undo: async ({ key, signal }) => {
+      const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
+      await defineAtRest(resting, key, { signal });
+    },
+  });
+}
+
+async function recordFailover(
+  context: OperationContext,
+  takeover: Takeover,
+  vmId: VmId,
+  connection: ConnectionDecision,
+): Promise<Replica> {
+  const startedAt = await context.now('started-at');
+  const failover: FailoverRecord = {
+    pointId: takeover.point.id,
+    branchId: takeover.branchId,
+    operationId: context.operationId,
+    reason: takeover.reason,
+    fence: takeover.fence,
+    startedAt,
+    isConnected: connection.connect,
+    connectionBecause: connection.because,
+    runningAfterMs: null,
+    answeringAfterMs: null,
+  };
+  const { epoch } = takeover;
+  const replica = apply(
+    { ...takeover.replica, epoch, failover, targetVmId: vmId },
+    'failover-started',
+  );
+  const changes: CatalogChange[] = [savedReplica(replica, takeover.version)];
+  if (connection.isUnfenced) changes.push(unfenced(replica, connection, startedAt));
+  await context.record('record-failover', changes, { undo: 'irreversible' });
+  return replica;
+}
+
+function unfenced(replica: Replica, connection: ConnectionDecision, since: Instant): CatalogChange {
+  const message =
+    `The replica is connected although the source is not fenced: ${connection.because}. ` +
+    'Make sure that only one of them serves.';
+  return {
+    type: 'condition-raised',
+    replicaId: replica.id,
+    condition: { name: 'unfenced-source', message, since },
+  };
+}
+
+/** Milliseconds from the request to the hypervisor calling it running. */
+async function start(context: OperationContext, takeover: Takeover, vmId: VmId): Promise<number> {
+  await context.step<null>('start-replica', {
+    do: async ({ key, signal }) => {
+      await takeover.target.hypervisor.start({ key, vmId }, { signal });
+      return null;
+    },
+    undo: 'nothing',
+    retry: { ...NO_RETRY, attemptsMax: 2, firstDelayMs: 500, delayMsMax: 500 },
+  });
+  const runningAt = await context.now('running-at');
+  return Math.max(0, runningAt - takeover.requestedAt);
+}
+
+type Times = { readonly runningAfterMs: number; readonly answeringAfterMs: number | null };
+
+async function recordTimes(
+  context: OperationContext,
+  takeover: Takeover,
+  replica: Replica,
+  times: Times,
+): Promise<void> {
+  if (replica.failover === null) return;
+  const measured = { ...replica, failover: { ...replica.failover, ...times } };
+  await context.record('record-times', [savedReplica(measured, takeover.version + 1)], {
+    undo: 'irreversible',
+  });
+}

@@ -1,0 +1,179 @@
+/**
+ * Moves the blocks of a frozen instant into partial layers at the target, while the freeze is watched: when scratch
+ * runs low the transfer is stopped, never the guest.
+ */
+import type { TransferPlan } from '../domain/replication/transfer.ts';
+import type { PointDisk } from '../domain/restore-point/restore-point.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { TransferProgress, TransferRequest, TransferResult } from '../ports/mover.ts';
+import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
+import type { OpenPartialDisk } from '../ports/replica-store.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { plansFor, type Run } from './replicate.ts';
+import { orLeaveToSweeper } from './temporaries.ts';
+
+/** A disk of the point to be, complete but for what the store adds. */
+export type MovedDisk = Omit<PointDisk, 'layerId' | 'rootHash'>;
+
+type Move = Run & { readonly frozen: FrozenPoint };
+
+export function moveBlocks(
+  ports: EnginePorts,
+  context: OperationContext,
+  move: Move,
+): Promise<readonly MovedDisk[]> {
+  const plans = plansFor(move.frozen, move.newest);
+  const { store } = move.target;
+  return context.step<readonly MovedDisk[]>('move-blocks', {
+    do: async (attempt) => {
+      const partial = await openPartial(move, plans, attempt);
+      return whileFrozen(move, attempt.signal, (signal) =>
+        transferAll(ports, context, { move, plans, partial, attempt: { ...attempt, signal } }),
+      );
+    },
+    undo: async ({ key, signal }) => {
+      const { id, epoch } = move.replica;
+      const command = { key, replicaId: id, epoch, pointId: move.pointId };
+      await orLeaveToSweeper(() => store.discardPartial(command, { signal }));
+    },
+  });
+}
+
+function openPartial(
+  move: Move,
+  plans: readonly TransferPlan[],
+  { key, signal }: StepAttempt,
+): Promise<readonly OpenPartialDisk[]> {
+  const disks = plans.map((plan, index) => ({
+    key: plan.key,
+    sizeBytes: move.frozen.disks[index]?.sizeBytes ?? 0,
+    base: plan.base,
+    wantsKnownHashes: plan.kind === 'resync',
+  }));
+  const { id, epoch } = move.replica;
+  return move.target.store.openPartial(
+    {
+      key,
+      replicaId: id,
+      epoch,
+      pointId: move.pointId,
+      parentPointId: move.newest?.id ?? null,
+      disks,
+    },
+    { signal },
+  );
+}
+
+/** Runs the work; a freeze in danger aborts it and is the error. */
+async function whileFrozen<T>(
+  move: Move,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stopWork = new AbortController();
+  const stopWatch = new AbortController();
+  const { pointSource } = move.source;
+  const watched = pointSource
+    .watch(
+      {
+        key: move.temporaries.freezeKey,
+        vmId: move.replica.sourceVmId,
+        scratch: move.settings.scratch,
+        frozenAt: move.frozen.takenAt,
+      },
+      { signal: AbortSignal.any([signal, stopWatch.signal]) },
+    )
+    .then(
+      () => null,
+      (danger: unknown) => {
+        stopWork.abort();
+        return danger;
+      },
+    );
+  try {
+    const result = await work(AbortSignal.any([signal, stopWork.signal]));
+    stopWatch.abort();
+    await watched;
+    return result;
+  } catch (error) {
+    stopWatch.abort();
+    const danger = await watched;
+    throw stopWork.signal.aborted ? danger : error;
+  }
+}
+
+type Transfers = {
+  readonly move: Move;
+  readonly plans: readonly TransferPlan[];
+  readonly partial: readonly OpenPartialDisk[];
+  readonly attempt: StepAttempt;
+};
+
+/** One disk after the other: a transfer already uses every core, and two would only share them. */
+async function transferAll(
+  ports: EnginePorts,
+  context: OperationContext,
+  transfers: Transfers,
+): Promise<readonly MovedDisk[]> {
+  const moved: MovedDisk[] = [];
+  const report = progressOf(context, transfers.plans.length);
+  for (const [index, plan] of transfers.plans.entries()) {
+    const frozen = transfers.move.frozen.disks[index];
+    const target = transfers.partial.find((disk) => disk.key === plan.key);
+    if (frozen === undefined || target === undefined)
+      throw new Error(`no partial layer for ${plan.key}`);
+    const request = transferRequest(transfers, plan, frozen, target);
+    const options = { signal: transfers.attempt.signal, onProgress: report(index) };
+    moved.push(movedDisk(plan, frozen, await ports.mover.transfer(request, options)));
+  }
+  return moved;
+}
+
+function transferRequest(
+  { move, attempt }: Transfers,
+  plan: TransferPlan,
+  frozen: FrozenDisk,
+  target: OpenPartialDisk,
+): TransferRequest {
+  return {
+    key: attempt.key,
+    source: frozen.endpoint,
+    target: target.endpoint,
+    sizeBytes: frozen.sizeBytes,
+    extents: plan.kind === 'incremental' ? frozen.extents : { type: 'allocated' },
+    targetReads: plan.base === 'none' ? 'zeros' : 'parent',
+    knownHashesPath: target.knownHashesPath,
+    recordsPath: target.recordsPath,
+    bytesPerSecondMax: move.settings.bytesPerSecondMax,
+  };
+}
+
+function movedDisk(plan: TransferPlan, frozen: FrozenDisk, result: TransferResult): MovedDisk {
+  return {
+    key: plan.key,
+    sizeBytes: frozen.sizeBytes,
+    transfer: plan.kind,
+    because: plan.because,
+    sentBytes: result.sentBytes,
+    mark: frozen.mark,
+  };
+}
+
+/** Progress of all disks together, as far as their totals are known. */
+function progressOf(context: OperationContext, diskCount: number) {
+  const done = new Array<number>(diskCount).fill(0);
+  const total = new Array<number>(diskCount).fill(0);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  return (index: number): ((progress: TransferProgress) => void) =>
+    ({ doneBytes, totalBytes, bytesPerSecond, remainingMs }) => {
+      done[index] = doneBytes;
+      total[index] = totalBytes;
+      context.progress({
+        step: 'move-blocks',
+        doneBytes: sum(done),
+        totalBytes: sum(total),
+        bytesPerSecond,
+        remainingMs,
+      });
+    };
+}

@@ -1,0 +1,28 @@
+import type { Durable, OperationDefinition } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { failoverDefinition } from './failover.ts';
+import { permanentFailoverDefinition } from './permanent-failover.ts';
+import { deleteReplicaDefinition, removeReplicaDefinition } from './remove-replica.ts';
+import { replicateDefinition } from './replicate.ts';
+import { rescanDefinition } from './rescan.ts';
+import { sweepDefinition } from './sweeper.ts';
+import { undoFailoverDefinition } from './undo-failover.ts';
+import { verifyDefinition } from './verify.ts';
+
+/** Every kind of operation: what a durable engine must know before it resumes. */
+export function operationDefinitions(
+  ports: EnginePorts,
+  durable: Pick<Durable, 'operation'>,
+): readonly OperationDefinition[] {
+  return [
+    replicateDefinition(ports),
+    failoverDefinition(ports),
+    undoFailoverDefinition(ports),
+    permanentFailoverDefinition(ports),
+    removeReplicaDefinition(ports),
+    deleteReplicaDefinition(ports),
+    rescanDefinition(ports),
+    verifyDefinition(ports),
+    sweepDefinition(ports, durable),
+  ];
+}

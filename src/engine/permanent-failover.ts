@@ -1,0 +1,141 @@
+/**
+ * Permanent failover: the replica becomes an ordinary VM and protection of the source ends.
+ *
+ *   load → flatten the branch (while it runs) → record Permanent, exclude the source everywhere, forget the points
+ *        → drop the chain
+ *
+ * Flattening only reads the layers below, so until the record is written every restore point is intact and the
+ * failover can still be undone.
+ */
+import { replicaId } from '../domain/ids.ts';
+import { excludeVm } from '../domain/job/job.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { textIn } from './input.ts';
+import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+
+export function permanentFailoverDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'permanent-failover',
+    run: async (context, input) => {
+      const facts = await loadReplica(
+        ports,
+        context,
+        replicaId(textIn(input, 'replicaId')),
+        'permanent-failover',
+      );
+      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      await flatten(ports, context, facts, target);
+      const permanent = await recordPermanent(ports, context, facts);
+      await dropChain(context, permanent, target);
+      return { vmId: permanent.targetVmId };
+    },
+  };
+}
+
+async function flatten(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica }: ReplicaFacts,
+  target: HostPorts,
+): Promise<void> {
+  const vmId = replica.targetVmId;
+  if (vmId === null) throw new Error(`replica ${replica.id} is in ${replica.phase} without a VM`);
+  const point = (await ports.catalog.points(replica.id)).find(
+    (candidate) => candidate.id === replica.failover?.pointId,
+  );
+  await context.step<null>('flatten', {
+    do: async ({ key, signal }) => {
+      const disks = point?.disks.map((disk) => disk.key) ?? [];
+      await target.hypervisor.flatten(
+        { key, vmId, disks },
+        { signal, onProgress: (done, total) => report(context, done, total) },
+      );
+      return null;
+    },
+    undo: 'nothing',
+  });
+}
+
+function report(context: OperationContext, doneBytes: number, totalBytes: number): void {
+  context.progress({
+    step: 'flatten',
+    doneBytes,
+    totalBytes,
+    bytesPerSecond: 0,
+    remainingMs: null,
+  });
+}
+
+async function recordPermanent(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, version }: ReplicaFacts,
+): Promise<Replica> {
+  const permanent = apply(
+    { ...replica, epoch: replica.epoch + 1, newestPointId: null, archives: [] },
+    'failover-made-permanent',
+  );
+  const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
+    do: async () => [
+      savedReplica(permanent, version),
+      ...(await exclusions(ports, replica)),
+      ...(await forgottenPoints(ports, replica)),
+      ...(await clearedConditions(ports, replica)),
+    ],
+    undo: 'nothing',
+  });
+  await context.record('record-permanent', changes, { undo: 'irreversible' });
+  return permanent;
+}
+
+/** In every job that holds the source VM, not only the one that made the replica. */
+async function exclusions(ports: EnginePorts, replica: Replica): Promise<readonly CatalogChange[]> {
+  const jobs = await ports.catalog.jobs();
+  const because = `its replica ${replica.name} was made permanent`;
+  return jobs
+    .filter(({ value }) => value.sourceHostId === replica.sourceHostId)
+    .filter(({ value }) => value.vms.some((vm) => vm.vmId === replica.sourceVmId))
+    .map(({ value, version }) => ({
+      type: 'job-saved',
+      job: excludeVm(value, replica.sourceVmId, because),
+      expectedVersion: version,
+    }));
+}
+
+async function forgottenPoints(
+  ports: EnginePorts,
+  { id }: Replica,
+): Promise<readonly CatalogChange[]> {
+  const points = await ports.catalog.points(id);
+  return points.map((point) => ({ type: 'point-removed', replicaId: id, pointId: point.id }));
+}
+
+async function clearedConditions(
+  ports: EnginePorts,
+  { id }: Replica,
+): Promise<readonly CatalogChange[]> {
+  const conditions = await ports.catalog.conditions(id);
+  return conditions.map(({ name }) => ({ type: 'condition-cleared', replicaId: id, name }));
+}
+
+async function dropChain(
+  context: OperationContext,
+  replica: Replica,
+  target: HostPorts,
+): Promise<void> {
+  const { failover, id, epoch } = replica;
+  if (failover === null) return;
+  await context.step<null>('drop-chain', {
+    do: async ({ key, signal }) => {
+      const command = { key, replicaId: id, epoch, branchId: failover.branchId };
+      await target.store.promoteBranch(command, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+}

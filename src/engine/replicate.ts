@@ -1,0 +1,241 @@
+/**
+ * Replicate: one new restore point of one VM.
+ *
+ *   load → prepare target → freeze → move blocks → check → end freeze → seal → define the replica VM
+ *        → record → sweep marks → retire old points
+ *
+ * Until the seal everything is undone on failure, and nothing half-written was ever visible. From the
+ * seal on the point exists, and the rest only tidies up: what cannot be tidied now is left to the next run and
+ * the sweeper, because a restore point must not be lost to a housekeeping failure.
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import { markName, pointId, type ReplicaId, replicaId } from '../domain/ids.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { Condition } from '../domain/replica/replica.ts';
+import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { FrozenPoint } from '../ports/point-source.ts';
+import { cleanUpTarget } from './clean-up.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { textIn } from './input.ts';
+import { type MovedDisk, moveBlocks } from './move-blocks.ts';
+import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { type Rested, restReplica } from './rest-replica.ts';
+import { retirePoints } from './retire-points.ts';
+import { orLeaveToSweeper, temporaryChanges } from './temporaries.ts';
+
+export function replicateDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'replicate',
+    run: async (context, input) => {
+      const run = await prepareRun(ports, context, replicaId(textIn(input, 'replicaId')));
+      const frozen = await freeze(context, run);
+      const moved = await moveBlocks(ports, context, { ...run, frozen });
+      await checkStillFrozen(context, run);
+      const isThawed = await endFreeze(context, run);
+      const point = await seal(context, run, frozen, moved);
+      const rested = await restReplica(context, { ...run, point });
+      await recordPoint(context, run, point, rested);
+      const isSwept = await sweepMarks(context, run, point);
+      if (isThawed && isSwept) await releaseFreeze(context, run);
+      await retirePoints(ports, context, run);
+      return {
+        pointId: point.id,
+        sentBytes: point.disks.reduce((sum, disk) => sum + disk.sentBytes, 0),
+      };
+    },
+  };
+}
+
+/** What every step of a run refers to. */
+export type Run = ReplicaFacts & {
+  readonly settings: Awaited<ReturnType<typeof loadSettings>>;
+  readonly source: HostPorts;
+  readonly target: HostPorts;
+  readonly pointId: RestorePoint['id'];
+  readonly temporaries: ReturnType<typeof temporaryChanges>;
+  readonly startedAt: Awaited<ReturnType<OperationContext['now']>>;
+};
+
+async function prepareRun(
+  ports: EnginePorts,
+  context: OperationContext,
+  id: ReplicaId,
+): Promise<Run> {
+  const startedAt = await context.now('started-at');
+  const facts = await loadReplica(ports, context, id, 'replicate');
+  const settings = await loadSettings(ports, context, facts.replica);
+  const newPoint = pointId(await context.freshId('point-id', 'pt'));
+  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const target = await ports.hosts.ports(facts.replica.targetHostId);
+  const { replica } = facts;
+  await cleanUpTarget(ports, context, { replica, target });
+  await context.step('prepare-target', {
+    do: async ({ key, signal }) => {
+      const command = { key, replicaId: replica.id, epoch: replica.epoch };
+      await target.store.createReplica({ ...command, name: replica.name }, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+  const temporaries = temporaryChanges(context.operationId, replica, newPoint, startedAt);
+  await context.record('register-temporaries', temporaries.registered, { undo: 'nothing' });
+  return { ...facts, settings, source, target, pointId: newPoint, temporaries, startedAt };
+}
+
+function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
+  const { replica, newest, settings, source } = run;
+  const command = { key: run.temporaries.freezeKey, vmId: replica.sourceVmId };
+  return context.step<FrozenPoint>('freeze', {
+    do: async ({ signal }) => {
+      const vm = await source.hypervisor.vm(replica.sourceVmId, { signal });
+      const refused = vm.disks.find((disk) => disk.unsupportedBecause !== null);
+      if (refused !== undefined) {
+        const reason = refused.unsupportedBecause ?? '';
+        throw new UnderstudyError('unsupported-disk', { disk: refused.key, vm: vm.name, reason });
+      }
+      return source.pointSource.freeze(
+        {
+          ...command,
+          disks: vm.disks.map((disk) => disk.key),
+          mark: markOf(run),
+          since: marksOf(newest),
+          quiesce: settings.quiesce,
+          scratch: settings.scratch,
+        },
+        { signal },
+      );
+    },
+    undo: async ({ signal }) => {
+      await orLeaveToSweeper(async () => {
+        await source.pointSource.end(command, { signal });
+        const keep = markNamedBy(newest);
+        await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, { signal });
+      });
+    },
+  });
+}
+
+/** Ours are known by the prefix; the point's id makes them unique and traceable. */
+function markOf(run: Run): ReturnType<typeof markName> {
+  return markName(`us-${run.pointId}`);
+}
+
+function marksOf(
+  point: RestorePoint | null,
+): Readonly<Record<string, ReturnType<typeof markName>>> {
+  const pairs = point?.disks.flatMap((disk) => (disk.mark === null ? [] : [[disk.key, disk.mark]]));
+  return Object.fromEntries(pairs ?? []);
+}
+
+/** The one mark that must survive at the source: that of the newest durable point. */
+export function markNamedBy(point: RestorePoint | null): ReturnType<typeof markName> | null {
+  return point?.disks.find((disk) => disk.mark !== null)?.mark ?? null;
+}
+
+/** For each frozen disk what to transfer and why: pure, so the same on every replay. */
+export function plansFor(
+  frozen: FrozenPoint,
+  newest: RestorePoint | null,
+): readonly TransferPlan[] {
+  return frozen.disks.map((disk) => {
+    const known = newest?.disks.find((candidate) => candidate.key === disk.key) ?? null;
+    return planTransfer(disk, known, newest !== null);
+  });
+}
+
+function checkStillFrozen(context: OperationContext, run: Run): Promise<null> {
+  const command = { key: run.temporaries.freezeKey, vmId: run.replica.sourceVmId };
+  return context.step<null>('check-still-frozen', {
+    do: async ({ signal }) => {
+      const { isIntact, because } = await run.source.pointSource.check(command, { signal });
+      if (isIntact) return null;
+      const reason = because ?? 'the frozen instant was lost';
+      throw new UnderstudyError('freeze-lost', { vm: run.replica.sourceVmName, reason });
+    },
+    undo: 'nothing',
+    retry: NO_RETRY,
+  });
+}
+
+function endFreeze(context: OperationContext, run: Run): Promise<boolean> {
+  const command = { key: run.temporaries.freezeKey, vmId: run.replica.sourceVmId };
+  return context.step<boolean>('end-freeze', {
+    do: ({ signal }) => orLeaveToSweeper(() => run.source.pointSource.end(command, { signal })),
+    undo: 'nothing',
+  });
+}
+
+async function seal(
+  context: OperationContext,
+  run: Run,
+  frozen: FrozenPoint,
+  moved: readonly MovedDisk[],
+): Promise<RestorePoint> {
+  const sealedAt = await context.now('sealed-at');
+  return context.step<RestorePoint>('seal', {
+    do: ({ key, signal }) =>
+      run.target.store.sealPartial(
+        {
+          key,
+          replicaId: run.replica.id,
+          epoch: run.replica.epoch,
+          point: {
+            id: run.pointId,
+            takenAt: frozen.takenAt,
+            sealedAt,
+            consistency: frozen.consistency,
+            disks: moved,
+            vm: frozen.vm,
+            isPinned: false,
+          },
+          sidecars: frozen.sidecars,
+        },
+        { signal },
+      ),
+    undo: 'irreversible',
+  });
+}
+
+async function recordPoint(
+  context: OperationContext,
+  run: Run,
+  point: RestorePoint,
+  rested: Rested,
+): Promise<void> {
+  const { replica } = run;
+  const { vmId, condition } = rested;
+  const sealed = apply({ ...replica, newestPointId: point.id, targetVmId: vmId }, 'point-sealed');
+  await context.record(
+    'record-point',
+    [
+      { type: 'point-saved', point },
+      savedReplica(sealed, run.version),
+      { type: 'condition-cleared', replicaId: replica.id, name: 'rpo-breached' },
+      ...(condition === null ? [] : [raised(replica.id, condition)]),
+      run.temporaries.partialReleased,
+    ],
+    { undo: 'irreversible' },
+  );
+}
+
+function raised(id: ReplicaId, condition: Condition): CatalogChange {
+  return { type: 'condition-raised', replicaId: id, condition };
+}
+
+function sweepMarks(context: OperationContext, run: Run, point: RestorePoint): Promise<boolean> {
+  const request = { vmId: run.replica.sourceVmId, keep: markNamedBy(point) };
+  return context.step<boolean>('sweep-marks', {
+    do: ({ signal }) =>
+      orLeaveToSweeper(() => run.source.pointSource.sweepMarks(request, { signal })),
+    undo: 'nothing',
+  });
+}
+
+/** Nothing of this run is left at the source: neither the freeze nor a mark that no point names. */
+function releaseFreeze(context: OperationContext, run: Run): Promise<void> {
+  return context.record('release-freeze', [run.temporaries.freezeReleased], { undo: 'nothing' });
+}

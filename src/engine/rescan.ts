@@ -1,0 +1,224 @@
+/**
+ * Rescan: compares what is recorded of a replica with what is there, tells every difference, and repairs those
+ * that have a repair when asked to. Without `repair` it changes nothing but the condition `drifted`.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import { type ReplicaId, replicaId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { ReplicaFinding } from '../domain/replica/finding.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { flagIn, textIn } from './input.ts';
+import {
+  loadReplica,
+  loadSettings,
+  type ReplicaFacts,
+  type ReplicaSettings,
+  savedReplica,
+} from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
+
+export function rescanDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'rescan',
+    run: async (context, input) => {
+      const facts = await loadReplica(
+        ports,
+        context,
+        replicaId(textIn(input, 'replicaId')),
+        'rescan',
+      );
+      const settings = await loadSettings(ports, context, facts.replica);
+      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      const scan = { facts, settings, target };
+      const found = await look(context, 'look', scan);
+      if (!flagIn(input, 'repair') || found.length === 0) {
+        await recordFindings(ports, context, facts, found);
+        return { findings: found, left: found, isRepaired: false };
+      }
+      await repair(context, scan, found);
+      const left = await look(context, 'look-again', scan);
+      await recordFindings(ports, context, facts, left);
+      return { findings: found, left, isRepaired: true };
+    },
+  };
+}
+
+type Scan = {
+  readonly facts: ReplicaFacts;
+  readonly settings: ReplicaSettings;
+  readonly target: HostPorts;
+};
+
+function look(
+  context: OperationContext,
+  name: string,
+  scan: Scan,
+): Promise<readonly ReplicaFinding[]> {
+  return context.step<readonly ReplicaFinding[]>(name, {
+    do: async ({ signal }) => [
+      ...(await scan.target.store.inspect(scan.facts.replica.id, { signal })),
+      ...(await inspectVm(scan, { signal })),
+    ],
+    undo: 'nothing',
+  });
+}
+
+/** A replica in Pending or Ready must be defined and off. */
+async function inspectVm(
+  { facts, target }: Scan,
+  options: CallOptions,
+): Promise<readonly ReplicaFinding[]> {
+  const { replica, newest } = facts;
+  if (newest === null || replica.phase !== 'Ready') return [];
+  const missing = vmFinding(
+    replica,
+    'vm-missing',
+    'the replica VM is not defined on the target host',
+    'redefine-vm',
+  );
+  if (replica.targetVmId === null) return [missing];
+  try {
+    const power = await target.hypervisor.power(replica.targetVmId, options);
+    if (power === 'off') return await inspectDisks({ facts, target }, options);
+    return [
+      vmFinding(
+        replica,
+        'vm-running',
+        `the replica VM is ${power} although nobody failed over to it`,
+        'none',
+      ),
+    ];
+  } catch (error) {
+    if (asUnderstudyError(error).code === 'vm-missing') return [missing];
+    throw error;
+  }
+}
+
+/** Somebody may have pointed the replica's disks elsewhere, which would let it be started by hand. */
+async function inspectDisks(
+  { facts, target }: Pick<Scan, 'facts' | 'target'>,
+  options: CallOptions,
+): Promise<readonly ReplicaFinding[]> {
+  const { replica, newest } = facts;
+  if (replica.targetVmId === null || newest === null) return [];
+  const keys = newest.disks.map((disk) => disk.key);
+  const resting = target.store.restingDisks(replica.id, keys).map((disk) => disk.path);
+  const vm = await target.hypervisor.vm(replica.targetVmId, options);
+  const foreign = vm.disks.filter((disk) => !resting.includes(disk.path)).map((disk) => disk.path);
+  if (foreign.length === 0) return [];
+  const message = `the replica VM's disks point at ${foreign.join(', ')}`;
+  return [vmFinding(replica, 'vm-redefined', message, 'redefine-vm')];
+}
+
+function vmFinding(
+  replica: Replica,
+  kind: ReplicaFinding['kind'],
+  message: string,
+  repair: ReplicaFinding['repair'],
+): ReplicaFinding {
+  return {
+    kind,
+    object: replica.name,
+    message,
+    repair,
+    blocksWrites: kind === 'vm-running',
+    layerId: null,
+    pointIds: [],
+    branchId: null,
+  };
+}
+
+async function repair(
+  context: OperationContext,
+  scan: Scan,
+  found: readonly ReplicaFinding[],
+): Promise<void> {
+  await context.step<null>('repair', {
+    do: async (attempt) => {
+      const { replica } = scan.facts;
+      const command = { key: attempt.key, replicaId: replica.id, epoch: replica.epoch };
+      const ofStore = found.filter((finding) => finding.repair !== 'redefine-vm');
+      await scan.target.store.repair({ ...command, findings: ofStore }, { signal: attempt.signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+  if (!found.some((finding) => finding.repair === 'redefine-vm')) return;
+  await context.step<null>('redefine-vm', {
+    do: (attempt) => redefine(scan, attempt),
+    undo: 'nothing',
+  });
+}
+
+async function redefine(
+  { facts, settings, target }: Scan,
+  { key, signal }: StepAttempt,
+): Promise<null> {
+  const { replica, newest } = facts;
+  if (newest !== null)
+    await defineAtRest({ replica, point: newest, settings, target }, key, { signal });
+  return null;
+}
+
+/** The catalogue follows what is on disk; the condition says what a person still has to decide. */
+async function recordFindings(
+  ports: EnginePorts,
+  context: OperationContext,
+  facts: ReplicaFacts,
+  findings: readonly ReplicaFinding[],
+): Promise<void> {
+  const now = await context.now('scanned-at');
+  const target = await ports.hosts.ports(facts.replica.targetHostId);
+  const changes = await context.step<readonly CatalogChange[]>('compare-points', {
+    do: async ({ signal }) => [
+      ...(await pointChanges(ports, facts, target, signal)),
+      conditionChange(facts.replica.id, findings, now),
+    ],
+    undo: 'nothing',
+  });
+  await context.record('record-findings', changes, { undo: 'nothing' });
+}
+
+async function pointChanges(
+  ports: EnginePorts,
+  { replica, version }: ReplicaFacts,
+  target: HostPorts,
+  signal: AbortSignal,
+): Promise<readonly CatalogChange[]> {
+  const onDisk = await target.store.points(replica.id, { signal });
+  const recorded = await ports.catalog.points(replica.id);
+  const gone = recorded.filter((point) => !onDisk.some((other) => other.id === point.id));
+  const unrecorded = onDisk.filter((point) => !recorded.some((other) => other.id === point.id));
+  const newestPointId = onDisk.at(-1)?.id ?? null;
+  const changes: CatalogChange[] = [
+    ...gone.map(({ id }) => ({
+      type: 'point-removed' as const,
+      replicaId: replica.id,
+      pointId: id,
+    })),
+    ...unrecorded.map((point) => ({ type: 'point-saved' as const, point })),
+  ];
+  if (newestPointId !== replica.newestPointId) {
+    changes.push(savedReplica({ ...replica, newestPointId }, version));
+  }
+  return changes;
+}
+
+function conditionChange(
+  id: ReplicaId,
+  findings: readonly ReplicaFinding[],
+  since: Instant,
+): CatalogChange {
+  if (findings.length === 0) return { type: 'condition-cleared', replicaId: id, name: 'drifted' };
+  const message = findings.map((finding) => `${finding.object}: ${finding.message}`).join('; ');
+  return {
+    type: 'condition-raised',
+    replicaId: id,
+    condition: { name: 'drifted', message, since },
+  };
+}

@@ -1,0 +1,146 @@
+/**
+ * Removes what must not outlive its operation, and archives whose time is over. It reads the register, never
+ * guesses: only what an operation registered, and only once that operation has ended.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import { operationId, pointId, type ReplicaId, replicaId, vmId } from '../domain/ids.ts';
+import { hasEnded } from '../domain/operation/operation.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { Temporary } from '../ports/catalog.ts';
+import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { textIn } from './input.ts';
+import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { markNamedBy } from './replicate.ts';
+
+/** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
+export function sweepDefinition(
+  ports: EnginePorts,
+  durable: Pick<Durable, 'operation'>,
+): OperationDefinition {
+  return {
+    kind: 'sweep',
+    run: async (context, input) => {
+      const id = replicaId(textIn(input, 'replicaId'));
+      const facts = await loadSwept(ports, context, id);
+      const swept = await sweepTemporaries(ports, durable, context, facts);
+      const expired = await sweepArchives(ports, context, facts);
+      return { swept, expired };
+    },
+  };
+}
+
+/** Replicas that have something to sweep at this moment. */
+export async function replicasToSweep(
+  ports: EnginePorts,
+  durable: Pick<Durable, 'operation'>,
+): Promise<readonly ReplicaId[]> {
+  const due = new Set<ReplicaId>();
+  for (const temporary of await ports.catalog.temporaries()) {
+    const owner = replicaOf(temporary);
+    if (owner !== null && (await isOrphan(durable, temporary))) due.add(owner);
+  }
+  const now = ports.clock.now();
+  for (const { value } of await ports.catalog.replicas()) {
+    if (value.archives.some((archive) => archive.keepUntil <= now)) due.add(value.id);
+  }
+  return [...due];
+}
+
+async function sweepTemporaries(
+  ports: EnginePorts,
+  durable: Pick<Durable, 'operation'>,
+  context: OperationContext,
+  facts: ReplicaFacts,
+): Promise<number> {
+  const orphans = await context.step<readonly Temporary[]>('find-orphans', {
+    do: async () => {
+      const all = await ports.catalog.temporaries();
+      const mine = all.filter((temporary) => replicaOf(temporary) === facts.replica.id);
+      const flags = await Promise.all(mine.map((temporary) => isOrphan(durable, temporary)));
+      return mine.filter((_, index) => flags[index]);
+    },
+    undo: 'nothing',
+  });
+  let count = 0;
+  for (const [index, orphan] of orphans.entries()) {
+    const isGone = await context.step<boolean>(`remove-${index}`, {
+      do: ({ signal }) => removed(() => remove(ports, facts, orphan, { signal })),
+      undo: 'nothing',
+    });
+    if (!isGone) continue;
+    count += 1;
+    await context.record(`release-${index}`, [{ type: 'temporary-released', key: orphan.key }], {
+      undo: 'nothing',
+    });
+  }
+  return count;
+}
+
+/** False when its host is away: it stays registered, and the next sweep comes back. */
+async function removed(removal: () => Promise<void>): Promise<boolean> {
+  try {
+    await removal();
+    return true;
+  } catch (error) {
+    const { kind } = asUnderstudyError(error);
+    if (kind === 'bug' || kind === 'cancelled') throw error;
+    return kind === 'missing';
+  }
+}
+
+async function remove(
+  ports: EnginePorts,
+  { replica, newest }: ReplicaFacts,
+  { hostId, kind, key, identity }: Temporary,
+  options: CallOptions,
+): Promise<void> {
+  const { pointSource, store } = await ports.hosts.ports(hostId);
+  if (kind === 'freeze') {
+    const vm = vmId(identity.vmId ?? '');
+    await pointSource.end({ key, vmId: vm }, options);
+    await pointSource.sweepMarks({ vmId: vm, keep: markNamedBy(newest) }, options);
+  } else {
+    const point = pointId(identity.pointId ?? '');
+    await store.discardPartial(
+      { key, replicaId: replica.id, epoch: replica.epoch, pointId: point },
+      options,
+    );
+  }
+}
+
+async function sweepArchives(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, version }: ReplicaFacts,
+): Promise<number> {
+  const now = await context.now('swept-at');
+  const expired = replica.archives.filter((archive) => archive.keepUntil <= now);
+  if (expired.length === 0) return 0;
+  const { store } = await ports.hosts.ports(replica.targetHostId);
+  await context.step<null>('delete-archives', {
+    do: async ({ key, signal }) => {
+      for (const { branchId } of expired) {
+        const command = { key, replicaId: replica.id, epoch: replica.epoch, branchId };
+        await store.deleteBranch(command, { signal });
+      }
+      return null;
+    },
+    undo: 'nothing',
+  });
+  const archives = replica.archives.filter((archive) => !expired.includes(archive));
+  await context.record('record-archives', [savedReplica({ ...replica, archives }, version)], {
+    undo: 'nothing',
+  });
+  return expired.length;
+}
+
+function replicaOf({ identity }: Temporary): ReplicaId | null {
+  return identity.replicaId === undefined ? null : replicaId(identity.replicaId);
+}
+
+/** The operation is the part of the key before the slash. */
+async function isOrphan(durable: Pick<Durable, 'operation'>, { key }: Temporary): Promise<boolean> {
+  const owner = await durable.operation(operationId(key.slice(0, key.indexOf('/'))));
+  return owner === null || hasEnded(owner.state);
+}

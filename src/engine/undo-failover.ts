@@ -1,0 +1,197 @@
+/**
+ * Undo failover: back to the source, whatever point was failed over to.
+ *
+ *   load → power the replica off → archive the branch → rest the replica VM → record Ready → lift the fence
+ *
+ * The branch is kept for a while, read-only, so that an undo never destroys the only copy of something.
+ * Forced, when the target host does not answer, it records Ready with `cleanup-pending` and leaves the rest
+ * to the first run after the host is back.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import { replicaId } from '../domain/ids.ts';
+import { type Instant, instant } from '../domain/instant.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { ArchivedBranch, FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { flagIn, textIn } from './input.ts';
+import {
+  loadReplica,
+  loadSettings,
+  type ReplicaFacts,
+  type ReplicaSettings,
+  savedReplica,
+} from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
+import { liftFence } from './source-fence.ts';
+
+export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'undo-failover',
+    run: async (context, input) => {
+      const facts = await loadReplica(
+        ports,
+        context,
+        replicaId(textIn(input, 'replicaId')),
+        'undo-failover',
+      );
+      const settings = await loadSettings(ports, context, facts.replica);
+      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      const undo = await planUndo(context, { facts, settings, target });
+      const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
+      await recordReady(context, undo, isCleanedUp);
+      if (flagIn(input, 'liftFence')) await liftSourceFence(ports, context, undo);
+      return { branchId: undo.archive.branchId, isCleanedUp };
+    },
+  };
+}
+
+type Undo = {
+  readonly facts: ReplicaFacts;
+  readonly settings: ReplicaSettings;
+  readonly target: HostPorts;
+  readonly failover: FailoverRecord;
+  readonly archive: ArchivedBranch;
+  /** The replica as it will be. */
+  readonly ready: Replica;
+  readonly now: Instant;
+};
+
+async function planUndo(
+  context: OperationContext,
+  given: Pick<Undo, 'facts' | 'settings' | 'target'>,
+): Promise<Undo> {
+  const now = await context.now('undone-at');
+  const { replica } = given.facts;
+  const { failover } = replica;
+  if (failover === null)
+    throw new Error(`replica ${replica.id} is in ${replica.phase} without a failover`);
+  const archive: ArchivedBranch = {
+    branchId: failover.branchId,
+    pointId: failover.pointId,
+    archivedAt: now,
+    keepUntil: instant(now + given.settings.archiveSeconds * 1000),
+  };
+  const ready = apply(
+    {
+      ...replica,
+      epoch: replica.epoch + 1,
+      failover: null,
+      archives: [...replica.archives, archive],
+    },
+    'failover-undone',
+  );
+  return { ...given, failover, archive, ready, now };
+}
+
+/** False when it was forced past a target that does not answer. */
+async function leaveFailover(
+  context: OperationContext,
+  undo: Undo,
+  force: boolean,
+): Promise<boolean> {
+  const steps = [powerOff, archive, rest] as const;
+  for (const step of steps) {
+    const reached = await context.step<boolean>(step.title, {
+      do: async ({ key, signal }) => {
+        try {
+          await step.run(undo, { key, signal });
+          return true;
+        } catch (error) {
+          if (force && asUnderstudyError(error).code === 'host-unreachable') return false;
+          throw error;
+        }
+      },
+      undo: 'irreversible',
+    });
+    if (!reached) return false;
+  }
+  return true;
+}
+
+type Attempt = Parameters<Parameters<OperationContext['step']>[1]['do']>[0];
+type LeavingStep = {
+  readonly title: string;
+  readonly run: (undo: Undo, attempt: Pick<Attempt, 'key' | 'signal'>) => Promise<unknown>;
+};
+
+const powerOff: LeavingStep = {
+  title: 'power-off-replica',
+  run: async ({ facts, target }, { key, signal }) => {
+    const vmId = facts.replica.targetVmId;
+    if (vmId !== null) await target.hypervisor.powerOff({ key, vmId }, { signal });
+  },
+};
+
+const archive: LeavingStep = {
+  title: 'archive-branch',
+  run: ({ ready, target, archive: { branchId, keepUntil } }, { key, signal }) =>
+    target.store.archiveBranch(
+      { key, replicaId: ready.id, epoch: ready.epoch, branchId, keepUntil },
+      { signal },
+    ),
+};
+
+const rest: LeavingStep = {
+  title: 'rest-replica',
+  run: async ({ facts, ready, settings, target }, { key, signal }) => {
+    if (facts.newest === null) return;
+    await defineAtRest({ replica: ready, point: facts.newest, settings, target }, key, { signal });
+  },
+};
+
+async function recordReady(
+  context: OperationContext,
+  undo: Undo,
+  isCleanedUp: boolean,
+): Promise<void> {
+  const { facts, ready, now } = undo;
+  const changes: CatalogChange[] = [savedReplica(ready, facts.version)];
+  if (isCleanedUp) {
+    changes.push({ type: 'condition-cleared', replicaId: ready.id, name: 'unfenced-source' });
+  } else {
+    changes.push(cleanupPending(ready, now));
+  }
+  await context.record('record-ready', changes, { undo: 'irreversible' });
+}
+
+function cleanupPending(replica: Replica, since: Instant): CatalogChange {
+  const message =
+    `The target host did not answer when the failover was undone: the replica VM ${replica.name} may still ` +
+    'run there, unfenced. Nothing is replicated until the host is back and the VM is proven off.';
+  return {
+    type: 'condition-raised',
+    replicaId: replica.id,
+    condition: { name: 'cleanup-pending', message, since },
+  };
+}
+
+/** The replica is off now, so the source may serve again; a source that cannot is told, not forced. */
+async function liftSourceFence(
+  ports: EnginePorts,
+  context: OperationContext,
+  undo: Undo,
+): Promise<void> {
+  const { failover, facts } = undo;
+  if (failover.fence === 'none') return;
+  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const failure = await context.step<string | null>('lift-fence', {
+    do: async (attempt) => {
+      try {
+        await liftFence(source.hypervisor, facts.replica, failover.fence, attempt);
+        return null;
+      } catch (error) {
+        return asUnderstudyError(error).message;
+      }
+    },
+    undo: 'nothing',
+  });
+  if (failure !== null) {
+    await context.note(
+      'note-fence',
+      `The fence around the source VM could not be lifted. ${failure}`,
+    );
+  }
+}

@@ -1,0 +1,88 @@
+/** Verify: reads a restore point back from the target's storage, block by block, against its recorded hashes. */
+import { UnderstudyError } from '../domain/error.ts';
+import { pointId, replicaId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
+import type { VerifyResult } from '../ports/mover.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { textIn, textsIn } from './input.ts';
+import { loadReplica } from './replica-facts.ts';
+
+type DiskVerdict = VerifyResult & { readonly key: string };
+
+export function verifyDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'verify',
+    run: async (context, input) => {
+      const id = replicaId(textIn(input, 'replicaId'));
+      const { replica } = await loadReplica(ports, context, id, 'verify');
+      const verdicts: PointVerdict[] = [];
+      for (const text of textsIn(input, 'pointIds')) {
+        const point = pointId(text);
+        const disks = await context.step<readonly DiskVerdict[]>(`read-back-${point}`, {
+          do: (attempt) => readBack(ports, context, replica, point, attempt),
+          undo: 'nothing',
+        });
+        verdicts.push({
+          pointId: point,
+          disks,
+          isSound: disks.every((disk) => disk.wrongBlockCount === 0),
+        });
+      }
+      const now = await context.now('verified-at');
+      await context.record('record-verdict', [verdict(replica, verdicts, now)], {
+        undo: 'nothing',
+      });
+      return { points: verdicts, isSound: verdicts.every((point) => point.isSound) };
+    },
+  };
+}
+
+type PointVerdict = {
+  readonly pointId: string;
+  readonly disks: readonly DiskVerdict[];
+  readonly isSound: boolean;
+};
+
+async function readBack(
+  ports: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+  point: ReturnType<typeof pointId>,
+  { key, signal }: StepAttempt,
+): Promise<readonly DiskVerdict[]> {
+  const { store } = await ports.hosts.ports(replica.targetHostId);
+  const command = { key, replicaId: replica.id, epoch: replica.epoch };
+  const disks = await store.openReading({ ...command, of: { pointId: point } }, { signal });
+  try {
+    const verdicts: DiskVerdict[] = [];
+    for (const { key: disk, sizeBytes, endpoint, hashesPath } of disks) {
+      if (hashesPath === null)
+        throw new UnderstudyError('point-missing', { replica: replica.id, point });
+      const result = await ports.mover.verify(
+        { endpoint, sizeBytes, hashesPath },
+        { signal, onProgress: (progress) => context.progress({ ...progress, step: 'read-back' }) },
+      );
+      verdicts.push({ ...result, key: disk });
+    }
+    return verdicts;
+  } finally {
+    await store.closeReading(command, { signal: new AbortController().signal });
+  }
+}
+
+function verdict(replica: Replica, points: readonly PointVerdict[], since: Instant): CatalogChange {
+  const wrong = points.filter((point) => !point.isSound).map((point) => point.pointId);
+  if (wrong.length === 0)
+    return { type: 'condition-cleared', replicaId: replica.id, name: 'unverified' };
+  const message =
+    `Restore points do not read back as they were written: ${wrong.join(', ')}. ` +
+    'Do not fail over to them; check the storage, then run a rescan.';
+  return {
+    type: 'condition-raised',
+    replicaId: replica.id,
+    condition: { name: 'unverified', message, since },
+  };
+}

@@ -1,0 +1,180 @@
+/** Writable layers over a point: made at once, archived after an undo, deleted. */
+import { chmod, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { BranchId, PointId, ReplicaId } from '../../domain/ids.ts';
+import type { Instant } from '../../domain/instant.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { Sidecar } from '../../ports/hypervisor.ts';
+import type { BranchDisk, StoreCommand } from '../../ports/replica-store.ts';
+import { BRANCH_VERSION, type BranchFile, readBranch, writeBranch } from './branch-file.ts';
+import { admit, layoutOf, type StoreContext } from './context.ts';
+import { checkChains } from './drift.ts';
+import {
+  copyDurably,
+  makeFolder,
+  removeFolder,
+  renameFolder,
+  syncFile,
+  writeJson,
+} from './durable-file.ts';
+import { identityOf } from './identity.ts';
+import {
+  BRANCH_MODE,
+  backingOfBranch,
+  FOLDER_MODE,
+  RESTING_BRANCH,
+  type ReplicaLayout,
+  SEALED_MODE,
+} from './layout.ts';
+import type { StoredPoint } from './point-file.ts';
+import { requireRecord } from './record.ts';
+import { loadPoint } from './state.ts';
+
+type BranchCommand = StoreCommand & { readonly branchId: BranchId };
+type CreatedBranch = {
+  readonly disks: readonly BranchDisk[];
+  readonly sidecars: readonly Sidecar[];
+};
+
+export async function createBranch(
+  context: StoreContext,
+  command: BranchCommand & { readonly pointId: PointId },
+  options: CallOptions,
+): Promise<CreatedBranch> {
+  const { replicaId, branchId, pointId } = command;
+  const layout = layoutOf(context, replicaId);
+  const record = await admit(layout, command);
+  const existing = await readBranch(layout, branchId);
+  if (existing?.pointId === pointId) return branchAnswer(layout, existing);
+  if (existing !== null || branchId === RESTING_BRANCH) {
+    throw new UnderstudyError('name-taken', { what: 'branch', name: branchId });
+  }
+  // Only this point is read: a failover must not hang on another one's damage.
+  const stored = await loadPoint(layout, record, pointId);
+  if (stored === null) {
+    throw new UnderstudyError('point-missing', { replica: replicaId, point: pointId });
+  }
+  const tops = stored.point.disks.map(({ layerId }) => layerId);
+  await checkChains(layout, record, tops);
+  const branch = newBranch(branchId, stored);
+  await makeBranchFolder(context, layout, { branch, stored }, options);
+  return branchAnswer(layout, branch);
+}
+
+function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
+  return {
+    formatVersion: BRANCH_VERSION,
+    id,
+    pointId: point.id,
+    state: 'active',
+    keepUntil: null,
+    disks: point.disks.map(({ key, layerId }) => ({ key, layerId, identity: null })),
+    sidecars,
+  };
+}
+
+/** Made under another name and renamed when complete: a branch is there with all its disks, or not at all. */
+async function makeBranchFolder(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  { branch, stored }: { readonly branch: BranchFile; readonly stored: StoredPoint },
+  options: CallOptions,
+): Promise<void> {
+  const folder = join(layout.branches, `.new-${branch.id}`);
+  await rm(folder, { recursive: true, force: true });
+  await makeFolder(folder, FOLDER_MODE);
+  const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
+  await Promise.all(
+    branch.disks.map(({ key, layerId }) =>
+      context.images.create(
+        {
+          path: join(folder, `${key}.qcow2`),
+          sizeBytes: sizes.get(key) ?? 0,
+          backing: backingOfBranch(layerId, key),
+          mode: BRANCH_MODE,
+        },
+        options,
+      ),
+    ),
+  );
+  context.crashPoint('branch: disks made');
+  for (const name of branch.sidecars) {
+    await copyDurably(layout.pointSidecar(branch.pointId, name), join(folder, name), BRANCH_MODE);
+  }
+  await writeJson(join(folder, 'branch.json'), branch);
+  context.crashPoint('branch: complete');
+  await renameFolder(folder, layout.branchFolder(branch.id));
+  context.crashPoint('branch: renamed');
+}
+
+function branchAnswer(layout: ReplicaLayout, branch: BranchFile): CreatedBranch {
+  return {
+    disks: branch.disks.map(({ key }) => ({
+      key,
+      path: layout.branchImage(branch.id, key),
+      format: 'qcow2',
+    })),
+    sidecars: branch.sidecars.map((name) => ({
+      name,
+      path: layout.branchSidecar(branch.id, name),
+    })),
+  };
+}
+
+export async function archiveBranch(
+  context: StoreContext,
+  command: BranchCommand & { readonly keepUntil: Instant },
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  const branch = await requireBranch(layout, command.branchId);
+  if (branch.state === 'archived') return;
+  const disks = await Promise.all(
+    branch.disks.map(async (disk) => {
+      const path = layout.branchImage(branch.id, disk.key);
+      await chmod(path, SEALED_MODE);
+      await syncFile(path);
+      return { ...disk, identity: await identityOf(path) };
+    }),
+  );
+  context.crashPoint('archive: read-only');
+  const { keepUntil } = command;
+  await writeBranch(layout, { ...branch, state: 'archived', keepUntil, disks });
+  context.crashPoint('archive: recorded');
+}
+
+export async function deleteBranch(context: StoreContext, command: BranchCommand): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  await removeBranchFolder(layout, command.branchId);
+}
+
+export async function removeBranchFolder(layout: ReplicaLayout, id: BranchId): Promise<void> {
+  await removeFolder(layout.branchFolder(id), join(layout.branches, `.gone-${id}`));
+}
+
+/** Blocks that the file system gave to the branch's disks, QEMU's own tables among them. */
+export async function branchBytes(
+  context: StoreContext,
+  replicaId: ReplicaId,
+  branchId: BranchId,
+): Promise<number> {
+  const layout = layoutOf(context, replicaId);
+  await requireRecord(layout);
+  const branch = await requireBranch(layout, branchId);
+  const sizes = await Promise.all(
+    // st_blocks counts 512 bytes whatever the file system's block (stat(2)).
+    branch.disks.map(
+      async ({ key }) => (await stat(layout.branchImage(branchId, key))).blocks * 512,
+    ),
+  );
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Throws `branch-missing`, `invalid-file`. */
+export async function requireBranch(layout: ReplicaLayout, id: BranchId): Promise<BranchFile> {
+  const branch = await readBranch(layout, id);
+  if (branch !== null) return branch;
+  throw new UnderstudyError('branch-missing', { replica: layout.replicaId, branch: id });
+}

@@ -1,0 +1,35 @@
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+
+export function isNodeError(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+/** Any error met while working on `path`, as one of ours. */
+export function storeError(error: unknown, path: string): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  if (isNodeError(error, 'ENOSPC') || isNodeError(error, 'EDQUOT')) {
+    return new UnderstudyError('target-full', { path }, error);
+  }
+  if (['EACCES', 'EPERM', 'EROFS'].some((code) => isNodeError(error, code))) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const fix = 'Give the agent read and write access to the storage folder.';
+    return new UnderstudyError('access-denied', { path, who: 'the agent', reason, fix }, error);
+  }
+  return asUnderstudyError(error);
+}
+
+/** What a QEMU program said on stderr when it failed, as one of ours. Texts are of QEMU 7.2. */
+export function imageError(action: string, path: string, stderr: string): UnderstudyError {
+  const reason = stderr.trim().slice(-2000) || 'it gave no reason';
+  if (/No space left on device|Disk quota exceeded/.test(reason)) {
+    return new UnderstudyError('target-full', { path });
+  }
+  if (/Failed to get (shared )?"[^"]+" lock/.test(reason)) {
+    return new UnderstudyError('image-in-use', { path, reason });
+  }
+  return new UnderstudyError('image-command-failed', { action, path, reason });
+}
+
+export function throwIfCancelled(signal: AbortSignal): void {
+  if (signal.aborted) throw new UnderstudyError('cancelled');
+}

@@ -1,0 +1,248 @@
+/** Layers of a point to come: made, found again after a crash, served for writing, and discarded. */
+import { chmod, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { PointId } from '../../domain/ids.ts';
+import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type {
+  OpenPartialDisk,
+  OpenPartialRequest,
+  StoreCommand,
+} from '../../ports/replica-store.ts';
+import { flattenChain } from '../hash-table/layered.ts';
+import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { checkChains } from './drift.ts';
+import { makeFolder } from './durable-file.ts';
+import { isNodeError } from './errors.ts';
+import { removeLayerFolder } from './layer-folder.ts';
+import {
+  backingOfLayer,
+  FOLDER_MODE,
+  layerIdOf,
+  PARTIAL_MODE,
+  type ReplicaLayout,
+} from './layout.ts';
+import { finishMerges } from './merge.ts';
+import {
+  type PartialPoint,
+  type RecordedLayer,
+  type ReplicaRecord,
+  writeRecord,
+} from './record.ts';
+import { chainOf, loadState, type ReplicaState } from './state.ts';
+
+export async function openPartial(
+  context: StoreContext,
+  request: OpenPartialRequest,
+  options: CallOptions,
+): Promise<readonly OpenPartialDisk[]> {
+  const layout = layoutOf(context, request.replicaId);
+  const { merges } = await admit(layout, request);
+  if (merges.length > 0) await finishMerges(context, layout, options);
+  const state = await loadState(layout);
+  const partial = plannedPartial(state, request);
+  const parents = partial.layers.flatMap(({ parentId }) => (parentId === null ? [] : [parentId]));
+  await checkChains(layout, state.record, parents);
+  const record = await registerPartial(context, state, partial, options);
+  context.crashPoint('open: registered');
+  await Promise.all(partial.layers.map((layer) => makeLayer(context, layout, layer, options)));
+  context.crashPoint('open: layers made');
+  const wanted = new Set(
+    request.disks.flatMap(({ key, wantsKnownHashes }) => (wantsKnownHashes ? [key] : [])),
+  );
+  const [endpoints] = await Promise.all([
+    servePartial(context, layout, partial, options),
+    ...partial.layers
+      .filter(({ disk }) => wanted.has(disk))
+      .map((layer) => writeKnownHashes(layout, record, layer)),
+  ]);
+  return partial.layers.map((layer, index) => {
+    const endpoint = endpoints[index];
+    if (endpoint === undefined) throw new RangeError(`layer ${layer.id} is not served`);
+    return {
+      key: layer.disk,
+      layerId: layer.id,
+      endpoint,
+      recordsPath: layout.records(layer),
+      knownHashesPath: wanted.has(layer.disk) ? layout.known(layer) : null,
+    };
+  });
+}
+
+/** Throws `parent-not-newest`, `name-taken`, `invalid-request`. */
+function plannedPartial(state: ReplicaState, request: OpenPartialRequest): PartialPoint {
+  const { pointId, parentPointId } = request;
+  if (state.record.promotedBranchId !== null) {
+    throw invalidRequest(`Replica ${request.replicaId} became an ordinary VM`);
+  }
+  if (state.points.some(({ point }) => point.id === pointId)) {
+    throw new UnderstudyError('name-taken', { what: 'restore point', name: pointId });
+  }
+  if (new Set(request.disks.map(({ key }) => key)).size < request.disks.length) {
+    throw invalidRequest('A disk is named twice');
+  }
+  const parent = parentPointId === null ? null : newestPoint(state, parentPointId);
+  return {
+    pointId,
+    parentPointId,
+    layers: request.disks.map(({ key, sizeBytes, base }) => ({
+      id: layerIdOf(pointId, key),
+      disk: key,
+      parentId: base === 'none' ? null : parentLayer(parent, { key, sizeBytes }),
+      sizeBytes,
+    })),
+  };
+}
+
+/** The point, if it is the newest: the last taken, or, where a source's clock went back, the last sealed. */
+function newestPoint(state: ReplicaState, id: PointId): RestorePoint {
+  const points = state.points.map(({ point }) => point);
+  const lastTaken = points.at(-1);
+  const lastSealed = points.toSorted((a, b) => a.sealedAt - b.sealedAt).at(-1);
+  const found = [lastTaken, lastSealed].find((point) => point?.id === id);
+  if (found !== undefined) return found;
+  throw new UnderstudyError('parent-not-newest', {
+    replica: state.layout.replicaId,
+    point: id,
+    newest: lastTaken?.id ?? 'none',
+  });
+}
+
+function parentLayer(
+  parent: RestorePoint | null,
+  disk: { readonly key: string; readonly sizeBytes: number },
+) {
+  const below = parent?.disks.find(({ key }) => key === disk.key);
+  if (below === undefined) throw invalidRequest(`Disk ${disk.key} has no older layer to lie over`);
+  if (disk.sizeBytes < below.sizeBytes) {
+    // A smaller layer would show old content of the larger one again when it is merged.
+    throw invalidRequest(`Disk ${disk.key} shrank, so it needs a new base`);
+  }
+  return below.layerId;
+}
+
+function invalidRequest(reason: string): UnderstudyError {
+  return new UnderstudyError('invalid-request', { reason });
+}
+
+/** Names the layers in the record before any of them exists. One of another plan is thrown away first. */
+async function registerPartial(
+  context: StoreContext,
+  state: ReplicaState,
+  partial: PartialPoint,
+  options: CallOptions,
+): Promise<ReplicaRecord> {
+  const { layout, record } = state;
+  const known = record.partials.find(({ pointId }) => pointId === partial.pointId);
+  const isSame = JSON.stringify(known) === JSON.stringify(partial);
+  const ids = new Set(partial.layers.map(({ id }) => id));
+  const isUntouched = !record.layers.some(({ id }) => ids.has(id));
+  if (isSame && isUntouched) return record;
+  let base = record;
+  if (known !== undefined && !isSame) {
+    base = await dropPartial(context, layout, { record, partial: known }, options);
+  }
+  const registered = {
+    ...base,
+    // Layers that were about to be published are written to again.
+    layers: base.layers.filter(({ id }) => !ids.has(id)),
+    partials: [...base.partials.filter(({ pointId }) => pointId !== partial.pointId), partial],
+    debris: base.debris.filter((id) => !ids.has(id)),
+  };
+  // A folder left from an earlier life under the same name must not be taken for ours.
+  if (known === undefined || !isSame) for (const id of ids) await removeLayerFolder(layout, id);
+  await writeRecord(layout, registered);
+  return registered;
+}
+
+async function makeLayer(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  layer: RecordedLayer,
+  options: CallOptions,
+): Promise<void> {
+  await makeFolder(layout.layerFolder(layer.id), FOLDER_MODE);
+  const path = layout.image(layer);
+  if (await isThere(path)) {
+    await chmod(path, PARTIAL_MODE);
+    return;
+  }
+  const { disk, parentId, sizeBytes } = layer;
+  const backing = parentId === null ? null : backingOfLayer(parentId, disk);
+  await context.images.create({ path, sizeBytes, backing, mode: PARTIAL_MODE }, options);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isNodeError(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+function servePartial(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  partial: PartialPoint,
+  options: CallOptions,
+) {
+  const images = partial.layers.map((layer) => ({
+    exportName: layer.disk,
+    path: layout.image(layer),
+    isWritable: true,
+  }));
+  const name = sessionName.ofPartial(layout.replicaId, partial.pointId);
+  return context.server.serve({ name, images, scratchFolder: null }, options);
+}
+
+function writeKnownHashes(
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+  layer: RecordedLayer,
+): Promise<void> {
+  const below = layer.parentId === null ? [] : chainOf(record, layer.parentId);
+  return flattenChain({
+    chain: below.map((each) => layout.table(each)),
+    virtualSizeBytes: layer.sizeBytes,
+    path: layout.known(layer),
+  });
+}
+
+export async function discardPartial(
+  context: StoreContext,
+  command: StoreCommand & { readonly pointId: PointId },
+  options: CallOptions,
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  const { record, points } = await loadState(layout);
+  if (points.some(({ point }) => point.id === command.pointId)) return;
+  const partial = record.partials.find(({ pointId }) => pointId === command.pointId);
+  if (partial === undefined) return;
+  await dropPartial(context, layout, { record, partial }, options);
+}
+
+/** Stops serving the partial and removes it. Its layers are debris in the record until their folders are gone. */
+export async function dropPartial(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  { record, partial }: { readonly record: ReplicaRecord; readonly partial: PartialPoint },
+  options: CallOptions,
+): Promise<ReplicaRecord> {
+  await context.server.stop(sessionName.ofPartial(layout.replicaId, partial.pointId), options);
+  const ids = partial.layers.map(({ id }) => id);
+  const dropped = {
+    ...record,
+    layers: record.layers.filter(({ id }) => !ids.includes(id)),
+    partials: record.partials.filter(({ pointId }) => pointId !== partial.pointId),
+    debris: [...record.debris.filter((id) => !ids.includes(id)), ...ids],
+  };
+  await writeRecord(layout, dropped);
+  context.crashPoint('discard: forgotten');
+  for (const id of ids) await removeLayerFolder(layout, id);
+  await rm(join(layout.points, `${partial.pointId}.json.new`), { force: true });
+  return dropped;
+}

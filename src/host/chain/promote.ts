@@ -1,0 +1,80 @@
+/** The end of a replica as one: a branch stays as the VM's own disks, everything else goes. */
+import { UnderstudyError } from '../../domain/error.ts';
+import type { BranchId } from '../../domain/ids.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { StoreCommand } from '../../ports/replica-store.ts';
+import { type BranchFile, branchIds, writeBranch } from './branch-file.ts';
+import { removeBranchFolder, requireBranch } from './branches.ts';
+import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { readImageHeader } from './identity.ts';
+import { removeLayerFolder } from './layer-folder.ts';
+import type { ReplicaLayout } from './layout.ts';
+import { pointIds, removePoint } from './point-file.ts';
+import { type ReplicaRecord, writeRecord } from './record.ts';
+
+/**
+ * Irreversible once recorded, so it is begun only on the evidence of the images themselves: none of them names
+ * another below it. Throws `branch-missing`, `invalid-request`.
+ */
+export async function promoteBranch(
+  context: StoreContext,
+  command: StoreCommand & { readonly branchId: BranchId },
+  options: CallOptions,
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  const record = await admit(layout, command);
+  const branch = await requireBranch(layout, command.branchId);
+  await requireIndependent(layout, branch);
+  const promoted = { ...record, promotedBranchId: branch.id };
+  await writeRecord(layout, promoted);
+  context.crashPoint('promote: recorded');
+  for (const name of context.server.sessions(sessionName.allOf(layout.replicaId))) {
+    await context.server.stop(name, options);
+  }
+  await writeBranch(layout, { ...branch, state: 'promoted' });
+  context.crashPoint('promote: branch marked');
+  await removeAllElse(context, layout, promoted);
+}
+
+async function requireIndependent(layout: ReplicaLayout, branch: BranchFile): Promise<void> {
+  for (const { key } of branch.disks) {
+    const header = await readImageHeader(layout.branchImage(branch.id, key));
+    if (header !== null && header.backingName === null) continue;
+    const below = header === null ? 'cannot be read' : `still lies over ${header.backingName}`;
+    const reason = `Disk ${key} of branch ${branch.id} ${below}, so the layers must stay`;
+    throw new UnderstudyError('invalid-request', { reason });
+  }
+}
+
+/** Goes on where an interrupted promotion stopped; without one, does nothing. */
+export async function finishPromotion(
+  context: StoreContext,
+  command: StoreCommand,
+): Promise<'finished' | 'none'> {
+  const layout = layoutOf(context, command.replicaId);
+  const record = await admit(layout, command);
+  if (record.promotedBranchId === null) return 'none';
+  await removeAllElse(context, layout, record);
+  return 'finished';
+}
+
+async function removeAllElse(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+): Promise<void> {
+  for (const id of await pointIds(layout)) await removePoint(layout, id);
+  context.crashPoint('promote: points gone');
+  for (const id of await branchIds(layout)) {
+    if (id !== record.promotedBranchId) await removeBranchFolder(layout, id);
+  }
+  context.crashPoint('promote: branches gone');
+  const layers = new Set([
+    ...record.layers.map(({ id }) => id),
+    ...record.partials.flatMap((partial) => partial.layers.map(({ id }) => id)),
+    ...record.debris,
+  ]);
+  for (const id of layers) await removeLayerFolder(layout, id);
+  context.crashPoint('promote: layers gone');
+  await writeRecord(layout, { ...record, layers: [], partials: [], merges: [], debris: [] });
+}

@@ -1,0 +1,105 @@
+/** Serving a point or a branch for reading: to copy it elsewhere, or to verify it. */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { BranchId, DiskKey, PointId } from '../../domain/ids.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { ReadableDisk, StoreCommand } from '../../ports/replica-store.ts';
+import { flattenChain } from '../hash-table/layered.ts';
+import { requireBranch } from './branches.ts';
+import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { makeFolder } from './durable-file.ts';
+import { readImageHeader } from './identity.ts';
+import type { ReplicaLayout } from './layout.ts';
+import { invalidFile } from './parsing.ts';
+import type { ReplicaRecord } from './record.ts';
+import { chainOf, loadPoint } from './state.ts';
+
+type ReadingCommand = StoreCommand & {
+  readonly of: { readonly pointId: PointId } | { readonly branchId: BranchId };
+};
+
+/** What is to be served, before it is. */
+type Readable = {
+  readonly key: DiskKey;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly hashesPath: string | null;
+};
+
+export async function openReading(
+  context: StoreContext,
+  command: ReadingCommand,
+  options: CallOptions,
+): Promise<readonly ReadableDisk[]> {
+  const layout = layoutOf(context, command.replicaId);
+  const record = await admit(layout, command);
+  const scratchFolder = join(layout.readings, shortName(command.key));
+  // Served anew: the scratch folder of an earlier session of this key goes with that session.
+  await closeReading(context, command, options);
+  const readables =
+    'pointId' in command.of
+      ? await pointReadables(layout, record, { pointId: command.of.pointId, scratchFolder })
+      : await branchReadables(layout, command.of.branchId);
+  const images = readables.map(({ key, path }) => ({ exportName: key, path, isWritable: false }));
+  const name = sessionName.ofReading(layout.replicaId, command.key);
+  const endpoints = await context.server.serve({ name, images, scratchFolder }, options);
+  return readables.map(({ key, sizeBytes, hashesPath }, index) => {
+    const endpoint = endpoints[index];
+    if (endpoint === undefined) throw new RangeError(`disk ${key} is not served`);
+    return { key, sizeBytes, endpoint, hashesPath };
+  });
+}
+
+/** An operation's key has slashes and may be long. */
+function shortName(key: string): string {
+  return createHash('sha256').update(key).digest('hex').slice(0, 20);
+}
+
+/** Drifted layers are served too: reading is how one finds out. Throws `point-missing`, `invalid-file`. */
+async function pointReadables(
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+  { pointId, scratchFolder }: { readonly pointId: PointId; readonly scratchFolder: string },
+): Promise<readonly Readable[]> {
+  const stored = await loadPoint(layout, record, pointId);
+  if (stored === null) {
+    throw new UnderstudyError('point-missing', { replica: layout.replicaId, point: pointId });
+  }
+  await makeFolder(scratchFolder, 0o700);
+  return await Promise.all(
+    stored.point.disks.map(async ({ key, layerId, sizeBytes }) => {
+      const chain = chainOf(record, layerId);
+      const hashesPath = join(scratchFolder, `${key}.hash`);
+      await flattenChain({
+        chain: chain.map((layer) => layout.table(layer)),
+        virtualSizeBytes: sizeBytes,
+        path: hashesPath,
+      });
+      return { key, path: layout.image({ id: layerId, disk: key }), sizeBytes, hashesPath };
+    }),
+  );
+}
+
+async function branchReadables(
+  layout: ReplicaLayout,
+  branchId: BranchId,
+): Promise<readonly Readable[]> {
+  const branch = await requireBranch(layout, branchId);
+  return await Promise.all(
+    branch.disks.map(async ({ key }) => {
+      const path = layout.branchImage(branchId, key);
+      const header = await readImageHeader(path);
+      if (header === null) throw invalidFile(path, 'it is not a qcow2 image');
+      return { key, path, sizeBytes: header.virtualSizeBytes, hashesPath: null };
+    }),
+  );
+}
+
+export async function closeReading(
+  context: StoreContext,
+  command: StoreCommand,
+  options: CallOptions,
+): Promise<void> {
+  await context.server.stop(sessionName.ofReading(command.replicaId, command.key), options);
+}

@@ -1,0 +1,100 @@
+/** Replicas as a whole: made, found, renumbered, deleted. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ReplicaId, replicaId } from '../../domain/ids.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { StoreCommand } from '../../ports/replica-store.ts';
+import { checkEpoch, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { makeFolder, removeFolder } from './durable-file.ts';
+import { FOLDER_MODE } from './layout.ts';
+import { invalidFile } from './parsing.ts';
+import { namesIn, pointIds } from './point-file.ts';
+import { newRecord, type ReplicaRecord, readRecord, writeRecord } from './record.ts';
+
+export type FoundReplica = {
+  readonly replicaId: ReplicaId;
+  readonly name: string;
+  readonly epoch: number;
+};
+
+export async function createReplica(
+  context: StoreContext,
+  command: StoreCommand & { readonly name: string },
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  const existing = await readRecord(layout);
+  if (existing !== null) {
+    checkEpoch(existing, command);
+    if (existing.epoch === command.epoch) return;
+    await writeRecord(layout, { ...existing, epoch: command.epoch });
+    return;
+  }
+  if ((await pointIds(layout)).length > 0) {
+    // An empty record beside points would call their layers debris.
+    throw invalidFile(layout.record, 'it is missing although there are restore points');
+  }
+  await makeFolder(layout.folder, FOLDER_MODE);
+  for (const folder of [layout.layers, layout.points, layout.branches]) {
+    await makeFolder(folder, FOLDER_MODE);
+  }
+  context.crashPoint('create: folders made');
+  const { replicaId: id, name, epoch } = command;
+  await writeRecord(layout, newRecord({ id, name, epoch }));
+}
+
+/** A replica whose record cannot be read is listed under its id: hiding it would not help its owner. */
+export async function foundReplicas(context: StoreContext): Promise<readonly FoundReplica[]> {
+  const found: FoundReplica[] = [];
+  for (const name of await namesIn(context.storageFolder)) {
+    const id = idOf(name);
+    if (id === null) continue;
+    const layout = layoutOf(context, id);
+    const record = await recordOrDamage(() => readRecord(layout));
+    if (record === 'damaged') found.push({ replicaId: id, name: id, epoch: 0 });
+    else if (record !== null) {
+      found.push({ replicaId: id, name: record.name, epoch: record.epoch });
+    }
+  }
+  return found;
+}
+
+/** Removes even a replica whose record cannot be read; a readable one guards by its epoch. */
+export async function deleteReplica(
+  context: StoreContext,
+  command: StoreCommand,
+  options: CallOptions,
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  const record = await recordOrDamage(() => readRecord(layout));
+  if (record !== null && record !== 'damaged') checkEpoch(record, command);
+  for (const name of context.server.sessions(sessionName.allOf(command.replicaId))) {
+    await context.server.stop(name, options);
+  }
+  await removeFolder(layout.folder, join(context.storageFolder, `.gone-${command.replicaId}`));
+}
+
+/** Removes what an interrupted deletion left. */
+export async function sweepReplicas(context: StoreContext): Promise<void> {
+  for (const name of await namesIn(context.storageFolder)) {
+    if (!name.startsWith('.gone-')) continue;
+    await rm(join(context.storageFolder, name), { recursive: true, force: true });
+  }
+}
+
+async function recordOrDamage(
+  read: () => Promise<ReplicaRecord | null>,
+): Promise<ReplicaRecord | null | 'damaged'> {
+  try {
+    return await read();
+  } catch {
+    return 'damaged';
+  }
+}
+
+function idOf(name: string): ReplicaId | null {
+  try {
+    return replicaId(name);
+  } catch {
+    return null;
+  }
+}

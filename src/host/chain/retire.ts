@@ -1,0 +1,101 @@
+/**
+ * Taking points away, and then the layers that only they needed. What may go is decided in
+ * domain/replica/chain.ts; here and in merge.ts it is done.
+ */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LayerId, PointId } from '../../domain/ids.ts';
+import { nextChainStep } from '../../domain/replica/chain.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { StoreCommand } from '../../ports/replica-store.ts';
+import { admit, layoutOf, type StoreContext } from './context.ts';
+import { removeLayerFolder } from './layer-folder.ts';
+import type { ReplicaLayout } from './layout.ts';
+import { beginMerge, finishMerges } from './merge.ts';
+import { namesIn, removePoint } from './point-file.ts';
+import { writeRecord } from './record.ts';
+import { loadState, type ReplicaState, treeOf } from './state.ts';
+
+export async function retirePoint(
+  context: StoreContext,
+  command: StoreCommand & { readonly pointId: PointId },
+  options: CallOptions,
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  // Loaded strictly first: taking a point away beside one that cannot be read could free its layers.
+  const state = await loadState(layout);
+  // A partial whose point goes at once must be forgotten before, or the point would turn into a partial again.
+  await writeRecord(layout, state.record);
+  context.crashPoint('retire: admitted');
+  await removePoint(layout, command.pointId);
+  context.crashPoint('retire: unlisted');
+  await tidyChains(context, layout, options);
+}
+
+export async function tidy(
+  context: StoreContext,
+  command: StoreCommand,
+  options: CallOptions,
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  await tidyChains(context, layout, options);
+}
+
+/** Finishes what was begun, then does every step that is safe now. */
+export async function tidyChains(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  options: CallOptions,
+): Promise<void> {
+  await finishMerges(context, layout, options);
+  await sweepDebris(layout);
+  // Each step takes one layer away, so this ends.
+  for (;;) {
+    const state = await loadState(layout);
+    const pending = state.record.merges.flatMap(({ layerId, intoId }) => [layerId, intoId]);
+    const tree = treeOf(context, state);
+    const step = nextChainStep({ ...tree, openTops: [...tree.openTops, ...pending] });
+    if (step === null) return;
+    if (step.type === 'remove') await removeLayer(context, state, step.layerId);
+    else if (!(await beginMerge(context, state, step, options))) return;
+  }
+}
+
+async function removeLayer(
+  context: StoreContext,
+  { layout, record }: ReplicaState,
+  layerId: LayerId,
+): Promise<void> {
+  await writeRecord(layout, {
+    ...record,
+    layers: record.layers.filter(({ id }) => id !== layerId),
+    debris: [...record.debris, layerId],
+  });
+  context.crashPoint('remove: forgotten');
+  await removeLayerFolder(layout, layerId);
+}
+
+/** Folders that the record gave up, and files that only sealing needed. */
+async function sweepDebris(layout: ReplicaLayout): Promise<void> {
+  const { record } = await loadState(layout);
+  for (const id of record.debris) await removeLayerFolder(layout, id);
+  if (record.debris.length > 0) await writeRecord(layout, { ...record, debris: [] });
+  const partial = new Set(record.partials.flatMap(({ layers }) => layers.map(({ id }) => id)));
+  for (const layer of record.layers) {
+    if (partial.has(layer.id)) continue;
+    await rm(layout.records(layer), { force: true });
+    await rm(layout.known(layer), { force: true });
+  }
+  await sweepUnnamed(layout.layers);
+  await sweepUnnamed(layout.branches);
+}
+
+/** What was being made or removed when its command died: it never had its name, or has it no more. */
+async function sweepUnnamed(folder: string): Promise<void> {
+  for (const name of await namesIn(folder)) {
+    if (!name.startsWith('.new-') && !name.startsWith('.gone-')) continue;
+    await rm(join(folder, name), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
+import { pointId } from '../../domain/ids.ts';
+import { systemProcesses } from '../../system/processes.ts';
+import { type ChainHarness, createChainHarness, needsQemu, qemu } from './testing/chain-harness.ts';
+
+const P1 = pointId('p1');
+const PLAN: PointPlan = {
+  vda: { sizeBlocks: 4, base: 'none', writes: new Map([[1, 1]]) },
+  vdb: { sizeBlocks: 4, base: 'none', writes: new Map([[2, 2]]) },
+};
+
+async function onlySession({ runtimeFolder }: ChainHarness) {
+  const [name, ...others] = await readdir(runtimeFolder);
+  assert.ok(name !== undefined && others.length === 0, 'one session for all disks');
+  const text = await readFile(join(runtimeFolder, name, 'session.json'), 'utf8');
+  return JSON.parse(text).process;
+}
+
+describe('servers of images', { skip: needsQemu }, () => {
+  test('one left running by an earlier life is ended, and no session stays', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    await story.fill(await story.open(P1, null, PLAN), PLAN);
+    const server = await onlySession(harness);
+    const processes = systemProcesses();
+    assert.equal(await processes.isAlive(server), true);
+    await story.reopen();
+    await story.store.inspect(REPLICA, NEVER);
+    assert.equal(await processes.isAlive(server), false);
+    assert.deepEqual(await readdir(harness.runtimeFolder), []);
+    await story.seal(P1, null, PLAN);
+    await story.assertPoints();
+    assert.deepEqual(await readdir(harness.runtimeFolder), []);
+  });
+
+  test('opening again finds the same server; a dead one is replaced and nothing flushed is lost', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const opened = await story.open(P1, null, PLAN);
+    await story.fill(opened, PLAN);
+    assert.deepEqual(await story.open(P1, null, PLAN), opened);
+    const server = await onlySession(harness);
+    await systemProcesses().end(server, 0, NEVER);
+    const again = await story.open(P1, null, PLAN);
+    assert.notDeepEqual(await onlySession(harness), server);
+    assert.equal(again.length, 2);
+    await story.seal(P1, null, PLAN);
+    await story.assertPoints();
+  });
+
+  test('several connections may be used at once', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const [disk] = await story.open(P1, null, PLAN);
+    assert.ok(disk?.endpoint.address.type === 'unix');
+    const socket = encodeURIComponent(disk.endpoint.address.path);
+    const about = await qemu('nbdinfo', ['--json', `nbd+unix:///vda?socket=${socket}`]).catch(
+      () => null,
+    );
+    // nbdinfo is not one of the programs that tests may rely on.
+    if (about === null) return;
+    assert.equal(JSON.parse(about).exports[0].can_multi_conn, true);
+  });
+
+  test('images that someone else has open are named; a long runtime folder is refused', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    await story.open(P1, null, PLAN);
+    const otherFolder = await mkdtemp(join(tmpdir(), 'us-run-'));
+    try {
+      const partial = {
+        ...story.command(),
+        pointId: P1,
+        parentPointId: null,
+        disks: Object.entries(PLAN).map(([key, { sizeBlocks }]) => ({
+          key: key as 'vda' & never,
+          sizeBytes: sizeBlocks * 65_536,
+          base: 'none' as const,
+          wantsKnownHashes: false,
+        })),
+      };
+      const other = harness.openWith({ runtimeFolder: otherFolder });
+      await assert.rejects(other.openPartial(partial, NEVER), { code: 'image-in-use' });
+      assert.deepEqual(await readdir(otherFolder), []);
+      const long = harness.openWith({ runtimeFolder: join(otherFolder, 'x'.repeat(100)) });
+      await assert.rejects(long.openPartial(partial, NEVER), { code: 'invalid-request' });
+    } finally {
+      await rm(otherFolder, { recursive: true, force: true });
+    }
+  });
+});

@@ -1,0 +1,138 @@
+/**
+ * The chains of replicas as folders of qcow2 layers (docs/formats/replica-folder.md): the implementation of
+ * `ReplicaStore` for hosts that run QEMU. This file only puts the commands together: one at a time per
+ * replica, after what an earlier life left running was ended, with native errors turned into ours.
+ */
+import { mkdir, statfs } from 'node:fs/promises';
+import type { ReplicaId } from '../../domain/ids.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Mover } from '../../ports/mover.ts';
+import type { Processes } from '../../ports/processes.ts';
+import type { ReplicaStore } from '../../ports/replica-store.ts';
+import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
+import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
+import { admit, layoutOf, type StoreContext } from './context.ts';
+import { storeError, throwIfCancelled } from './errors.ts';
+import { createImageServer } from './image-server.ts';
+import { createImages } from './images.ts';
+import { inspectReplica } from './inspect.ts';
+import { replicaLayout } from './layout.ts';
+import { listPoints } from './list-points.ts';
+import { createKeyedMutex } from './mutex.ts';
+import { discardPartial, openPartial } from './open-partial.ts';
+import { finishPromotion, promoteBranch } from './promote.ts';
+import { closeReading, openReading } from './reading.ts';
+import { repairReplica } from './repair.ts';
+import { createReplica, deleteReplica, foundReplicas, sweepReplicas } from './replicas.ts';
+import { retirePoint, tidy } from './retire.ts';
+import { sealPartial } from './seal-partial.ts';
+
+export type ReplicaStoreOptions = {
+  /** Replicas' folders are in it. Absolute; made when missing. Only one store may use it at a time. */
+  readonly storageFolder: string;
+  /**
+   * Private folder for sockets, absolute and short (a socket's path has at most 107 bytes); made when missing. The
+   * same after a restart, so that servers left running are found and ended.
+   */
+  readonly runtimeFolder: string;
+  readonly processes: Processes;
+  readonly clock: Clock;
+  /** Reads layers again that others changed; without it such a layer can only be given up. */
+  readonly verifier?: Pick<Mover, 'verify'>;
+  /** Of the servers; without it what nbd-server-tuning.ts says. */
+  readonly serverEnvironment?: Readonly<Record<string, string>>;
+  /** For tests: called by name at every line where dying must do no harm. */
+  readonly onCrashPoint?: (name: string) => void;
+};
+
+export function createReplicaStore(options: ReplicaStoreOptions): ReplicaStore {
+  const { storageFolder, runtimeFolder, processes, clock } = options;
+  const environment = options.serverEnvironment ?? { GLIBC_TUNABLES };
+  const context: StoreContext = {
+    storageFolder,
+    images: createImages({ processes }),
+    server: createImageServer({ runtimeFolder, processes, clock, environment }),
+    clock,
+    verifier: options.verifier ?? null,
+    crashPoint: options.onCrashPoint ?? (() => undefined),
+  };
+  return storeOf(context);
+}
+
+function storeOf(context: StoreContext): ReplicaStore {
+  const inTurn = createTurns(context);
+  const ofCommand = <Command extends { readonly replicaId: ReplicaId }, Result>(
+    run: (context: StoreContext, command: Command, options: CallOptions) => Promise<Result>,
+  ) => {
+    return (command: Command, options: CallOptions) =>
+      inTurn(command.replicaId, options, () => run(context, command, options));
+  };
+  return {
+    createReplica: ofCommand(createReplica),
+    raiseEpoch: ofCommand(async (_, command) => {
+      await admit(layoutOf(context, command.replicaId), command);
+    }),
+    openPartial: ofCommand(openPartial),
+    sealPartial: ofCommand(sealPartial),
+    discardPartial: ofCommand(discardPartial),
+    // Not in turn: a list must not wait for a long merge.
+    points: (replicaId, options) =>
+      mapped(context, options, () => listPoints(layoutOf(context, replicaId))),
+    replicas: (options) => mapped(context, options, () => foundReplicas(context)),
+    retirePoint: ofCommand(retirePoint),
+    tidy: ofCommand(async (_, command, options) => {
+      await sweepReplicas(context);
+      if ((await finishPromotion(context, command)) === 'none')
+        await tidy(context, command, options);
+    }),
+    restingDisks: (replicaId, disks) => {
+      const layout = replicaLayout(context.storageFolder, replicaId);
+      return disks.map((key) => ({ key, path: layout.restingImage(key), format: 'qcow2' }));
+    },
+    createBranch: ofCommand(createBranch),
+    archiveBranch: ofCommand(archiveBranch),
+    deleteBranch: ofCommand(deleteBranch),
+    branchBytes: (replicaId, branchId, options) =>
+      mapped(context, options, () => branchBytes(context, replicaId, branchId)),
+    openReading: ofCommand(openReading),
+    closeReading: ofCommand(closeReading),
+    inspect: (replicaId, options) =>
+      inTurn(replicaId, options, () => inspectReplica(context, replicaId)),
+    repair: ofCommand(repairReplica),
+    promoteBranch: ofCommand(promoteBranch),
+    deleteReplica: ofCommand(deleteReplica),
+    freeBytes: (options) => mapped(context, options, () => freeBytes(context.storageFolder)),
+  };
+}
+
+/** One command at a time per replica: two must never both decide about the same layers. */
+function createTurns(context: StoreContext) {
+  const mutex = createKeyedMutex();
+  return <Result>(replicaId: ReplicaId, options: CallOptions, run: () => Promise<Result>) =>
+    mutex(replicaId, () =>
+      mapped(context, options, async () => {
+        await context.server.reclaim(options);
+        return await run();
+      }),
+    );
+}
+
+async function mapped<Result>(
+  context: StoreContext,
+  { signal }: CallOptions,
+  run: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    throwIfCancelled(signal);
+    return await run();
+  } catch (error) {
+    throw storeError(error, context.storageFolder);
+  }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  await mkdir(folder, { recursive: true });
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}

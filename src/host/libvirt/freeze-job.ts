@@ -1,0 +1,148 @@
+/**
+ * The backup job of a running VM: libvirt allows one at a time, and the path of its NBD socket tells whose it is.
+ * The job lives in QEMU and in the daemon's state files, so it survives a crash of ours and of libvirtd.
+ */
+import { basename, dirname, resolve } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { VmId } from '../../domain/ids.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import { readBackupSocket } from './backup-xml.ts';
+import { hasCode } from './errors.ts';
+import type { FreezeContext } from './freeze-context.ts';
+import { refusalOf, saysNotRunning } from './freeze-errors.ts';
+
+export type BackupJob = { readonly socketPath: string | null };
+
+const NO_BACKUP = /no domain backup job present|domain backup job id not found/i;
+const NO_JOB = /no job is active|no domain backup job present|domain is not running/i;
+const POLL_MS = 25;
+
+/** What `powerWithReason` says of a guest whose write failed. */
+export const PAUSED_BY_ERROR = 'paused (I/O error)';
+
+/** An abort takes 75 ms with reads in flight; asking again is harmless. */
+const REPEAT_ABORT_MS = 2000;
+const END_DEADLINE_MS = 30_000;
+
+/** The backup that runs now, whoever began it; null when none does. */
+export async function activeBackup(
+  { virsh }: FreezeContext,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<BackupJob | null> {
+  try {
+    const text = await virsh.run(['backup-dumpxml', '--', vmId], options);
+    return { socketPath: readBackupSocket(text, vmId) };
+  } catch (error) {
+    if (NO_BACKUP.test(refusalOf(error)) || saysNotRunning(error)) return null;
+    throw error;
+  }
+}
+
+/**
+ * Clears the way for a backup: one of ours whose record was lost is ended, known by where its socket is. Throws
+ * `vm-busy` naming the job of anybody else: it would make ours wait half a minute, maybe with the guest frozen.
+ */
+export async function clearTheWay(
+  context: FreezeContext,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<void> {
+  const job = await activeBackup(context, vmId, options);
+  if (job !== null) {
+    const { socketPath } = job;
+    if (socketPath === null || !isOurSocket(context, socketPath)) {
+      const reason = `a backup of another program is running (${socketPath ?? 'in push mode'})`;
+      throw new UnderstudyError('vm-busy', { vm: vmId, reason });
+    }
+    await endBackup(context, { vmId, socketPath }, options);
+  }
+  const text = await context.virsh.run(['domjobinfo', '--', vmId], options);
+  const type = /^Job type:\s+(\S+)/m.exec(text)?.[1] ?? 'None';
+  if (type === 'None' || type === 'Completed') return;
+  const operation = /^Operation:\s+(.*\S)/m.exec(text)?.[1] ?? 'unnamed';
+  throw new UnderstudyError('vm-busy', { vm: vmId, reason: `a job is running: ${operation}` });
+}
+
+/**
+ * Ends the backup that serves this socket, and waits until libvirt has closed it; none is success, as is
+ * a VM that is gone. A backup of somebody else is left alone.
+ */
+export async function endBackup(
+  context: FreezeContext,
+  { vmId, socketPath }: { readonly vmId: VmId; readonly socketPath: string },
+  options: CallOptions,
+): Promise<void> {
+  const { clock } = context;
+  const began = clock.monotonicMs();
+  let asked: number | null = null;
+  for (;;) {
+    const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
+    if (job?.socketPath !== socketPath) return;
+    const passed = clock.monotonicMs() - began;
+    if (passed > END_DEADLINE_MS) {
+      const reason = 'libvirt does not end the backup job';
+      throw new UnderstudyError('freeze-failed', { vm: vmId, reason });
+    }
+    if (asked === null || passed - asked > REPEAT_ABORT_MS) {
+      await abortJob(context, vmId, options);
+      asked = passed;
+    }
+    await clock.sleep(POLL_MS, options);
+  }
+}
+
+/**
+ * As `endBackup`; and if old blocks had filled their file system, which pauses the guest, it goes on. True when it was
+ * so. Only for want of space is it resumed: then nothing was lost, the guest's write is tried again.
+ */
+export async function endBackupAndRescue(
+  context: FreezeContext,
+  request: { readonly vmId: VmId; readonly socketPath: string },
+  options: CallOptions,
+): Promise<boolean> {
+  const { vmId, socketPath } = request;
+  const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
+  if (job?.socketPath !== socketPath) return false;
+  const wasStarved = await isPausedForSpace(context, vmId, options);
+  await endBackup(context, request, options);
+  if (wasStarved) await context.virsh.run(['resume', '--', vmId], options);
+  return wasStarved;
+}
+
+async function isPausedForSpace(
+  context: FreezeContext,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<boolean> {
+  if ((await powerWithReason(context, vmId, options)) !== PAUSED_BY_ERROR) return false;
+  return /: no space$/m.test(await context.virsh.run(['domblkerror', '--', vmId], options));
+}
+
+async function abortJob({ virsh }: FreezeContext, vmId: VmId, options: CallOptions): Promise<void> {
+  try {
+    await virsh.run(['domjobabort', '--', vmId], options);
+  } catch (error) {
+    // It ended by itself between the look and the command.
+    if (!NO_JOB.test(refusalOf(error))) throw error;
+  }
+}
+
+/** `running`, `paused (I/O error)`, `shut off (crashed)`, … as libvirt says it. */
+export async function powerWithReason(
+  { virsh }: FreezeContext,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<string> {
+  return (await virsh.run(['domstate', '--reason', '--', vmId], options)).trim();
+}
+
+function isOurSocket({ scratchFolder }: FreezeContext, path: string): boolean {
+  const folder = dirname(path);
+  return dirname(folder) === resolve(scratchFolder) && /^[0-9a-f]{16}$/.test(basename(folder));
+}
+
+function noneIfMissing(error: unknown): null {
+  if (hasCode(error, 'vm-missing')) return null;
+  throw error;
+}

@@ -1,0 +1,104 @@
+/** The hypervisor port on libvirt: every method is a few `virsh` calls, put together in the files beside this one. */
+import type { CallOptions } from '../../ports/call.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Hypervisor } from '../../ports/hypervisor.ts';
+import type { Ids } from '../../ports/ids.ts';
+import type { Processes } from '../../ports/processes.ts';
+import { createAccelerationProof, PROVABLE_ARCHITECTURE } from './acceleration.ts';
+import { defineReplicaVm, undefineReplicaVm } from './define.ts';
+import { flattenDisks } from './flatten.ts';
+import { askGuest } from './guest.ts';
+import { freeBytes, type HostFacts, readHostFacts, readNetworks } from './host-facts.ts';
+import { describeVm, listVms, readPower } from './inspect.ts';
+import { setNicsConnected } from './nics.ts';
+import { powerOffVm, shutDownVm, startVm } from './power.ts';
+import { preflightSourceVm } from './preflight-source.ts';
+import { preflightTargetVm } from './preflight-target.ts';
+import type { TargetTraits } from './replica-xml.ts';
+import type { Virsh } from './virsh.ts';
+
+export type LibvirtSettings = {
+  readonly virsh: Virsh;
+  readonly processes: Processes;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  /** Where replicas live: absolute, readable by QEMU. */
+  readonly storageFolder: string;
+  /** Where the daemon keeps TPM state; without it, where a system daemon does. */
+  readonly swtpmFolder?: string;
+};
+
+export function createLibvirtHypervisor(settings: LibvirtSettings): Hypervisor {
+  const { virsh, clock, storageFolder } = settings;
+  const target = targetOf(settings);
+  return {
+    async describe(options) {
+      const facts = await target.refresh(options);
+      const [networks, storageFreeBytes, acceleration] = await Promise.all([
+        readNetworks(virsh, options),
+        freeBytes(storageFolder),
+        target.acceleration(options),
+      ]);
+      const { hypervisorVersion, emulatorVersion, cpuCount, memoryBytes } = facts;
+      const host = { hypervisorVersion, emulatorVersion, cpuCount, memoryBytes };
+      return { ...host, acceleration, networks, storageFreeBytes };
+    },
+    vms: (options) => listVms(virsh, options),
+    vm: (id, options) => describeVm(virsh, id, options),
+    power: (id, options) => readPower(virsh, id, options),
+    preflightSource: (id, options) => preflightSourceVm(settings, id, options),
+    async preflightTarget(request, options) {
+      const [facts, acceleration] = await Promise.all([
+        target.facts(options),
+        target.acceleration(options),
+      ]);
+      return preflightTargetVm(virsh, { request, facts, acceleration }, options);
+    },
+    async defineReplica(request, options) {
+      const traits = await target.traits(options);
+      return defineReplicaVm(settings, { request, target: traits }, options);
+    },
+    undefine: ({ vmId }, options) => undefineReplicaVm(virsh, vmId, options),
+    start: ({ vmId }, options) => startVm(virsh, vmId, options),
+    shutdown: ({ vmId, deadlineMs }, options) =>
+      shutDownVm({ virsh, clock, vmId, deadlineMs }, options),
+    powerOff: ({ vmId }, options) => powerOffVm(virsh, vmId, options),
+    setNicsConnected: (command, options) => setNicsConnected(virsh, command, options),
+    guest: (vmId, { signal, deadlineMs }) => askGuest(virsh, { vmId, deadlineMs }, { signal }),
+    flatten: ({ vmId, disks }, { signal, onProgress = () => undefined }) =>
+      flattenDisks(settings, { vmId, disks, onProgress }, { signal }),
+  };
+}
+
+type Target = {
+  /** Asks the daemon anew. */
+  refresh(options: CallOptions): Promise<HostFacts>;
+  /** As last read: a failover does not wait for what changes only when software is updated. */
+  facts(options: CallOptions): Promise<HostFacts>;
+  acceleration(options: CallOptions): Promise<'hardware' | 'software' | 'unproved'>;
+  traits(options: CallOptions): Promise<TargetTraits>;
+};
+
+function targetOf({ virsh, clock, storageFolder }: LibvirtSettings): Target {
+  const proof = createAccelerationProof({ virsh, clock, folder: storageFolder });
+  let known: HostFacts | null = null;
+  const refresh = async (options: CallOptions): Promise<HostFacts> => {
+    known = await readHostFacts(virsh, options);
+    return known;
+  };
+  const facts = async (options: CallOptions): Promise<HostFacts> => known ?? refresh(options);
+  const acceleration = async (options: CallOptions) => proof.of(await facts(options), options);
+  return {
+    refresh,
+    facts,
+    acceleration,
+    async traits(options) {
+      const { machines, domainTypes, architecture } = await facts(options);
+      const proved = await acceleration(options);
+      // Where there is no test boot for the architecture, what libvirt advertises is all there is.
+      const isBelieved = architecture !== PROVABLE_ARCHITECTURE && domainTypes.includes('kvm');
+      const isHardware = proved === 'hardware' || isBelieved;
+      return { machines, domainType: isHardware ? 'kvm' : 'qemu' };
+    },
+  };
+}

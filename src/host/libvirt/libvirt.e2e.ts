@@ -1,0 +1,340 @@
+/**
+ * The driver against a real libvirtd of its own. Not among the unit tests: it takes half a minute.
+ *
+ *   node --test src/host/libvirt/libvirt.e2e.ts
+ */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { type HypervisorHarness, hypervisorSuite } from '../../conformance/hypervisor.ts';
+import { UnderstudyError } from '../../domain/error.ts';
+import {
+  diskKey,
+  operationId,
+  operationKey,
+  replicaId,
+  type VmId,
+  vmId,
+} from '../../domain/ids.ts';
+import type { Hypervisor } from '../../ports/hypervisor.ts';
+import { ensureGuestImage } from '../../rig/guest-image.ts';
+import { type PrivateHost, startPrivateHost } from '../../rig/private-host.ts';
+import { createTestVm } from '../../rig/test-vm.ts';
+import { systemClock } from '../../system/clock.ts';
+import { systemIds } from '../../system/ids.ts';
+import { systemProcesses } from '../../system/processes.ts';
+import { createLibvirtHypervisor } from './hypervisor.ts';
+import { createVirsh, type Virsh } from './virsh.ts';
+
+const run = promisify(execFile);
+const signal = new AbortController().signal;
+const key = operationKey(operationId('e2e'), 'step');
+const SOURCE = vmId('5b1f1c7e-6f4c-4a53-9a0e-0d6d7a3c9b01');
+
+const missing = await missingProgram();
+const skip = missing === null ? false : `needs ${missing}`;
+
+type Site = AsyncDisposable & {
+  readonly host: PrivateHost;
+  readonly virsh: Virsh;
+  readonly hypervisor: Hypervisor;
+  readonly folder: string;
+};
+
+hypervisorSuite('libvirt', libvirtHarness, { skip });
+
+describe('libvirt beyond the port', { skip }, () => {
+  let site: Site;
+  before(async () => {
+    site = await openSite();
+  });
+  after(() => site?.[Symbol.asyncDispose]());
+
+  it('proves by a boot that this machine emulates, or not', async (t) => {
+    const began = performance.now();
+    const first = await site.hypervisor.describe({ signal });
+    const firstMs = performance.now() - began;
+    const { acceleration } = await site.hypervisor.describe({ signal });
+    t.diagnostic(`${first.acceleration}, first ${firstMs.toFixed()} ms`);
+    assert.notEqual(first.acceleration, 'unproved');
+    assert.equal(acceleration, first.acceleration);
+    const names = (await site.hypervisor.vms({ signal })).map((vm) => vm.name);
+    assert.ok(!names.some((name) => name.includes('probe')), names.join());
+  });
+
+  it('adds little to a bare start', async (t) => {
+    const request = await replicaRequest(site, 'quick');
+    const id = await site.hypervisor.defineReplica(request, { signal });
+    const began = performance.now();
+    await site.hypervisor.defineReplica({ ...request, vmId: id }, { signal });
+    const defined = performance.now();
+    await site.hypervisor.start({ key, vmId: id }, { signal });
+    const started = performance.now();
+    await site.hypervisor.powerOff({ key, vmId: id }, { signal });
+    const bareBegan = performance.now();
+    await site.host.virsh(['start', id]);
+    const bareMs = performance.now() - bareBegan;
+    const [defineMs, startMs] = [defined - began, started - defined];
+    t.diagnostic(
+      `define ${defineMs.toFixed()} start ${startMs.toFixed()} bare ${bareMs.toFixed()} ms`,
+    );
+    await remove(site, id);
+  });
+
+  it('flattens while running and while off; the disk reads the same', async () => {
+    for (const isRunning of [true, false]) {
+      const request = await replicaRequest(site, `flat-${isRunning}`);
+      const id = await site.hypervisor.defineReplica(request, { signal });
+      if (isRunning) await site.hypervisor.start({ key, vmId: id }, { signal });
+      const path = request.disks[0]?.path ?? '';
+      assert.match(await imageInfo(path), /"backing-filename"/);
+      const progress: number[] = [];
+      const disks = [diskKey('vda')];
+      const onProgress = (done: number, total: number) => progress.push(done / total);
+      await site.hypervisor.flatten({ key, vmId: id, disks }, { signal, onProgress });
+      await site.hypervisor.flatten({ key, vmId: id, disks }, { signal });
+      await remove(site, id, { keepDefinition: true });
+      assert.doesNotMatch(await imageInfo(path), /"backing-filename"/);
+      assert.equal(progress.at(-1), 1);
+      await run('qemu-img', [
+        'compare',
+        '-f',
+        'raw',
+        '-F',
+        'qcow2',
+        join(site.folder, 'base.raw'),
+        path,
+      ]);
+      await remove(site, id);
+    }
+  });
+
+  it('takes no answer for no answer: a stopped daemon is unreachable, and nothing is missing or off', async () => {
+    const pid = site.host.pid;
+    assert.ok(pid !== undefined);
+    const impatient = createVirsh({
+      uri: site.host.uri,
+      hostName: 'e2e',
+      environment: site.host.env,
+      processes: {
+        ...systemProcesses(),
+        run: (command, options) => systemProcesses().run({ ...command, timeoutMs: 500 }, options),
+      },
+    });
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await unreachable(impatient.run(['domstate', '--', SOURCE], { signal }));
+    } finally {
+      process.kill(pid, 'SIGCONT');
+      // nsenter stops together with its child, and does not go on by itself.
+      process.kill(await parentOf(pid), 'SIGCONT');
+    }
+    await site.host.killDaemon();
+    await unreachable(site.hypervisor.power(SOURCE, { signal }));
+    await unreachable(site.hypervisor.vm(SOURCE, { signal }));
+    await unreachable(site.hypervisor.undefine({ key, vmId: SOURCE }, { signal }));
+    await unreachable(site.hypervisor.guest(SOURCE, { signal, deadlineMs: 2000 }));
+    await site.host.restartDaemon();
+    assert.equal(await site.hypervisor.power(SOURCE, { signal }), 'off');
+  });
+
+  it('asks a real guest, and shuts it down', async (t) => {
+    const image = await ensureGuestImage();
+    const folder = join(site.folder, 'guest');
+    const vm = await createTestVm({ host: site.host, name: 'real guest', folder, image });
+    const id = vmId(vm.uuid);
+    await site.hypervisor.start({ key, vmId: id }, { signal });
+    await vm.waitForHttp();
+    const report = await agentReport(site.hypervisor, id);
+    t.diagnostic(JSON.stringify(report));
+    assert.ok(report.addresses.length > 0);
+    const began = performance.now();
+    const command = { key, vmId: id, deadlineMs: 60_000 };
+    assert.equal(await site.hypervisor.shutdown(command, { signal }), true);
+    t.diagnostic(`shut down in ${(performance.now() - began).toFixed()} ms`);
+    assert.equal(await site.hypervisor.power(id, { signal }), 'off');
+  });
+
+  it('waits for a guest that ignores the button no longer than it was told', async () => {
+    const request = await replicaRequest(site, 'deaf');
+    const id = await site.hypervisor.defineReplica(request, { signal });
+    await site.hypervisor.start({ key, vmId: id }, { signal });
+    const command = { key, vmId: id, deadlineMs: 700 };
+    assert.equal(await site.hypervisor.shutdown(command, { signal }), false);
+    assert.equal(await site.hypervisor.power(id, { signal }), 'running');
+    const began = performance.now();
+    const report = await site.hypervisor.guest(id, { signal, deadlineMs: 1000 });
+    assert.equal(report.agentAnswers, false);
+    assert.ok(performance.now() - began < 10_000);
+    await remove(site, id);
+  });
+
+  it('gives up a saved memory image of a replica when it is redefined', async () => {
+    const request = await replicaRequest(site, 'saved');
+    const id = await site.hypervisor.defineReplica(request, { signal });
+    await site.hypervisor.start({ key, vmId: id }, { signal });
+    await site.host.virsh(['managedsave', id]);
+    assert.equal((await site.hypervisor.vm(id, { signal })).hasSavedState, true);
+    await site.hypervisor.defineReplica({ ...request, vmId: id }, { signal });
+    assert.equal((await site.hypervisor.vm(id, { signal })).hasSavedState, false);
+    await remove(site, id);
+  });
+
+  it('describes disks that it cannot read without failing', async () => {
+    await rm(join(site.folder, 'gone.raw'));
+    const vm = await site.hypervisor.vm(SOURCE, { signal });
+    const gone = vm.disks.find((disk) => disk.key === 'vdb');
+    assert.match(gone?.unsupportedBecause ?? '', /cannot be read/);
+    assert.equal(vm.disks.find((disk) => disk.key === 'vda')?.sizeBytes, 16 * 1024 * 1024);
+    const findings = await site.hypervisor.preflightSource(SOURCE, { signal });
+    assert.deepEqual(
+      findings.map(({ severity, element }) => `${severity} ${element}`),
+      ['blocks disk vdb'],
+    );
+  });
+});
+
+async function libvirtHarness(): Promise<HypervisorHarness> {
+  const site = await openSite();
+  let serial = 0;
+  return {
+    hypervisor: site.hypervisor,
+    sourceVm: SOURCE,
+    async makeDisks(source) {
+      serial += 1;
+      const folder = await branchFolder(site, `branch ${serial}, a:b=c`);
+      return Promise.all(
+        source.disks.map(async (disk) => {
+          const path = join(folder, `${disk.key}.qcow2`);
+          await overlay(site, path);
+          return { key: disk.key, path, format: 'qcow2' as const };
+        }),
+      );
+    },
+    [Symbol.asyncDispose]: () => site[Symbol.asyncDispose](),
+  };
+}
+
+/** A host with the source VM; nothing is left behind when that fails. */
+async function openSite(): Promise<Site> {
+  const folder = await mkdtemp(join(tmpdir(), 'us-lv-'));
+  await using opening = new AsyncDisposableStack();
+  opening.defer(() => rm(folder, { recursive: true, force: true }));
+  await chmod(folder, 0o755);
+  const host = opening.use(await startPrivateHost({ name: 'e2e', folder: join(folder, 'h') }));
+  const processes = systemProcesses();
+  const virsh = createVirsh({ uri: host.uri, hostName: 'e2e', environment: host.env, processes });
+  const clock = systemClock();
+  const ids = systemIds();
+  const storageFolder = join(folder, 'storage');
+  const hypervisor = createLibvirtHypervisor({ virsh, processes, clock, ids, storageFolder });
+  await defineSource({ virsh, folder });
+  const resources = opening.move();
+  const dispose = () => resources.disposeAsync();
+  return { host, virsh, hypervisor, folder, [Symbol.asyncDispose]: dispose };
+}
+
+/** A machine without a system on its disks: its firmware runs, which is all that is needed here. */
+async function defineSource({ virsh, folder }: Pick<Site, 'virsh' | 'folder'>): Promise<void> {
+  await run('qemu-img', ['create', '-q', '-f', 'raw', join(folder, 'gone.raw'), '1M']);
+  await run('qemu-img', ['create', '-q', '-f', 'raw', join(folder, 'base.raw'), '16M']);
+  const write = ['-f', 'raw', '-c', 'write -q -P 7 1M 3M', join(folder, 'base.raw')];
+  await run('qemu-io', write);
+  const vda = join(folder, 'vda.qcow2');
+  await run('qemu-img', ['convert', '-O', 'qcow2', '-f', 'raw', join(folder, 'base.raw'), vda]);
+  await virsh.run(['define', { file: sourceXml(folder) }], { signal });
+}
+
+function sourceXml(folder: string): string {
+  return `<domain type='qemu'>
+  <name>production 'db" &lt;1&gt;</name><uuid>${SOURCE}</uuid>
+  <memory unit='MiB'>32</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <features><acpi/></features>
+  <devices>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${folder}/vda.qcow2'/><target dev='vda' bus='virtio'/></disk>
+    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${folder}/gone.raw'/><target dev='vdb' bus='virtio'/></disk>
+    <disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>
+    <interface type='user'><mac address='52:54:00:aa:bb:01'/><model type='virtio'/></interface>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+  </devices>
+</domain>`;
+}
+
+async function replicaRequest(site: Site, name: string) {
+  const folder = await branchFolder(site, name);
+  const path = join(folder, 'vda.qcow2');
+  await overlay(site, path);
+  return {
+    key,
+    replicaId: replicaId(`replica-${name}`),
+    epoch: 1,
+    name: `replica ${name}`,
+    source: await site.hypervisor.vm(SOURCE, { signal }),
+    vmId: null,
+    disks: [{ key: diskKey('vda'), path, format: 'qcow2' as const }],
+    networkMap: {},
+    connectNics: false,
+    sidecars: [],
+  };
+}
+
+async function branchFolder({ folder }: Site, name: string): Promise<string> {
+  const path = join(folder, 'storage', name);
+  await mkdir(path, { recursive: true });
+  return path;
+}
+
+async function overlay({ folder }: Site, path: string): Promise<void> {
+  const base = join(folder, 'base.raw');
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, path]);
+}
+
+async function imageInfo(path: string): Promise<string> {
+  return (await run('qemu-img', ['info', '-U', '--output=json', path])).stdout;
+}
+
+async function remove(site: Site, id: VmId, { keepDefinition = false } = {}): Promise<void> {
+  await site.hypervisor.powerOff({ key, vmId: id }, { signal });
+  if (!keepDefinition) await site.hypervisor.undefine({ key, vmId: id }, { signal });
+}
+
+/** The agent starts a little after the guest's web server. */
+async function agentReport(hypervisor: Hypervisor, id: VmId) {
+  const clock = systemClock();
+  const until = clock.monotonicMs() + 60_000;
+  for (;;) {
+    const report = await hypervisor.guest(id, { signal, deadlineMs: 2000 });
+    if (report.agentAnswers) return report;
+    if (clock.monotonicMs() > until) throw new Error('the guest agent never answered');
+    await clock.sleep(200, { signal });
+  }
+}
+
+async function unreachable(call: Promise<unknown>): Promise<void> {
+  await assert.rejects(call, (error) => {
+    assert.ok(error instanceof UnderstudyError, String(error));
+    assert.equal(error.code, 'host-unreachable', error.message);
+    return true;
+  });
+}
+
+async function parentOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+async function missingProgram(): Promise<string | null> {
+  for (const program of ['virsh', 'qemu-img', 'qemu-io', 'qemu-system-x86_64']) {
+    const found = await run(program, ['--version']).then(
+      () => true,
+      () => false,
+    );
+    if (!found) return program;
+  }
+  return null;
+}

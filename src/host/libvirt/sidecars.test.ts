@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { vmId } from '../../domain/ids.ts';
+import { systemProcesses } from '../../system/processes.ts';
+import { describedAs, EVERYTHING } from './fixtures/fixtures.ts';
+import { collectSidecars, placeTpm } from './sidecars.ts';
+
+const signal = new AbortController().signal;
+const NVRAM = '/var/lib/libvirt/qemu/nvram/win_VARS.fd';
+
+describe('sidecars', () => {
+  it('are collected from the source and placed for the replica, however often', async () => {
+    await withFolder(async (folder) => {
+      const nvram = join(folder, 'vars & more.fd');
+      const vm = describedAs(EVERYTHING.replace(NVRAM, nvram.replace('&', '&amp;')));
+      const state = join(folder, 'swtpm', vm.id, 'tpm2');
+      await mkdir(state, { recursive: true });
+      await writeFile(nvram, 'variables');
+      await writeFile(join(state, 'tpm2-00.permall'), 'secret');
+      await writeFile(join(state, '.lock'), '');
+      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+      const out = join(folder, 'out');
+      await mkdir(out);
+      await collectSidecars(tools, { vm, folder: out }, { signal });
+      const sidecars = await collectSidecars(tools, { vm, folder: out }, { signal });
+      assert.deepEqual(
+        sidecars.map(({ name }) => name),
+        ['nvram', 'tpm'],
+      );
+      assert.equal(await readFile(sidecars[0]?.path ?? '', 'utf8'), 'variables');
+      const replica = vmId('11111111-2222-4333-8444-555555555555');
+      const request = { sidecars, vmId: replica, text: EVERYTHING };
+      await placeTpm(tools, request, { signal });
+      await placeTpm(tools, request, { signal });
+      const placed = join(folder, 'swtpm', replica, 'tpm2');
+      assert.deepEqual(await readdir(placed), ['tpm2-00.permall']);
+      assert.equal(await readFile(join(placed, 'tpm2-00.permall'), 'utf8'), 'secret');
+    });
+  });
+
+  it('of a VM that never ran are none', async () => {
+    await withFolder(async (folder) => {
+      const vm = describedAs(EVERYTHING.replace(NVRAM, join(folder, 'absent')));
+      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+      assert.deepEqual(await collectSidecars(tools, { vm, folder }, { signal }), []);
+    });
+  });
+});
+
+async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'us-sidecars-test-'));
+  try {
+    await use(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * State of a VM outside its disks: the firmware's variables and the contents of an emulated TPM.
+ *
+ * Both are files of libvirt, read beside the hypervisor. Firmware variables of a running VM are copied as they are: they change
+ * only when the guest sets one, and a copy caught in the middle reads as the older or newer set at worst by variable.
+ * swtpm replaces its file by renaming, so a copy is always one whole state.
+ */
+import { constants } from 'node:fs';
+import { chmod, copyFile, mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { VmId } from '../../domain/ids.ts';
+import type { VmDescription } from '../../domain/vm/vm.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { Sidecar } from '../../ports/hypervisor.ts';
+import type { Processes } from '../../ports/processes.ts';
+import { attribute, child, find, parseRoot, textOf, type XmlElement } from './xml.ts';
+
+/** Where a system daemon keeps TPM state: `<folder>/<VM's UUID>/tpm2/`. */
+export const SWTPM_FOLDER = '/var/lib/libvirt/swtpm';
+
+export type SidecarTools = {
+  readonly processes: Processes;
+  /** Without it, that of a system daemon. */
+  readonly swtpmFolder?: string;
+};
+
+/**
+ * Copies the VM's sidecars into `folder`, which exists: `nvram` and `tpm.tar`. One that does not exist yet (a VM never
+ * started) is left out. Repeated, it overwrites. Throws `access-denied`, `invalid-vm-configuration`.
+ */
+export async function collectSidecars(
+  tools: SidecarTools,
+  { vm, folder }: { readonly vm: VmDescription; readonly folder: string },
+  options: CallOptions,
+): Promise<Sidecar[]> {
+  const domain = parseRoot(vm.configuration.text, 'domain', vm.name);
+  const sidecars: Sidecar[] = [];
+  const nvram = nvramPath(domain);
+  if (nvram !== null && (await exists(nvram))) {
+    const path = join(folder, 'nvram');
+    await copyFile(nvram, path, constants.COPYFILE_FICLONE).catch(denied(nvram));
+    await chmod(path, 0o600);
+    sidecars.push({ name: 'nvram', path });
+  }
+  const state = tpmFolder(tools, domain, vm.id);
+  if (state !== null && (await exists(state))) {
+    const path = join(folder, 'tpm.tar');
+    const args = ['--create', '--file', path, '--exclude=.lock', '--directory', state, '.'];
+    await tar(tools.processes, args, { path: state, options });
+    sidecars.push({ name: 'tpm', path });
+  }
+  return sidecars;
+}
+
+/**
+ * Unpacks TPM state for the VM that is about to be defined; libvirt gives it to its own user when the VM starts. The
+ * firmware's variables need no placing: the definition points at the file itself. Throws `access-denied`.
+ */
+export async function placeTpm(
+  tools: SidecarTools,
+  { sidecars, vmId, text }: { sidecars: readonly Sidecar[]; vmId: VmId; text: string },
+  options: CallOptions,
+): Promise<void> {
+  const sidecar = sidecars.find(({ name }) => name === 'tpm');
+  const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
+  if (sidecar === undefined || state === null) return;
+  await mkdir(state, { recursive: true, mode: 0o711 }).catch(denied(state));
+  const args = ['--extract', '--file', sidecar.path, '--directory', state, '--no-same-owner'];
+  await tar(tools.processes, args, { path: state, options });
+}
+
+/** Where the firmware's variables are; null without such firmware. */
+export function nvramPath(domain: XmlElement): string | null {
+  const nvram = find(domain, 'os/nvram');
+  if (nvram === null) return null;
+  return attribute(child(nvram, 'source'), 'file') ?? (textOf(nvram) || null);
+}
+
+function tpmFolder({ swtpmFolder }: SidecarTools, domain: XmlElement, id: VmId): string | null {
+  const backend = find(domain, 'devices/tpm/backend');
+  if (attribute(backend, 'type') !== 'emulator') return null;
+  const version = attribute(backend, 'version') === '1.2' ? 'tpm1.2' : 'tpm2';
+  return join(swtpmFolder ?? SWTPM_FOLDER, id, version);
+}
+
+async function tar(
+  processes: Processes,
+  args: readonly string[],
+  { path, options }: { path: string; options: CallOptions },
+): Promise<void> {
+  const { exitCode, stderr } = await processes.run({ command: 'tar', arguments: args }, options);
+  if (exitCode !== 0) return denied(path)(new Error(stderr.trim().split('\n').at(-1)));
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    return denied(path)(error);
+  }
+}
+
+function denied(path: string): (cause: unknown) => never {
+  return (cause) => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const fix = `Let the host agent run as root, or as a user that may read and write ${path}.`;
+    throw new UnderstudyError('access-denied', { path, who: 'the host agent', reason, fix }, cause);
+  };
+}

@@ -1,0 +1,164 @@
+/**
+ * One libvirt daemon, spoken to through `virsh`: one short process per command, 25-55 ms each.
+ *
+ * VMs are addressed by UUID, which can be taken neither for an option nor for another VM's name (virsh looks up
+ * ids, then UUIDs, then names). XML goes through files in a private folder: `/dev/stdin` cannot be opened when
+ * stdin is a socket, which is what Node gives a child.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { CommandResult, Processes } from '../../ports/processes.ts';
+import { hasCode, hostUnreachable, isLookupFailure, virshError } from './errors.ts';
+import { createGate } from './gate.ts';
+
+/** A text that the command wants as a file: it is written to a private one and its path is put here. */
+export type FileArgument = { readonly file: string };
+
+export type VirshOptions = CallOptions & {
+  /**
+   * After this the daemon counts as hung: `host-unreachable`. Without it 45 s, because libvirt itself waits up to
+   * 30 s for another job on the VM, and its first command after an installation takes 10 s.
+   */
+  readonly timeoutMs?: number;
+};
+
+export interface Virsh {
+  readonly uri: string;
+  readonly hostName: string;
+  /**
+   * Runs one command and gives its stdout. Put `--` before a positional argument that is not a UUID.
+   * An abort or the time limit ends our client; what the daemon has begun, it may finish.
+   * Throws `host-unreachable` (no daemon, a hung one, no virsh), `vm-missing`, `vm-busy` (another job holds the VM),
+   * `guest-not-answering` (agent commands), `hypervisor-refused` with libvirt's own words, `cancelled`.
+   */
+  run(args: readonly (string | FileArgument)[], options: VirshOptions): Promise<string>;
+}
+
+export type VirshSettings = {
+  readonly uri: string;
+  /** As people know the host, for messages. */
+  readonly hostName: string;
+  readonly processes: Processes;
+  /** Added to what the program inherits, e.g. XDG_RUNTIME_DIR for a session daemon. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Private files are made here; without it in the folder of the system. */
+  readonly temporaryFolder?: string;
+};
+
+/** libvirtd serves 20 clients at once by default and has 20 workers; we leave most of them to others. */
+const COMMANDS_AT_ONCE = 8;
+const TIMEOUT_MS = 45_000;
+
+export function createVirsh(settings: VirshSettings): Virsh {
+  const { uri, hostName } = settings;
+  const gate = createGate(COMMANDS_AT_ONCE);
+  return {
+    uri,
+    hostName,
+    run: (args, options) =>
+      gate.enter(
+        () => withFiles(settings, args, (plain) => runVirsh(settings, plain, options)),
+        options,
+      ),
+  };
+}
+
+async function runVirsh(
+  settings: VirshSettings,
+  args: readonly string[],
+  options: VirshOptions,
+): Promise<string> {
+  const { hostName } = settings;
+  const result = await spawnVirsh(settings, args, options);
+  if (result.exitCode === 0) return result.stdout;
+  const vm = vmAmong(args);
+  const stderr = stderrOf(result);
+  if (vm !== null && isLookupFailure(stderr)) await requireListed(settings, vm, options);
+  throw virshError({ hostName, action: args[0] ?? 'virsh', vm, stderr });
+}
+
+async function spawnVirsh(
+  { uri, hostName, processes, environment }: VirshSettings,
+  args: readonly string[],
+  { signal, timeoutMs = TIMEOUT_MS }: VirshOptions,
+): Promise<CommandResult> {
+  const command = {
+    command: 'virsh',
+    arguments: ['-q', '-c', uri, ...args],
+    env: { ...environment, LC_ALL: 'C' },
+    timeoutMs,
+  };
+  try {
+    return await processes.run(command, { signal });
+  } catch (error) {
+    throw programError(error, { hostName, action: args[0] ?? 'virsh', timeoutMs });
+  }
+}
+
+/** Positive evidence for `vm-missing`: the daemon answers, and its list lacks the VM. */
+async function requireListed(
+  settings: VirshSettings,
+  vm: string,
+  options: VirshOptions,
+): Promise<void> {
+  const { hostName } = settings;
+  const action = 'list';
+  const result = await spawnVirsh(settings, [action, '--all', '--uuid'], options);
+  if (result.exitCode !== 0) throw virshError({ hostName, action, vm, stderr: stderrOf(result) });
+  const isListed = result.stdout.split('\n').some((line) => line.trim() === vm);
+  if (!isListed) throw new UnderstudyError('vm-missing', { vm, host: hostName });
+}
+
+/** A client that is missing or never ends tells nothing about any VM: the host does not answer. */
+function programError(
+  error: unknown,
+  { hostName, action, timeoutMs }: { hostName: string; action: string; timeoutMs: number },
+): unknown {
+  if (hasCode(error, 'timed-out')) {
+    return hostUnreachable(hostName, `libvirt did not answer ${action} for ${timeoutMs} ms`, error);
+  }
+  if (hasCode(error, 'command-missing')) {
+    return hostUnreachable(hostName, 'the program virsh (libvirt-clients) is not installed', error);
+  }
+  return error;
+}
+
+function stderrOf({ exitCode, signal, stderr }: CommandResult): string {
+  if (exitCode !== null) return stderr;
+  return `${stderr}\nerror: virsh was ended by ${signal ?? 'a signal'}`;
+}
+
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+function vmAmong(args: readonly string[]): string | null {
+  return args.find((argument) => UUID.test(argument)) ?? null;
+}
+
+/** Definitions may hold passwords: the folder is 0700, the files 0600, and both go with the command. */
+async function withFiles<Result>(
+  { temporaryFolder = tmpdir() }: VirshSettings,
+  args: readonly (string | FileArgument)[],
+  use: (plain: readonly string[]) => Promise<Result>,
+): Promise<Result> {
+  if (args.every((argument) => typeof argument === 'string')) return use(args);
+  const folder = await mkdtemp(join(temporaryFolder, 'understudy-virsh-')).catch((cause) => {
+    const details = { path: temporaryFolder, who: 'understudy', reason: String(cause), fix: '' };
+    throw new UnderstudyError('access-denied', details, cause);
+  });
+  try {
+    const plain = await Promise.all(
+      args.map(async (argument, index) => {
+        if (typeof argument === 'string') return argument;
+        const path = join(folder, `${index}.xml`);
+        await writeFile(path, argument.file, { mode: 0o600, flag: 'wx' });
+        return path;
+      }),
+    );
+    return await use(plain);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,71 @@
+import { BLOCK_BYTES } from '../../domain/bytes.ts';
+import { HASH_BYTES } from '../hash-table/record.ts';
+import type { Batch, WorkRun } from './batches.ts';
+
+/** One request's worth of a run. */
+export type Chunk = WorkRun;
+
+/**
+ * Cuts batches into chunks for several takers, and asks for the next batch while the current one is being
+ * worked on. A content chunk has at most `contentBytesMax`; zeros are not cut.
+ */
+export class ChunkQueue {
+  readonly #nextBatch: () => Promise<Batch | null>;
+  readonly #blocksMax: number;
+  #chunks: Iterator<Chunk> = [].values();
+  #upcoming: Promise<Batch | null>;
+  #loading: Promise<boolean> | null = null;
+
+  constructor(input: {
+    readonly nextBatch: () => Promise<Batch | null>;
+    readonly contentBytesMax: number;
+  }) {
+    this.#nextBatch = input.nextBatch;
+    this.#blocksMax = Math.max(1, Math.floor(input.contentBytesMax / BLOCK_BYTES));
+    this.#upcoming = this.#askForBatch();
+  }
+
+  /** Null after the last chunk of the last batch. */
+  async next(): Promise<Chunk | null> {
+    for (;;) {
+      const chunk = this.#chunks.next();
+      if (!chunk.done) return chunk.value;
+      this.#loading ??= this.#load();
+      if (!(await this.#loading)) return null;
+    }
+  }
+
+  async #load(): Promise<boolean> {
+    const batch = await this.#upcoming;
+    if (batch === null) return false;
+    this.#chunks = chunksOf(batch, this.#blocksMax);
+    this.#upcoming = this.#askForBatch();
+    this.#loading = null;
+    return true;
+  }
+
+  #askForBatch(): Promise<Batch | null> {
+    const batch = this.#nextBatch();
+    // A failure is met by whoever loads this batch; if all have stopped by then, it has no one to tell.
+    batch.catch(() => {});
+    return batch;
+  }
+}
+
+function* chunksOf(batch: Batch, blocksMax: number): Generator<Chunk, undefined> {
+  for (const run of batch.runs) {
+    const step = run.kind === 'content' ? blocksMax : run.blockCount;
+    for (let at = 0; at < run.blockCount; at += step) {
+      const blockCount = Math.min(step, run.blockCount - at);
+      const hashes = run.knownHashes?.subarray(at * HASH_BYTES, (at + blockCount) * HASH_BYTES);
+      yield {
+        kind: run.kind,
+        firstBlock: run.firstBlock + at,
+        blockCount,
+        spoolPosition: run.spoolPosition + at,
+        knownHashes: hashes ?? null,
+      };
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,91 @@
+import { type ErrorDetails, UnderstudyError } from '../../domain/error.ts';
+import type { ErrorCode } from '../../domain/error-catalog.ts';
+import type { BlockEndpoint } from '../../ports/mover.ts';
+import { WIRE_ERROR, WIRE_NO_SPACE, WIRE_SHUTDOWN } from './protocol.ts';
+
+/** The server said something the protocol does not allow. Nothing after it can be believed. */
+export class ProtocolViolation extends Error {}
+
+/** The server cannot give what we need, and saying it again will not help. */
+export class EndpointRefusal extends Error {}
+
+/** How an endpoint is called in messages. */
+export function endpointName({ address, exportName }: BlockEndpoint): string {
+  const place =
+    address.type === 'unix' ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
+  return `${place} export ${JSON.stringify(exportName)}`;
+}
+
+export function invalidEndpoint(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+  return new UnderstudyError('invalid-endpoint', { endpoint: endpointName(endpoint), reason });
+}
+
+export function connectionLost(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+  return new UnderstudyError('connection-lost', { endpoint: endpointName(endpoint), reason });
+}
+
+export function transferFailed(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+  return new UnderstudyError('block-transfer-failed', { endpoint: endpointName(endpoint), reason });
+}
+
+/** An error number of a reply. `message` is what the server added, already bounded. */
+export function replyError(
+  endpoint: BlockEndpoint,
+  { wireError, what, message }: { wireError: number; what: string; message: string },
+): UnderstudyError {
+  if (wireError === WIRE_NO_SPACE) {
+    return new UnderstudyError('target-full', { path: endpointName(endpoint) });
+  }
+  const reason = `${what}: ${WIRE_ERROR[wireError] ?? `error ${wireError}`}${message === '' ? '' : ` (${message})`}`;
+  return wireError === WIRE_SHUTDOWN
+    ? connectionLost(endpoint, reason)
+    : transferFailed(endpoint, reason);
+}
+
+/** Errors of the socket that say the address itself is wrong, rather than that nobody answers now. */
+const ADDRESS_ERRORS: ReadonlySet<unknown> = new Set([
+  'EACCES',
+  'EINVAL',
+  'ENAMETOOLONG',
+  'ENOTFOUND',
+  'ENOTSOCK',
+  'ERR_INVALID_ARG_TYPE',
+  'ERR_INVALID_ARG_VALUE',
+  'ERR_SOCKET_BAD_PORT',
+]);
+
+/** Any error met while talking to `endpoint`, as one of ours. */
+export function connectionError(endpoint: BlockEndpoint, error: unknown): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  return new UnderstudyError(connectionErrorCode(error, code), named(endpoint, reason), error);
+}
+
+function connectionErrorCode(error: unknown, code: unknown): ErrorCode {
+  if (error instanceof ProtocolViolation) return 'block-transfer-failed';
+  if (error instanceof EndpointRefusal) return 'invalid-endpoint';
+  return ADDRESS_ERRORS.has(code) ? 'invalid-endpoint' : 'connection-lost';
+}
+
+function named(endpoint: BlockEndpoint, reason: string): ErrorDetails {
+  return { endpoint: endpointName(endpoint), reason };
+}
+
+/** Why a signal was aborted, if the reason is one of ours (a deadline), else `cancelled`. */
+export function abortError(signal: AbortSignal): UnderstudyError {
+  return signal.reason instanceof UnderstudyError
+    ? signal.reason
+    : new UnderstudyError('cancelled');
+}
+
+/** A spool or table that cannot be written: a full disk is told apart, for the operator can act on it. */
+export function fileError(path: string, error: unknown): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new UnderstudyError('target-full', { path }, error);
+  }
+  const reason = error instanceof Error ? error.message : String(error);
+  return new UnderstudyError('invalid-file', { path, reason }, error);
+}

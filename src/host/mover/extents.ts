@@ -1,0 +1,131 @@
+/**
+ * What a server says about the ranges of its export (BLOCK_STATUS), in windows of bounded size, so that
+ * neither the disk's size nor its fragmentation decides how much is held. One answer may cover less than
+ * was asked, and differently for each context: the next question begins where the least one ended.
+ */
+import type { CallOptions } from '../../ports/call.ts';
+import type { BlockEndpoint } from '../../ports/mover.ts';
+import { connectNbd, type NbdConnection } from './connection.ts';
+import { invalidEndpoint, transferFailed } from './errors.ts';
+import type { RawExtents } from './reply-parser.ts';
+
+/** 8,192 blocks: at most 1 MiB of runs even when every other block is of another kind. */
+const WINDOW_BYTES = 512 * 1024 ** 2;
+const EXTENT_BYTES = 8;
+const READ_BYTES_MAX = 1024 ** 2;
+
+export type Extent = {
+  readonly context: string;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** As the context defines them: `base:allocation` 1 hole, 2 zero; `qemu:dirty-bitmap:…` 1 dirty. */
+  readonly flags: number;
+};
+
+/** A range that has the same flags throughout, in every context. */
+export type Segment = {
+  readonly start: number;
+  readonly end: number;
+  /** Flags by position in the list of contexts asked for. */
+  readonly flags: readonly number[];
+};
+
+/** The extents of each context in ascending order, window by window. Errors as of a transfer. */
+export async function* mapExtents(
+  endpoint: BlockEndpoint,
+  contexts: readonly string[],
+  { signal }: CallOptions,
+): AsyncGenerator<Extent> {
+  const request = { endpoint, structuredReplies: true, metaContexts: contexts };
+  const connection = await connectNbd(request, { signal });
+  const { sizeBytes } = connection.description;
+  try {
+    for await (const segments of mapSegments(connection, contexts, sizeBytes)) {
+      for (const { start, end, flags } of segments) {
+        for (const [index, context] of contexts.entries()) {
+          const lengthBytes = end - start;
+          yield { context, offsetBytes: start, lengthBytes, flags: flags[index] ?? 0 };
+        }
+      }
+    }
+  } finally {
+    connection.close();
+  }
+}
+
+/** The bytes of a range, in a buffer of its own: for small ranges. */
+export async function readRange(
+  endpoint: BlockEndpoint,
+  { offsetBytes, lengthBytes }: { readonly offsetBytes: number; readonly lengthBytes: number },
+  { signal }: CallOptions,
+): Promise<Buffer> {
+  const request = { endpoint, structuredReplies: true, metaContexts: [] };
+  const connection = await connectNbd(request, { signal });
+  try {
+    const content = Buffer.alloc(lengthBytes);
+    for (let at = 0; at < lengthBytes; at += READ_BYTES_MAX) {
+      await connection.read(offsetBytes + at, content.subarray(at, at + READ_BYTES_MAX));
+    }
+    return content;
+  } finally {
+    connection.close();
+  }
+}
+
+/**
+ * The first `sizeBytes` of the export in segments, ascending and without gaps. Every context must have been agreed on;
+ * throws `invalid-endpoint` otherwise.
+ */
+export async function* mapSegments(
+  connection: NbdConnection,
+  contexts: readonly string[],
+  sizeBytes: number,
+): AsyncGenerator<Iterable<Segment>> {
+  const agreed = connection.description.contexts;
+  const ids = contexts.map((context) => {
+    const id = agreed.get(context);
+    if (id === undefined) throw invalidEndpoint(connection.endpoint, `it has no ${context}`);
+    return id;
+  });
+  let start = 0;
+  while (start < sizeBytes) {
+    const limit = Math.min(WINDOW_BYTES, sizeBytes - start);
+    const status = await connection.blockStatus(start, limit);
+    const lists = ids.map((id) => {
+      const extents = status.get(id);
+      if (extents === undefined) throw transferFailed(connection.endpoint, 'no block status came');
+      return extents;
+    });
+    const covered = Math.min(limit, ...lists.map((list) => coveredBytes(connection, list)));
+    yield segmentsOf(lists, start, start + covered);
+    start += covered;
+  }
+}
+
+/** The sum of the lengths. Every extent must have one, else we might ask for ever. */
+function coveredBytes(connection: NbdConnection, extents: RawExtents): number {
+  let covered = 0;
+  for (let at = 0; at < extents.length; at += EXTENT_BYTES) {
+    const lengthBytes = extents.readUInt32BE(at);
+    if (lengthBytes === 0) throw transferFailed(connection.endpoint, 'an extent is empty');
+    covered += lengthBytes;
+  }
+  return covered;
+}
+
+/** Cuts the lists at each other's borders, up to `end`, which none of them falls short of. */
+function* segmentsOf(lists: readonly RawExtents[], from: number, end: number): Generator<Segment> {
+  const cursors = lists.map((list) => ({ list, at: 0, end: from + list.readUInt32BE(0) }));
+  let start = from;
+  while (start < end) {
+    const segmentEnd = Math.min(end, ...cursors.map((cursor) => cursor.end));
+    const flags = cursors.map(({ list, at }) => list.readUInt32BE(at + 4));
+    yield { start, end: segmentEnd, flags };
+    start = segmentEnd;
+    for (const cursor of cursors) {
+      if (cursor.end > start || start >= end) continue;
+      cursor.at += EXTENT_BYTES;
+      cursor.end += cursor.list.readUInt32BE(cursor.at);
+    }
+  }
+}

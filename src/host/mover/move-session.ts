@@ -1,0 +1,302 @@
+/**
+ * One transfer or verification from opening to closing: connect, plan, move (here or in workers), flush.
+ * Whatever ends it early (an error, an abort, a stall) closes all that was opened before it rejects.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { MIB } from '../../domain/bytes.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { BlockEndpoint, ExtentSelection, MoveOptions } from '../../ports/mover.ts';
+import { type Batch, contextsFor, emptyTotals, type PlanTotals, planBatches } from './batches.ts';
+import { LANES, moveBlocks } from './block-mover.ts';
+import type { NbdConnection } from './connection.ts';
+import { Counters } from './counters.ts';
+import { flushIfPossible, hasMultipleConnections, openEndpoint } from './endpoint.ts';
+import { abortError, connectionLost } from './errors.ts';
+import { KnownHashes } from './known-hashes.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { makeDurable, openSpool } from './record-spool.ts';
+import { type Stage, supervise } from './supervision.ts';
+import type { WorkerOrder } from './transfer-worker.ts';
+import { runWorkers } from './worker-pool.ts';
+
+/** How long things may stand still. Generous where a disk may be slow, short where only a reply is due. */
+export type MoverLimits = {
+  readonly openingMs: number;
+  readonly movingMs: number;
+  /** A flush may have to wait for everything that the page cache holds. */
+  readonly flushingMs: number;
+};
+
+export type MoverSettings = {
+  readonly clock: Clock;
+  readonly workerCount: number;
+  readonly limits: MoverLimits;
+};
+
+export type SessionRequest = {
+  readonly source: BlockEndpoint;
+  readonly sizeBytes: number;
+  readonly extents: ExtentSelection;
+  readonly knownHashesPath: string | null;
+  readonly bytesPerSecondMax: number | null;
+  readonly goal:
+    | {
+        readonly type: 'transfer';
+        readonly target: BlockEndpoint;
+        readonly targetReads: 'zeros' | 'parent';
+        readonly recordsPath: string;
+      }
+    | { readonly type: 'verify' };
+};
+
+export type SessionResult = {
+  readonly counters: Counters;
+  readonly totals: PlanTotals;
+  readonly wrongBlocks: readonly number[];
+};
+
+/** Below this, starting workers (0.2 s of processor time for two) costs more than they gain. */
+const WORKERS_FROM_BYTES = 64 * MIB;
+/** While workers start, two buffers keep this thread busy enough. */
+const HEAD_START_LANES = 2;
+/** 1 GiB of work at most; a batch is a few KiB, at most 40 where every other block is another extent. */
+const BATCHES_AHEAD_MAX = 64;
+
+export async function runSession(
+  settings: MoverSettings,
+  request: SessionRequest,
+  { signal, onProgress }: MoveOptions,
+): Promise<SessionResult> {
+  const scope = new AbortController();
+  const options = { signal: AbortSignal.any([signal, scope.signal]) };
+  const session = new Session(settings, request, options);
+  const finished = new AbortController();
+  const supervision = supervise(
+    {
+      counters: session.counters,
+      totals: session.totals,
+      clock: settings.clock,
+      sizeBytes: request.sizeBytes,
+      bytesPerSecondMax: request.bytesPerSecondMax,
+      onProgress,
+      stage: () => session.stage,
+      stalled: (stage) => scope.abort(stallError(stage)),
+    },
+    { signal: finished.signal },
+  );
+  try {
+    return await session.run();
+  } catch (error) {
+    // Closing the connections makes everything else fail too; the reason for it is what counts.
+    throw options.signal.aborted ? abortError(options.signal) : error;
+  } finally {
+    finished.abort();
+    await supervision;
+  }
+}
+
+class Session {
+  readonly counters = new Counters();
+  readonly totals = emptyTotals();
+  stage: Stage;
+  readonly #settings: MoverSettings;
+  readonly #request: SessionRequest;
+  readonly #options: CallOptions;
+
+  constructor(settings: MoverSettings, request: SessionRequest, options: CallOptions) {
+    this.#settings = settings;
+    this.#request = request;
+    this.#options = options;
+    this.stage = this.#stageOf('opening', request.source);
+  }
+
+  async run(): Promise<SessionResult> {
+    const { source: endpoint, knownHashesPath, goal } = this.#request;
+    await using resources = new AsyncDisposableStack();
+    const source = await this.#open('source', endpoint, contextsFor(this.#request.extents));
+    resources.defer(() => source.close());
+    const known = knownHashesPath === null ? null : await KnownHashes.open(knownHashesPath);
+    resources.use(known);
+    const output = goal.type === 'verify' ? null : await this.#openOutput(goal, resources);
+    const plan = new ReadAhead(this.#plan(source, known), BATCHES_AHEAD_MAX);
+    resources.defer(() => {
+      source.close(); // Else the plan might wait for ever for an answer of a server that hangs.
+      return plan.stop();
+    });
+    this.stage = this.#stageOf('moving', endpoint);
+    const wrongBlocks = await this.#move(source, output, plan);
+    if (output !== null) await this.#settle(output);
+    return { counters: this.counters, totals: this.totals, wrongBlocks };
+  }
+
+  async #open(
+    role: 'source' | 'target',
+    endpoint: BlockEndpoint,
+    metaContexts: readonly string[],
+  ): Promise<NbdConnection> {
+    this.stage = this.#stageOf('opening', endpoint);
+    const { sizeBytes, goal } = this.#request;
+    const use = goal.type === 'verify' ? goal.type : role;
+    return await openEndpoint({ endpoint, use, sizeBytes, metaContexts }, this.#options);
+  }
+
+  async #openOutput(
+    goal: SessionRequest['goal'] & { type: 'transfer' },
+    resources: AsyncDisposableStack,
+  ): Promise<Output> {
+    const target = await this.#open('target', goal.target, []);
+    resources.defer(() => target.close());
+    const spool = await openSpool(goal.recordsPath);
+    resources.defer(() => spool.close());
+    return { target, spool, targetReads: goal.targetReads, recordsPath: goal.recordsPath };
+  }
+
+  #plan(source: NbdConnection, known: KnownHashes | null): AsyncGenerator<Batch> {
+    const { sizeBytes, extents, goal } = this.#request;
+    const isTransfer = goal.type === 'transfer';
+    return planBatches({
+      source,
+      sizeBytes,
+      extents,
+      known,
+      zeroRuns: isTransfer && goal.targetReads === 'parent' ? 'write' : 'skip',
+      knownInHoles: isTransfer ? 'zeros' : 'content',
+      totals: this.totals,
+    });
+  }
+
+  async #move(
+    source: NbdConnection,
+    output: Output | null,
+    plan: ReadAhead<Batch>,
+  ): Promise<readonly number[]> {
+    const held = await firstBatches(plan);
+    const isSmall = totalBytes(held) < WORKERS_FROM_BYTES;
+    const nextBatch = async () => held.shift() ?? (await plan.next());
+    const connections = output === null ? [source] : [source, output.target];
+    const sharesWell = connections.every(hasMultipleConnections);
+    return isSmall || !sharesWell || this.#settings.workerCount === 0
+      ? await this.#moveHere(source, output, nextBatch, LANES)
+      : await this.#moveInWorkers(source, output, nextBatch);
+  }
+
+  async #moveHere(
+    source: NbdConnection,
+    output: Output | null,
+    nextBatch: () => Promise<Batch | null>,
+    laneCount: number,
+  ): Promise<readonly number[]> {
+    const { counters } = this;
+    const { sizeBytes } = this.#request;
+    const wrongBlocks: number[] = [];
+    const sink =
+      output === null
+        ? { type: 'verify' as const, wrongBlocks }
+        : { ...this.#outlet(output), target: output.target };
+    // Lanes that wait for their turn to send must notice that there is nothing to send to any more.
+    const release = () => counters.setAllowance(Number.MAX_SAFE_INTEGER);
+    this.#options.signal.addEventListener('abort', release, { once: true });
+    try {
+      await moveBlocks({ source, sizeBytes, counters, nextBatch, sink, laneCount });
+      return wrongBlocks;
+    } finally {
+      this.#options.signal.removeEventListener('abort', release);
+    }
+  }
+
+  /** Starting workers takes a tenth of a second: this thread moves blocks until they are there. */
+  async #moveInWorkers(
+    source: NbdConnection,
+    output: Output | null,
+    nextBatch: () => Promise<Batch | null>,
+  ): Promise<readonly number[]> {
+    let areWorkersReady = false;
+    const { promise: exhausted, resolve: exhaust } = Promise.withResolvers<void>();
+    const share = async () => {
+      const batch = await nextBatch();
+      if (batch === null) exhaust();
+      return batch;
+    };
+    const order = this.#workerOrder(output);
+    const connected = () => {
+      areWorkersReady = true;
+    };
+    const { workerCount } = this.#settings;
+    const pool = { workerCount, order, nextBatch: share, connected, exhausted };
+    const failures: unknown[] = [];
+    const stop = new AbortController();
+    const stopAll = (error: unknown): readonly number[] => {
+      failures.push(error);
+      stop.abort();
+      source.close();
+      output?.target.close();
+      return [];
+    };
+    const untilReady = async () => (areWorkersReady ? null : await share());
+    const signal = AbortSignal.any([this.#options.signal, stop.signal]);
+    const wrongBlocks = await Promise.all([
+      this.#moveHere(source, output, untilReady, HEAD_START_LANES).catch(stopAll),
+      runWorkers(pool, { signal }).catch(stopAll),
+    ]);
+    if (failures.length > 0) throw failures[0];
+    return wrongBlocks.flat();
+  }
+
+  #workerOrder(output: Output | null): WorkerOrder {
+    const { source, sizeBytes } = this.#request;
+    const sink =
+      output === null
+        ? { type: 'verify' as const }
+        : { ...this.#outlet(output), target: output.target.endpoint };
+    return { source, sizeBytes, counterMemory: this.counters.memory, sink };
+  }
+
+  #outlet({ spool, targetReads, recordsPath }: Output) {
+    return {
+      type: 'target' as const,
+      targetReads,
+      spoolDescriptor: spool.fd,
+      spoolPath: recordsPath,
+      isThrottled: this.#request.bytesPerSecondMax !== null,
+    };
+  }
+
+  /** The target first: records must never say more than what is there. */
+  async #settle({ target, spool, recordsPath }: Output): Promise<void> {
+    this.stage = this.#stageOf('flushing', target.endpoint);
+    await flushIfPossible(target);
+    await makeDurable(spool, recordsPath);
+  }
+
+  #stageOf(what: Stage['what'], endpoint: BlockEndpoint): Stage {
+    return { what, endpoint, stallLimitMs: this.#settings.limits[`${what}Ms`] };
+  }
+}
+
+type Output = {
+  readonly target: NbdConnection;
+  readonly spool: FileHandle;
+  readonly targetReads: 'zeros' | 'parent';
+  readonly recordsPath: string;
+};
+
+/** Enough batches to tell whether the work is large, or all of them. */
+async function firstBatches(plan: ReadAhead<Batch>): Promise<Batch[]> {
+  const batches: Batch[] = [];
+  while (totalBytes(batches) < WORKERS_FROM_BYTES) {
+    const batch = await plan.next();
+    if (batch === null) break;
+    batches.push(batch);
+  }
+  return batches;
+}
+
+function totalBytes(batches: readonly Batch[]): number {
+  return batches.reduce((sum, { byteCount }) => sum + byteCount, 0);
+}
+
+function stallError({ what, endpoint, stallLimitMs }: Stage) {
+  const action = { opening: 'opening it', moving: 'moving blocks', flushing: 'flushing it' }[what];
+  return connectionLost(endpoint, `${action} stood still for ${stallLimitMs} ms`);
+}

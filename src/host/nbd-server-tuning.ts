@@ -1,0 +1,11 @@
+/**
+ * Environment for every NBD server that we start ourselves (qemu-nbd, qemu-storage-daemon). By default
+ * glibc gives the memory of each request back to the kernel and faults it in again, page by page, which
+ * costs a server about half of its time; with these limits it keeps it. Measured with qemu-nbd: `qemu-img
+ * convert` went from 617 to 943 MiB/s on the same machine. The price is 25 to 130 MiB resident per server.
+ */
+export const GLIBC_TUNABLES = [
+  'glibc.malloc.trim_threshold=1073741824',
+  'glibc.malloc.mmap_threshold=33554432',
+  'glibc.malloc.top_pad=67108864',
+].join(':');

@@ -1,0 +1,76 @@
+/** The program `understudy`: hands the world to the command line, and runs the server for `serve`. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { WriteStream } from 'node:tty';
+import { runCli } from '../cli/run-cli.ts';
+import type { CliWorld, Output, ServeOptions } from '../cli/world.ts';
+
+const interrupt = new AbortController();
+process.on('SIGINT', () => interrupt.abort());
+
+const version: string = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+).version;
+
+const world: CliWorld = {
+  arguments: process.argv.slice(2),
+  environment: process.env,
+  stdout: output(process.stdout),
+  stderr: output(process.stderr),
+  version,
+  defaultDataFolder: defaultDataFolder(),
+  readFile: (path) => readFile(path, 'utf8'),
+  now: () => Date.now(),
+  sleep: (ms, { signal }) => pause(ms, undefined, { signal }),
+  freshKey: () => randomUUID(),
+  interrupt: interrupt.signal,
+  serve,
+};
+
+process.exitCode = await runCli(world);
+
+function output(stream: WriteStream): Output {
+  return {
+    isTerminal: stream.isTTY === true,
+    columns: stream.columns ?? 80,
+    write: (text) => {
+      stream.write(text);
+    },
+  };
+}
+
+function defaultDataFolder(): string {
+  if (process.getuid?.() === 0) return '/var/lib/understudy';
+  const base = process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
+  return join(base, 'understudy');
+}
+
+/** Loaded only here, so that every other command starts without the server's modules. */
+async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
+  const { startServer } = await import('./server.ts');
+  const server = await startServer({
+    dataFolder,
+    listen: listen ?? `unix:${join(dataFolder, 'api.sock')}`,
+    runtimeFolder: runtimeFolder(),
+    version,
+  });
+  process.stderr.write(`understudy ${version} listens on ${server.address}\n`);
+  await new Promise<void>((resolve) => {
+    interrupt.signal.addEventListener('abort', () => resolve());
+    process.once('SIGTERM', () => resolve());
+  });
+  await server.close();
+  return 0;
+}
+
+/** `UNDERSTUDY_RUNTIME` is for several servers on one machine, as in tests and the demo. */
+function runtimeFolder(): string {
+  const named = process.env.UNDERSTUDY_RUNTIME;
+  if (named !== undefined && named !== '') return resolve(named);
+  if (process.getuid?.() === 0) return '/run/understudy';
+  return join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), `understudy-${process.getuid?.() ?? 0}`);
+}

@@ -1,0 +1,85 @@
+/** Connects host records to drivers. One connection per host and revision of its record, made when first needed. */
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { UnderstudyError } from '../domain/error.ts';
+import type { Host, HostKind } from '../domain/host/host.ts';
+import type { HostId } from '../domain/ids.ts';
+import { createReplicaStore } from '../host/chain/store.ts';
+import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
+import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
+import { collectSidecars } from '../host/libvirt/sidecars.ts';
+import { createVirsh } from '../host/libvirt/virsh.ts';
+import type { Catalog } from '../ports/catalog.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { HostDirectory, HostPorts } from '../ports/host-directory.ts';
+import type { Ids } from '../ports/ids.ts';
+import type { Processes } from '../ports/processes.ts';
+
+export type DriverTools = {
+  readonly processes: Processes;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  /** Sockets of image servers; short, because a socket path holds 107 bytes. */
+  readonly runtimeFolder: string;
+};
+
+type Driver = (host: Host, tools: DriverTools) => HostPorts;
+
+const DRIVERS: Readonly<Record<HostKind, Driver | null>> = {
+  libvirt: libvirtPorts,
+  simulated: null,
+};
+
+export function createHostDirectory(catalog: Catalog, tools: DriverTools): HostDirectory {
+  const connected = new Map<HostId, { readonly version: number; readonly ports: HostPorts }>();
+  return {
+    async ports(id) {
+      const record = await catalog.host(id);
+      if (record === null) throw new UnderstudyError('host-missing', { host: id });
+      const known = connected.get(id);
+      if (known?.version === record.version) return known.ports;
+      const driver = DRIVERS[record.value.kind];
+      if (driver === null) {
+        const reason = `hosts of kind ${record.value.kind} exist only in simulations`;
+        throw new UnderstudyError('invalid-request', { reason });
+      }
+      const ports = driver(record.value, tools);
+      connected.set(id, { version: record.version, ports });
+      return ports;
+    },
+  };
+}
+
+function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
+  const { processes, clock, ids } = tools;
+  const { storageFolder, scratchFolder, name: hostName } = host;
+  const runtimeFolder = shortFolder(tools.runtimeFolder, host.id);
+  const virsh = createVirsh({ uri: host.address, hostName, processes });
+  const hypervisor = createLibvirtHypervisor({
+    virsh,
+    processes,
+    clock,
+    ids,
+    storageFolder,
+  });
+  const pointSource = createLibvirtPointSource({
+    virsh,
+    processes,
+    clock,
+    hostName,
+    scratchFolder,
+    describeVm: (vmId, options) => hypervisor.vm(vmId, options),
+    collectSidecars: (request, options) => collectSidecars({ processes }, request, options),
+  });
+  const store = createReplicaStore({ storageFolder, runtimeFolder, processes, clock });
+  return { hypervisor, pointSource, store };
+}
+
+function shortFolder(runtimeFolder: string, id: HostId): string {
+  const name = createHash('sha256').update(id).digest('hex').slice(0, 8);
+  const folder = join(runtimeFolder, name);
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
+  chmodSync(folder, 0o711);
+  return folder;
+}

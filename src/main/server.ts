@@ -1,0 +1,165 @@
+/**
+ * The server: everything composed, one process, one data folder.
+ *
+ *   <data>/understudy.db     catalogue and journal
+ *   <data>/token             the key to the API, mode 0600, made once
+ *   <data>/server.json       where the running server listens, for the program
+ *   <data>/log.jsonl         one line per event, the same as in every history
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type ApiLogger, createApi } from '../api/create-api.ts';
+import { formatServerAddress, parseListenAddress } from '../api/listen-address.ts';
+import { formatEvent } from '../domain/operation/format-event.ts';
+import { createSqliteDurable, type SqliteDurable } from '../durable/sqlite/engine.ts';
+import { JOURNAL_SCHEMA } from '../durable/sqlite/schema.ts';
+import { createController } from '../engine/control/controller.ts';
+import type { ControllerPorts } from '../engine/control/controller-ports.ts';
+import { operationDefinitions } from '../engine/operations.ts';
+import { runScheduler } from '../engine/scheduler.ts';
+import { createMover } from '../host/mover/mover.ts';
+import { createSqliteCatalog } from '../store/catalog.ts';
+import { openDataFolder } from '../store/database.ts';
+import { CATALOG_SCHEMA } from '../store/schema.ts';
+import { systemClock } from '../system/clock.ts';
+import { systemIds } from '../system/ids.ts';
+import { jsonLogger, type Logger } from '../system/logger.ts';
+import { systemProcesses } from '../system/processes.ts';
+import { createHostDirectory } from './host-directory.ts';
+
+export type ServerOptions = {
+  readonly dataFolder: string;
+  /** `127.0.0.1:PORT` or `unix:PATH`. */
+  readonly listen: string;
+  /** Short-lived sockets; must be a short path that only we can write to. */
+  readonly runtimeFolder: string;
+  readonly version: string;
+};
+
+export type RunningServer = {
+  /** As clients write it. */
+  readonly address: string;
+  /** Stops taking steps and requests; what was begun continues at the next start. Idempotent. */
+  close(): Promise<void>;
+};
+
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const listen = parseListenAddress(options.listen);
+  const data = openDataFolder({
+    folder: options.dataFolder,
+    schemas: [CATALOG_SCHEMA, JOURNAL_SCHEMA],
+  });
+  const log = createWriteStream(join(options.dataFolder, 'log.jsonl'), { flags: 'a', mode: 0o600 });
+  const clock = systemClock();
+  const logger = jsonLogger({ stream: log, clock, levelMin: 'info' });
+  const stop = new AbortController();
+  try {
+    const ports = composePorts(data.database, options, logger);
+    await ports.durable.resume();
+    const controller = createController(ports);
+    const token = tokenOf(options.dataFolder);
+    const api = createApi({
+      controller,
+      token,
+      logger: apiLogger(logger),
+      version: options.version,
+    });
+    const address = formatServerAddress(await api.listen(listen));
+    void warmUp(ports, stop.signal);
+    const scheduler = runScheduler(ports, {
+      signal: stop.signal,
+      onError: (error) => logger.log('error', 'the scheduler stumbled', { reason: String(error) }),
+    });
+    writeAtomically(
+      join(options.dataFolder, 'server.json'),
+      JSON.stringify({ address, pid: process.pid }),
+    );
+    return {
+      address,
+      async close() {
+        if (stop.signal.aborted) return;
+        stop.abort();
+        rmSync(join(options.dataFolder, 'server.json'), { force: true });
+        await api.close();
+        await scheduler;
+        await ports.durable.close();
+        data[Symbol.dispose]();
+        await new Promise((done) => log.end(done));
+      },
+    };
+  } catch (error) {
+    data[Symbol.dispose]();
+    log.end();
+    throw error;
+  }
+}
+
+/**
+ * Asks every host once, so that what takes seconds the first time (libvirt's look at QEMU, the proof of acceleration)
+ * is not paid by a failover. A host that does not answer now is asked again when it is needed.
+ */
+async function warmUp({ catalog, hosts }: ControllerPorts, signal: AbortSignal): Promise<void> {
+  for (const { value } of await catalog.hosts()) {
+    const { hypervisor } = await hosts.ports(value.id);
+    await hypervisor.describe({ signal }).catch(() => undefined);
+  }
+}
+
+type Database = ReturnType<typeof openDataFolder>['database'];
+
+function composePorts(
+  database: Database,
+  options: ServerOptions,
+  logger: Logger,
+): ControllerPorts & { readonly durable: SqliteDurable } {
+  const clock = systemClock();
+  const ids = systemIds();
+  const processes = systemProcesses();
+  const catalog = createSqliteCatalog({ database });
+  const durable = createSqliteDurable({
+    database,
+    applyChanges: (changes) => catalog.applyInTransaction(changes),
+    clock,
+    ids,
+    onFault: (error) =>
+      logger.log('error', 'the journal cannot be written', { reason: String(error) }),
+  });
+  const { runtimeFolder } = options;
+  mkdirSync(runtimeFolder, { recursive: true, mode: 0o711 });
+  const hosts = createHostDirectory(catalog, { processes, clock, ids, runtimeFolder });
+  const ports = { catalog, hosts, mover: createMover({ clock }), clock, ids, durable };
+  for (const definition of operationDefinitions(ports, durable)) durable.register(definition);
+  durable.subscribe({
+    onEvent: (event, operation) => logger.log('info', formatEvent(event, operation), { ...event }),
+  });
+  return ports;
+}
+
+function apiLogger(logger: Logger): ApiLogger {
+  return {
+    error: (message, fields) => logger.log('error', message, { details: JSON.stringify(fields) }),
+  };
+}
+
+/** Made at the first start; only the owner of the data folder can read it. */
+function tokenOf(dataFolder: string): string {
+  const path = join(dataFolder, 'token');
+  if (!existsSync(path)) writeAtomically(path, `${randomBytes(32).toString('base64url')}\n`);
+  chmodSync(path, 0o600);
+  return readFileSync(path, 'utf8').trim();
+}
+
+function writeAtomically(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}

@@ -1,0 +1,12 @@
+import type { Instant } from '../domain/instant.ts';
+import type { CallOptions } from './call.ts';
+
+/** Time. The wall clock may jump; the monotonic one never does and means nothing across restarts. */
+export interface Clock {
+  /** Wall-clock time, for records that people read. */
+  now(): Instant;
+  /** Milliseconds since an arbitrary moment, never going back: for durations and deadlines. */
+  monotonicMs(): number;
+  /** Resolves after at least `ms`; rejects with `cancelled` as soon as the signal is aborted. */
+  sleep(ms: number, options: CallOptions): Promise<void>;
+}

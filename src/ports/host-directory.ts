@@ -1,0 +1,17 @@
+import type { HostId } from '../domain/ids.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import type { PointSource } from './point-source.ts';
+import type { ReplicaStore } from './replica-store.ts';
+
+/** Everything that runs beside one hypervisor. */
+export type HostPorts = {
+  readonly hypervisor: Hypervisor;
+  readonly pointSource: PointSource;
+  readonly store: ReplicaStore;
+};
+
+/** How the engine reaches hosts by id. */
+export interface HostDirectory {
+  /** Connects lazily: an unreachable host is noticed by its first call, not here. Throws `host-missing`. */
+  ports(id: HostId): Promise<HostPorts>;
+}

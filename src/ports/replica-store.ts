@@ -1,0 +1,178 @@
+import type {
+  BranchId,
+  DiskKey,
+  LayerId,
+  OperationKey,
+  PointId,
+  ReplicaId,
+} from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { ReplicaFinding } from '../domain/replica/finding.ts';
+import type { PointDisk, RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { CallOptions } from './call.ts';
+import type { Sidecar } from './hypervisor.ts';
+import type { BlockEndpoint } from './mover.ts';
+
+/** Every command that changes a replica's files. An epoch lower than the highest one seen: `epoch-refused`. */
+export type StoreCommand = {
+  readonly key: OperationKey;
+  readonly replicaId: ReplicaId;
+  readonly epoch: number;
+};
+
+export type OpenPartialRequest = StoreCommand & {
+  readonly pointId: PointId;
+  /** The point that layers with base `parent` lie over: must be the newest; null for the first point. */
+  readonly parentPointId: PointId | null;
+  readonly disks: readonly {
+    readonly key: DiskKey;
+    readonly sizeBytes: number;
+    readonly base: 'parent' | 'none';
+    /** Whether a hash table of what the layer reads now is needed (for a resync). */
+    readonly wantsKnownHashes: boolean;
+  }[];
+};
+
+export type OpenPartialDisk = {
+  readonly key: DiskKey;
+  readonly layerId: LayerId;
+  readonly endpoint: BlockEndpoint;
+  /** Where the mover must leave the record spool. */
+  readonly recordsPath: string;
+  readonly knownHashesPath: string | null;
+};
+
+/** A point before the store completes it with layers and hashes. */
+export type UnsealedPoint = Omit<RestorePoint, 'disks' | 'rootHash' | 'replicaId'> & {
+  readonly disks: readonly Omit<PointDisk, 'layerId' | 'rootHash'>[];
+};
+
+export type BranchDisk = { readonly key: DiskKey; readonly path: string; readonly format: 'qcow2' };
+
+export type ReadableDisk = {
+  readonly key: DiskKey;
+  readonly sizeBytes: number;
+  readonly endpoint: BlockEndpoint;
+  /** Complete hash table of the point; null for a branch, whose content has no recorded hashes. */
+  readonly hashesPath: string | null;
+};
+
+/**
+ * The chains of replicas in one host's storage folder. All commands are idempotent and may be repeated
+ * after a crash. Before every write the identity of every layer that matters is compared with the record:
+ * `replica-drifted` on a difference. A full disk is `target-full` and leaves every sealed point intact.
+ */
+export interface ReplicaStore {
+  /** Makes the replica's folder and record; an existing one of the same id is success. */
+  createReplica(
+    command: StoreCommand & { readonly name: string },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** Remembers the epoch as the highest seen; from then on lower ones are refused. */
+  raiseEpoch(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /** Makes (or finds) the partial layers of a point to come and serves them for writing. Addresses change from call to call. */
+  openPartial(
+    request: OpenPartialRequest,
+    options: CallOptions,
+  ): Promise<readonly OpenPartialDisk[]>;
+
+  /**
+   * Stops serving, makes everything durable, computes the hash tables and roots, and publishes the point by
+   * one rename: that is the moment it exists. A point that is already there is the answer.
+   * `targetReads` of the transfer is known from `base`. Copies the sidecars beside the point.
+   */
+  sealPartial(
+    command: StoreCommand & {
+      readonly point: UnsealedPoint;
+      readonly sidecars: readonly Sidecar[];
+    },
+    options: CallOptions,
+  ): Promise<RestorePoint>;
+
+  /** Stops serving and removes everything of an unsealed point. A sealed point is left alone. */
+  discardPartial(
+    command: StoreCommand & { readonly pointId: PointId },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** What is on disk, oldest first; verified for consistency with replica.json, not hashed. */
+  points(replicaId: ReplicaId, options: CallOptions): Promise<readonly RestorePoint[]>;
+
+  /** Replicas found in the storage folder. */
+  replicas(
+    options: CallOptions,
+  ): Promise<
+    readonly { readonly replicaId: ReplicaId; readonly name: string; readonly epoch: number }[]
+  >;
+
+  /**
+   * Takes the point away: from the first moment it is not listed; then its layer is merged where that is safe, else
+   * it stays hidden until it is. Never changes what another point or branch reads. A missing point is success.
+   */
+  retirePoint(
+    command: StoreCommand & { readonly pointId: PointId },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** Finishes interrupted merges and hidden layers that can go now. */
+  tidy(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /** Where the disks of a replica at rest would be: these files never exist, so it cannot be started by hand. */
+  restingDisks(replicaId: ReplicaId, disks: readonly DiskKey[]): readonly BranchDisk[];
+
+  /** Writable layers over a point. An existing branch of the same id and point is the answer. */
+  createBranch(
+    command: StoreCommand & { readonly branchId: BranchId; readonly pointId: PointId },
+    options: CallOptions,
+  ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;
+
+  /** Makes the branch read-only and keeps it until then. Its VM must be off. A branch already archived is success. */
+  archiveBranch(
+    command: StoreCommand & { readonly branchId: BranchId; readonly keepUntil: Instant },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** Removes a branch. A missing one is success. */
+  deleteBranch(
+    command: StoreCommand & { readonly branchId: BranchId },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** Bytes that the branch holds of its own, per disk. */
+  branchBytes(replicaId: ReplicaId, branchId: BranchId, options: CallOptions): Promise<number>;
+
+  /** Serves a point or a branch read-only until `closeReading` with the same key. */
+  openReading(
+    command: StoreCommand & {
+      readonly of: { readonly pointId: PointId } | { readonly branchId: BranchId };
+    },
+    options: CallOptions,
+  ): Promise<readonly ReadableDisk[]>;
+  closeReading(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /** Compares what is recorded with what is there. Changes nothing. */
+  inspect(replicaId: ReplicaId, options: CallOptions): Promise<readonly ReplicaFinding[]>;
+
+  /** Carries out the named repair of each finding; what cannot be repaired is left and reported again by `inspect`. */
+  repair(
+    command: StoreCommand & { readonly findings: readonly ReplicaFinding[] },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /**
+   * The branch, already independent of all layers, becomes all that is left: points, layers and other
+   * branches go. The files keep their paths.
+   */
+  promoteBranch(
+    command: StoreCommand & { readonly branchId: BranchId },
+    options: CallOptions,
+  ): Promise<void>;
+
+  /** Removes everything of the replica from the storage folder. A missing one is success. */
+  deleteReplica(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /** Room in the storage folder. */
+  freeBytes(options: CallOptions): Promise<number>;
+}

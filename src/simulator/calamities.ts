@@ -1,0 +1,79 @@
+/** What the world does to hosts and disks, and people do to files, without asking any port. */
+import { BLOCK_BYTES } from '../domain/bytes.ts';
+import type { DiskKey, LayerId, ReplicaId } from '../domain/ids.ts';
+import { spoil } from './freeze.ts';
+import type { SimulatedHost } from './host.ts';
+import { type Token, writeBlock } from './image.ts';
+import { requireLayer } from './replica-folder.ts';
+import { requireFolder } from './store.ts';
+import type { SimulatedVm } from './vm.ts';
+import { createDisk, type DiskSpec } from './vm-factory.ts';
+import type { World } from './world.ts';
+
+/** The host loses power and comes back: VMs are off, marks of running ones lost, nothing is served any more. */
+export function losePower(world: World, host: SimulatedHost): void {
+  for (const vm of host.vms.values()) {
+    vm.losePower();
+    if (vm.freeze !== null) spoil(vm.freeze, 'the host lost power');
+  }
+  host.readings.clear();
+  world.endpoints.closeHost(host.id);
+}
+
+/** Grows or shrinks a disk, as its hypervisor would; refused by a freeze. */
+export function resizeDisk(vm: SimulatedVm, key: DiskKey, sizeBytes: number): void {
+  if (vm.freeze !== null) throw new Error(`disk ${key} is frozen`);
+  const image = vm.image(key);
+  for (const index of image.blocks.keys()) {
+    if (index * BLOCK_BYTES >= sizeBytes) image.blocks.delete(index);
+  }
+  image.sizeBytes = sizeBytes;
+}
+
+/** Adds an empty disk to a VM that is off. */
+export function addDisk(world: World, host: SimulatedHost, vm: SimulatedVm, spec: DiskSpec): void {
+  const slot = createDisk({ host, around: world }, vm.id, spec);
+  vm.state.disks = [...vm.state.disks, slot];
+}
+
+/** Takes a disk from a VM that is off; its file stays. */
+export function removeDisk(vm: SimulatedVm, key: DiskKey): void {
+  vm.state.disks = vm.state.disks.filter((disk) => disk.key !== key);
+}
+
+/** Somebody writes into a sealed layer; the file shows it. */
+export function tamperLayer(
+  host: SimulatedHost,
+  at: { readonly replicaId: ReplicaId; readonly layerId: LayerId },
+  index: number,
+  token: Token,
+): void {
+  writeBlock(requireLayer(requireFolder(host, at.replicaId), at.layerId).image, index, token);
+}
+
+/** Somebody touches a sealed layer without changing what it holds. */
+export function touchLayer(
+  host: SimulatedHost,
+  at: { readonly replicaId: ReplicaId; readonly layerId: LayerId },
+): void {
+  requireLayer(requireFolder(host, at.replicaId), at.layerId).image.identity += 1;
+}
+
+/** The storage returns other content than was written, and the file does not show it. */
+export function rotLayer(
+  host: SimulatedHost,
+  at: { readonly replicaId: ReplicaId; readonly layerId: LayerId },
+  index: number,
+  token: Token,
+): void {
+  requireLayer(requireFolder(host, at.replicaId), at.layerId).image.blocks.set(index, token);
+}
+
+/** Somebody removes a sealed layer's file. */
+export function removeLayer(
+  world: World,
+  host: SimulatedHost,
+  at: { readonly replicaId: ReplicaId; readonly layerId: LayerId },
+): void {
+  world.files.delete(requireLayer(requireFolder(host, at.replicaId), at.layerId).image.path);
+}

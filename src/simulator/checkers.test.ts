@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { branchId, jobId, type PointId, vmId } from '../domain/ids.ts';
+import { instant } from '../domain/instant.ts';
+import type { Phase } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import { tamperLayer } from './calamities.ts';
+import { type CatalogueView, createCheckers, EMPTY_VIEW } from './checkers.ts';
+import {
+  createTwoHosts,
+  NEVER,
+  PRODUCTION,
+  RECOVERY,
+  REPLICA,
+  ROOT,
+  replicateOnce,
+} from './two-hosts.ts';
+
+async function replicated() {
+  const hosts = createTwoHosts();
+  const { world, vm } = hosts;
+  const controller = world.connect();
+  const point = await world.clock.run(replicateOnce({ controller, vm, name: 'pt-1' }));
+  const view = (phase: Phase, changes: Partial<CatalogueView> = {}): CatalogueView => ({
+    ...EMPTY_VIEW,
+    replicas: [replicaIn(phase, point.id, vm.id)],
+    points: new Map([[REPLICA, [point]]]),
+    ...changes,
+  });
+  const checkers = createCheckers();
+  assert.deepEqual(checkers.whenIdle(world, view('Ready')), []);
+  return { ...hosts, controller, point, view, checkers };
+}
+
+function replicaIn(phase: Phase, newestPointId: PointId, source: string): Replica {
+  return {
+    id: REPLICA,
+    jobId: jobId('job-1'),
+    sourceHostId: PRODUCTION,
+    sourceVmId: vmId(source),
+    sourceVmName: 'web',
+    targetHostId: RECOVERY,
+    name: 'web-replica',
+    targetVmId: null,
+    phase,
+    epoch: 1,
+    newestPointId,
+    failover: null,
+    archives: [],
+    createdAt: instant(0),
+  };
+}
+
+test('a removed mark is told, one lost with its power or replaced by a newer point is not', async () => {
+  const { world, vm, view, checkers } = await replicated();
+  vm.losePower();
+  assert.deepEqual(checkers.everyStep(world, view('Ready')), []);
+  const second = await replicated();
+  second.vm.image(ROOT).marks.clear();
+  const [violation] = second.checkers.everyStep(second.world, second.view('Ready'));
+  assert.match(violation ?? '', /mark .* was removed/);
+});
+
+test('a point that only one side knows is told', async () => {
+  const { world, recovery, view, checkers } = await replicated();
+  const none = view('Ready', { points: new Map() });
+  assert.match(checkers.whenIdle(world, none).join(), /only in the store/);
+  recovery.replicas.get(REPLICA)?.points.clear();
+  assert.match(checkers.whenIdle(world, view('Ready')).join(), /only in the catalogue/);
+});
+
+test('what is left behind is told when idle, and only then', async () => {
+  const { world, controller, point, view, checkers } = await replicated();
+  const { store } = await controller.hosts.ports(RECOVERY);
+  const key = 'op-test/step' as Parameters<typeof store.tidy>[0]['key'];
+  const command = { key, replicaId: REPLICA, epoch: 1 };
+  const branch = { ...command, branchId: branchId('br-1'), pointId: point.id };
+  await world.clock.run(store.createBranch(branch, NEVER));
+  await world.clock.run(store.openReading({ ...command, of: { pointId: point.id } }, NEVER));
+  assert.deepEqual(checkers.everyStep(world, view('Ready')), []);
+  const left = checkers.whenIdle(world, view('Ready')).join();
+  for (const kind of ['endpoint', 'reading', 'table', 'branch br-1'])
+    assert.ok(left.includes(kind));
+});
+
+test('a point that changes in silence is told; a tampered one is drift and not ours', async () => {
+  const { world, recovery, point, view, checkers } = await replicated();
+  const layerId = point.disks[0]?.layerId ?? assert.fail();
+  const layer = recovery.replicas.get(REPLICA)?.layers.get(layerId) ?? assert.fail();
+  tamperLayer(recovery, { replicaId: REPLICA, layerId }, 1, 'other');
+  assert.deepEqual(checkers.everyStep(world, view('Ready')), []);
+  layer.recordedIdentity = layer.image.identity;
+  const violations = checkers.everyStep(world, view('Ready')).join();
+  assert.match(violations, /is not its instant: block 1 is other/);
+});
+
+test('operations: two at once, one forgotten, one that never ended', async () => {
+  const { world, view, checkers } = await replicated();
+  const operation = (id: string): CatalogueView['operations'][number] => ({
+    id: id as CatalogueView['operations'][number]['id'],
+    kind: 'replicate',
+    subject: REPLICA,
+    title: '',
+    state: 'running',
+    input: null,
+    result: null,
+    error: null,
+    isCancelRequested: false,
+    createdAt: instant(0),
+    startedAt: instant(0),
+    endedAt: null,
+  });
+  const operations = [operation('op-1'), operation('op-2')];
+  const told = checkers.whenIdle(
+    world,
+    view('Ready', { operations, acknowledged: ['op-1', 'op-3'] }),
+  );
+  assert.match(
+    told.join(),
+    /several operations change rp-web.*op-3 was acknowledged.*still running/,
+  );
+});
+
+test('replication in Failover and a running replica in Ready are told', async () => {
+  const { world, recovery, controller, point, vm, view, checkers } = await replicated();
+  const { store, hypervisor } = await controller.hosts.ports(RECOVERY);
+  const key = 'op-test/step' as Parameters<typeof store.tidy>[0]['key'];
+  const command = { key, replicaId: REPLICA, epoch: 1 };
+  const opened = await world.clock.run(
+    store.openPartial(
+      {
+        ...command,
+        pointId: 'pt-2' as PointId,
+        parentPointId: point.id,
+        disks: [{ key: ROOT, sizeBytes: 64 * 65_536, base: 'parent', wantsKnownHashes: false }],
+      },
+      NEVER,
+    ),
+  );
+  assert.deepEqual(checkers.everyStep(world, view('Failover')), []);
+  const [disk] = opened;
+  world.endpoints.view(disk?.endpoint ?? assert.fail()).write?.(0, 'late');
+  assert.match(checkers.everyStep(world, view('Failover')).join(), /in phase Failover/);
+
+  const branch = { ...command, branchId: branchId('br-1'), pointId: point.id };
+  const { disks } = await world.clock.run(store.createBranch(branch, NEVER));
+  const request = { ...command, name: 'web-replica', source: point.vm, vmId: null, disks };
+  const rest = { networkMap: {}, connectNics: false, sidecars: [] };
+  const id = await world.clock.run(hypervisor.defineReplica({ ...request, ...rest }, NEVER));
+  recovery.vms.get(id)?.start();
+  assert.match(checkers.everyStep(world, view('Ready')).join(), /is Ready and its VM is running/);
+  const accepted = new Set<string>([vm.id]);
+  recovery.vms.get(id)?.stop();
+  const idle = checkers.whenIdle(world, view('Ready', { acceptedDuplicates: accepted }));
+  assert.match(idle.join(), /could be started from/);
+});

@@ -1,0 +1,141 @@
+/** The simulated host against the suites that every driver must pass. */
+
+import assert from 'node:assert/strict';
+import { hypervisorSuite } from '../conformance/hypervisor.ts';
+import { pointSourceSuite, type SourceVm } from '../conformance/point-source.ts';
+import { type ReplicaStoreHarness, replicaStoreSuite } from '../conformance/replica-store.ts';
+import { BLOCK_BYTES, blockCount } from '../domain/bytes.ts';
+import { diskKey, operationId, operationKey } from '../domain/ids.ts';
+import { diskAt, recordsAt, sidecarAt } from './files.ts';
+import { hashOfToken } from './hashes.ts';
+import type { SimulatedHost } from './host.ts';
+import { createImage, type Token, writeBlock } from './image.ts';
+import { createTwoHosts, NEVER, PRODUCTION, RECOVERY } from './two-hosts.ts';
+import { createWorld, type World } from './world.ts';
+
+hypervisorSuite('the simulated host', async () => {
+  const { world, production, vm } = createTwoHosts();
+  vm.stop();
+  const { hypervisor } = await world.connect().hosts.ports(PRODUCTION);
+  let made = 0;
+  return {
+    hypervisor,
+    sourceVm: vm.id,
+    makeDisks: async (source) => {
+      made += 1;
+      return source.disks.map(({ key, sizeBytes }) => {
+        const path = `${production.storage.path}/conformance-${made}/${key}.qcow2`;
+        const room = production.storage;
+        const image = createImage({ path, format: 'qcow2', sizeBytes, backing: null, room });
+        world.files.set(path, { type: 'disk', image });
+        return { key, path, format: 'qcow2' };
+      });
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
+
+pointSourceSuite('the simulated host', async () => {
+  const world = createWorld({ seed: 1 });
+  const host = world.addHost({ id: PRODUCTION });
+  const { pointSource } = await world.connect().hosts.ports(PRODUCTION);
+  const blocks = (limit: number) => Array.from({ length: limit }, (_, index) => index);
+  return {
+    pointSource,
+    makeVm: async () => makeSourceVm(world, host),
+    read: async ({ endpoint }, block) => Number(world.endpoints.view(endpoint).read(block)),
+    selected: async ({ endpoint, extents, sizeBytes }) => {
+      const view = world.endpoints.view(endpoint);
+      const selected =
+        extents.type === 'allocated' ? view.allocated() : view.changed(extents.metaContext);
+      return blocks(blockCount(sizeBytes)).filter((index) => selected?.includes(index) === true);
+    },
+    settled: (call) => world.clock.run(call),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
+
+function makeSourceVm(world: World, host: SimulatedHost): SourceVm {
+  const [first, second, raw] = [diskKey('vda'), diskKey('vdb'), diskKey('vdc')];
+  const sizeBytes = 256 * BLOCK_BYTES;
+  const disks = [
+    { key: first, sizeBytes },
+    { key: second, sizeBytes },
+    { key: raw, sizeBytes, format: 'raw' as const },
+  ];
+  const vm = world.addVm(host, { name: 'source', disks });
+  return {
+    id: vm.id,
+    disks: { first, second, raw },
+    write: async (disk, block, value) => vm.write(disk, block, value),
+    start: async () => vm.start(),
+    stop: async () => vm.stop(),
+    crash: async () => vm.losePower(),
+    power: async () => vm.power,
+    setForeignMark: async (name) => {
+      vm.image(first).marks.set(name, { isOurs: false, dirty: new Set() });
+    },
+    marks: async () => [
+      ...new Set([first, second].flatMap((disk) => [...vm.image(disk).marks.keys()])),
+    ],
+    remove: async () => {
+      vm.stop();
+      host.vms.delete(vm.id);
+    },
+  };
+}
+
+replicaStoreSuite('the simulated store', async () => createStoreHarness());
+
+function createStoreHarness(): ReplicaStoreHarness {
+  const { world, recovery } = createTwoHosts();
+  const { files } = world;
+  const fill = (path: string) => diskAt(files, path) ?? assert.fail(`there is no disk ${path}`);
+  let sidecars = 0;
+  return {
+    open: async () => (await world.connect().hosts.ports(RECOVERY)).store,
+    write: async ({ endpoint, recordsPath }, blocks, targetReads) => {
+      const view = world.endpoints.view(endpoint);
+      const records = new Map<number, Token>();
+      for (const [index, token] of [...blocks].sort(([a], [b]) => a - b)) {
+        if (token === 0 && targetReads === 'zeros') continue;
+        view.write?.(index, token);
+        records.set(index, token);
+      }
+      files.set(recordsPath, { type: 'records', records });
+    },
+    read: async (endpoint, sizeBytes) => {
+      const view = world.endpoints.view(endpoint);
+      return Array.from({ length: blockCount(sizeBytes) }, (_, index) => Number(view.read(index)));
+    },
+    writeBranch: async ({ path }, blocks) => {
+      for (const [index, token] of blocks) writeBlock(fill(path), index, token);
+    },
+    flattenBranch: async (disk) => {
+      const [folder] = recovery.replicas.values();
+      assert.ok(folder !== undefined);
+      const { hypervisor } = await world.connect().hosts.ports(RECOVERY);
+      const key = operationKey(operationId('flatten'), 'step');
+      const vm = world.addVm(recovery, { name: `over ${disk.path}`, disks: [] });
+      vm.state.disks = [{ ...disk, sizeBytes: 0, unsupportedBecause: null }];
+      await hypervisor.flatten({ key, vmId: vm.id, disks: [disk.key] }, NEVER);
+      recovery.vms.delete(vm.id);
+    },
+    hashes: async (path) =>
+      new Map(
+        [...recordsAt(files, path)].map(([index, token]) => [
+          index,
+          hashOfToken(token).toString('hex'),
+        ]),
+      ),
+    sidecar: async (name, content) => {
+      sidecars += 1;
+      const path = `/production/scratch/conformance-${sidecars}/${name}`;
+      files.set(path, { type: 'sidecar', content });
+      return { name, path };
+    },
+    sidecarText: async (path) => sidecarAt(files, path),
+    exists: async (path) => files.has(path),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}

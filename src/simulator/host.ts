@@ -1,0 +1,130 @@
+/** One simulated host: what lies on its disks and runs on it, whatever becomes of its controllers. */
+import { GIB } from '../domain/bytes.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import type { HostId, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
+import { type Instant, instant } from '../domain/instant.ts';
+import type { BlockEndpoint } from '../ports/mover.ts';
+import type { VirtualClock } from './clock.ts';
+import type { Endpoints } from './endpoints.ts';
+import type { Files } from './files.ts';
+import type { Image, Room } from './image.ts';
+import type { ReplicaFolder } from './replica-folder.ts';
+import type { SimulatedVm } from './vm.ts';
+
+export type SimulatedHost = {
+  readonly id: HostId;
+  /** Every call to it fails with `host-unreachable`; what runs on it runs on. */
+  isUnreachable: boolean;
+  /** Its storage processes answer no request: transfers from and to it hang. */
+  isStorageStalled: boolean;
+  readonly networks: string[];
+  /** Where replicas live. */
+  readonly storage: Room;
+  /** Where production disks live. */
+  readonly pool: Room;
+  /** Where old blocks of frozen VMs are kept. */
+  readonly scratch: Room;
+  readonly vms: Map<VmId, SimulatedVm>;
+  /** The highest epoch that the hypervisor's agent has seen per replica. */
+  readonly epochs: Map<ReplicaId, number>;
+  readonly replicas: Map<ReplicaId, ReplicaFolder>;
+  readonly readings: Map<OperationKey, Reading>;
+  clockOffsetMs: number;
+};
+
+/** A point or branch that is served until it is closed. */
+export type Reading = {
+  readonly replicaId: ReplicaId;
+  readonly endpoints: readonly BlockEndpoint[];
+  /** Hash tables made for it. */
+  readonly paths: readonly string[];
+  /** Images that are open. */
+  readonly images: readonly Image[];
+};
+
+/** What the parts of a world share. */
+export type Surroundings = {
+  readonly clock: VirtualClock;
+  readonly files: Files;
+  readonly endpoints: Endpoints;
+  /** Every instant that was ever frozen, with the content that a point of it must have. */
+  readonly instants: FrozenInstant[];
+};
+
+export type FrozenInstant = {
+  readonly hostId: HostId;
+  readonly vmId: VmId;
+  readonly key: OperationKey;
+  readonly takenAt: Instant;
+  readonly disks: ReadonlyMap<string, FrozenContent>;
+};
+
+export type FrozenContent = {
+  readonly sizeBytes: number;
+  readonly content: ReadonlyMap<number, number | string>;
+};
+
+export type HostSpec = {
+  readonly id: HostId;
+  readonly networks?: readonly string[];
+  readonly storageBytes?: number;
+  readonly poolBytes?: number;
+  readonly scratchBytes?: number;
+};
+
+export function createSimulatedHost(spec: HostSpec): SimulatedHost {
+  const room = (name: string, capacityBytes: number): Room => ({
+    path: `/${spec.id}/${name}`,
+    capacityBytes,
+    usedBytes: 0,
+  });
+  return {
+    id: spec.id,
+    isUnreachable: false,
+    isStorageStalled: false,
+    networks: [...(spec.networks ?? ['network:default'])],
+    storage: room('replicas', spec.storageBytes ?? 1024 * GIB),
+    pool: room('pool', spec.poolBytes ?? 1024 * GIB),
+    scratch: room('scratch', spec.scratchBytes ?? 64 * GIB),
+    vms: new Map(),
+    epochs: new Map(),
+    replicas: new Map(),
+    readings: new Map(),
+    clockOffsetMs: 0,
+  };
+}
+
+/** The wall clock of the host, which need not agree with the controller's. */
+export function hostNow(host: SimulatedHost, clock: VirtualClock): Instant {
+  return instant(clock.now() + host.clockOffsetMs);
+}
+
+/** Throws `vm-missing`. */
+export function requireVm(host: SimulatedHost, vmId: VmId): SimulatedVm {
+  const vm = host.vms.get(vmId);
+  if (vm === undefined) throw new UnderstudyError('vm-missing', { vm: vmId, host: host.id });
+  return vm;
+}
+
+/** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. */
+export function admitEpoch(
+  seen: { get(id: ReplicaId): number | undefined; set(id: ReplicaId, epoch: number): unknown },
+  replica: ReplicaId,
+  epoch: number,
+): void {
+  const current = seen.get(replica) ?? 0;
+  if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
+  seen.set(replica, epoch);
+}
+
+/** Whether a VM or a reading has the image open, itself or by what lies over it. */
+export function isImageOpen(host: SimulatedHost, image: Image): boolean {
+  const open = [...host.readings.values()].flatMap((reading) => reading.images);
+  for (const vm of host.vms.values()) open.push(...vm.openImages());
+  return open.some((top) => reaches(top, image));
+}
+
+function reaches(top: Image, image: Image): boolean {
+  for (let at: Image | null = top; at !== null; at = at.backing) if (at === image) return true;
+  return false;
+}

@@ -1,0 +1,243 @@
+/**
+ * The `Mover` port: blocks between any two endpoints of the world, in the time that the link between their hosts takes.
+ * Stands beside the target, so its calls are named `<target host>.mover.<method>`.
+ */
+import { BLOCK_BYTES, blockCount } from '../domain/bytes.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import type { HostId } from '../domain/ids.ts';
+import type {
+  BlockEndpoint,
+  MoveOptions,
+  Mover,
+  TransferRequest,
+  TransferResult,
+  VerifyRequest,
+  VerifyResult,
+} from '../ports/mover.ts';
+import { type CallGate, type Passing, untilAborted } from './call-gate.ts';
+import type { BlockView } from './endpoints.ts';
+import { recordsAt } from './files.ts';
+import type { SimulatedHost, Surroundings } from './host.ts';
+import { type Blocks, blockBytes, type Token } from './image.ts';
+
+/** The way between two hosts, both directions. */
+export type Link = { isUp: boolean; latencyMs: number; bytesPerSecond: number };
+
+type Parts = {
+  readonly around: Surroundings;
+  readonly hostOf: (id: HostId) => SimulatedHost;
+  readonly linkBetween: (a: HostId, b: HostId) => Link;
+};
+
+/** Blocks between two looks at the signal, the link and the hosts. */
+const BATCH_BLOCKS = 16;
+const WRONG_BLOCKS_MAX = 100;
+
+export function createSimulatedMover(parts: Parts & { readonly gate: CallGate }): Mover {
+  const { gate, around, hostOf } = parts;
+  const callTo = (endpoint: BlockEndpoint, method: keyof Mover) =>
+    ({ host: hostOf(around.endpoints.view(endpoint).hostId), port: 'mover', method }) as const;
+  return {
+    transfer: async (request, options) =>
+      gate.call(callTo(request.target, 'transfer'), options, (passing) =>
+        transfer(parts, request, options, passing),
+      ),
+    verify: async (request, options) =>
+      gate.call(callTo(request.endpoint, 'verify'), options, (passing) =>
+        verify(parts, request, options, passing),
+      ),
+  };
+}
+
+type Counts = { read: number; sent: number; zeroed: number; unchanged: number };
+
+async function transfer(
+  parts: Parts,
+  request: TransferRequest,
+  options: MoveOptions,
+  passing: Passing,
+): Promise<TransferResult> {
+  const { clock, files } = parts.around;
+  const startedMs = clock.monotonicMs();
+  const known = request.knownHashesPath === null ? null : recordsAt(files, request.knownHashesPath);
+  const blocks = selectedBlocks(parts, request, known);
+  const records: Blocks = new Map();
+  files.set(request.recordsPath, { type: 'records', records });
+  const counts: Counts = { read: 0, sent: 0, zeroed: 0, unchanged: 0 };
+  const report = reporter(parts, request.sizeBytes, blocks, counts, options);
+  for (let done = 0; done < blocks.length; done += BATCH_BLOCKS) {
+    const sentBefore = counts.sent;
+    const { source, target } = await openWay(parts, request, passing);
+    for (const index of blocks.slice(done, done + BATCH_BLOCKS)) {
+      moveBlock({ request, source, target, known, records, counts }, index);
+    }
+    const spentMs = batchMs(parts, source.hostId, target.hostId, counts.sent - sentBefore, request);
+    await passing.spend(spentMs);
+    report(done + BATCH_BLOCKS);
+  }
+  await passing.moment('flushing');
+  return {
+    readBytes: counts.read,
+    sentBytes: counts.sent,
+    zeroedBytes: counts.zeroed,
+    unchangedBytes: counts.unchanged,
+    extentCount: extentCount(blocks),
+    durationMs: clock.monotonicMs() - startedMs,
+  };
+}
+
+/** Ascending. What the table knows and the source does not hold has become zeros. */
+function selectedBlocks(
+  { around }: Parts,
+  request: TransferRequest,
+  known: Blocks | null,
+): readonly number[] {
+  const source = around.endpoints.view(request.source);
+  const target = around.endpoints.view(request.target);
+  requireSizes(request, source, target);
+  if (request.extents.type === 'allocated') {
+    const wanted = new Set([...source.allocated(), ...(known?.keys() ?? [])]);
+    const limit = blockCount(request.sizeBytes);
+    return [...wanted].filter((index) => index < limit).sort((a, b) => a - b);
+  }
+  const changed = source.changed(request.extents.metaContext);
+  if (changed === null) {
+    throw invalidEndpoint(request.source, `it has no context ${request.extents.metaContext}`);
+  }
+  return changed;
+}
+
+function requireSizes(request: TransferRequest, source: BlockView, target: BlockView): void {
+  if (source.sizeBytes() !== request.sizeBytes) {
+    throw invalidEndpoint(request.source, `its size is ${source.sizeBytes()}`);
+  }
+  if (target.sizeBytes() < request.sizeBytes) {
+    throw invalidEndpoint(request.target, `its size is only ${target.sizeBytes()}`);
+  }
+  if (target.write === null) throw invalidEndpoint(request.target, 'it is read-only');
+}
+
+function invalidEndpoint({ address }: BlockEndpoint, reason: string): UnderstudyError {
+  const endpoint = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
+  return new UnderstudyError('invalid-endpoint', { endpoint, reason });
+}
+
+type Way = { readonly source: BlockView; readonly target: BlockView };
+
+/** Looks up both ends afresh: they, their hosts or the link may be gone by now. */
+async function openWay(
+  parts: Parts,
+  request: { readonly source: BlockEndpoint; readonly target: BlockEndpoint },
+  { signal }: Passing,
+): Promise<Way> {
+  const source = parts.around.endpoints.view(request.source);
+  const target = parts.around.endpoints.view(request.target);
+  for (const view of [source, target]) {
+    const host = parts.hostOf(view.hostId);
+    if (host.isStorageStalled) await untilAborted(signal);
+    if (host.isUnreachable) throw connectionLost(view.hostId, 'the host does not answer');
+  }
+  if (!parts.linkBetween(source.hostId, target.hostId).isUp) {
+    throw connectionLost(source.hostId, 'the link is down');
+  }
+  return { source, target };
+}
+
+function connectionLost(host: HostId, reason: string): UnderstudyError {
+  return new UnderstudyError('connection-lost', { endpoint: host, reason });
+}
+
+type BlockMove = Way & {
+  readonly request: TransferRequest;
+  readonly known: Blocks | null;
+  readonly records: Blocks;
+  readonly counts: Counts;
+};
+
+function moveBlock({ request, source, target, known, records, counts }: BlockMove, index: number) {
+  const bytes = blockBytes(request.sizeBytes, index);
+  const token: Token = source.read(index);
+  counts.read += bytes;
+  if (known !== null && (known.get(index) ?? 0) === token) {
+    counts.unchanged += bytes;
+    return;
+  }
+  if (token === 0 && request.targetReads === 'zeros') return;
+  target.write?.(index, token);
+  records.set(index, token);
+  if (token === 0) counts.zeroed += bytes;
+  else counts.sent += bytes;
+}
+
+function batchMs(
+  { linkBetween }: Parts,
+  from: HostId,
+  to: HostId,
+  bytes: number,
+  { bytesPerSecondMax }: TransferRequest,
+): number {
+  const { latencyMs, bytesPerSecond } = linkBetween(from, to);
+  const rate = Math.min(bytesPerSecond, bytesPerSecondMax ?? Number.POSITIVE_INFINITY);
+  return latencyMs + (bytes * 1000) / rate;
+}
+
+function reporter(
+  { around }: Parts,
+  sizeBytes: number,
+  blocks: readonly number[],
+  counts: Counts,
+  { onProgress }: MoveOptions,
+): (done: number) => void {
+  const startedMs = around.clock.monotonicMs();
+  const totalBytes = blocks.reduce((sum, index) => sum + blockBytes(sizeBytes, index), 0);
+  return () => {
+    const elapsedMs = around.clock.monotonicMs() - startedMs;
+    const bytesPerSecond = elapsedMs === 0 ? 0 : (counts.read * 1000) / elapsedMs;
+    const doneBytes = counts.read;
+    const remainingMs =
+      bytesPerSecond === 0 ? null : ((totalBytes - doneBytes) * 1000) / bytesPerSecond;
+    onProgress?.({ doneBytes, totalBytes, sentBytes: counts.sent, bytesPerSecond, remainingMs });
+  };
+}
+
+function extentCount(blocks: readonly number[]): number {
+  return blocks.filter((index, at) => at === 0 || blocks[at - 1] !== index - 1).length;
+}
+
+async function verify(
+  parts: Parts,
+  request: VerifyRequest,
+  options: MoveOptions,
+  passing: Passing,
+): Promise<VerifyResult> {
+  const records = recordsAt(parts.around.files, request.hashesPath);
+  const first = parts.around.endpoints.view(request.endpoint);
+  if (first.sizeBytes() < request.sizeBytes) {
+    throw invalidEndpoint(request.endpoint, `its size is only ${first.sizeBytes()}`);
+  }
+  const limit = blockCount(request.sizeBytes);
+  const blocks = [...new Set([...first.allocated(), ...records.keys()])]
+    .filter((index) => index < limit)
+    .sort((a, b) => a - b);
+  const counts: Counts = { read: 0, sent: 0, zeroed: 0, unchanged: 0 };
+  const report = reporter(parts, request.sizeBytes, blocks, counts, options);
+  const wrong: number[] = [];
+  for (let done = 0; done < blocks.length; done += BATCH_BLOCKS) {
+    const way = { source: request.endpoint, target: request.endpoint };
+    const { source } = await openWay(parts, way, passing);
+    for (const index of blocks.slice(done, done + BATCH_BLOCKS)) {
+      counts.read += blockBytes(request.sizeBytes, index);
+      if (source.read(index) !== (records.get(index) ?? 0)) wrong.push(index);
+    }
+    await passing.spend((BATCH_BLOCKS * BLOCK_BYTES * 1000) / VERIFY_BYTES_PER_SECOND);
+    report(done);
+  }
+  return {
+    checkedBytes: counts.read,
+    wrongBlockCount: wrong.length,
+    wrongBlocks: wrong.slice(0, WRONG_BLOCKS_MAX),
+  };
+}
+
+/** Reading and hashing on one machine. */
+const VERIFY_BYTES_PER_SECOND = 1_000_000_000;

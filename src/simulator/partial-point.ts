@@ -1,0 +1,222 @@
+/** A restore point to come: opened for writing, then sealed or discarded. */
+import { UnderstudyError } from '../domain/error.ts';
+import type { LayerId, PointId } from '../domain/ids.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Sidecar } from '../ports/hypervisor.ts';
+import type {
+  OpenPartialDisk,
+  OpenPartialRequest,
+  StoreCommand,
+  UnsealedPoint,
+} from '../ports/replica-store.ts';
+import { recordsAt, sidecarAt } from './files.ts';
+import { diskRoot, pointRoot } from './hashes.ts';
+import type { SimulatedHost, Surroundings } from './host.ts';
+import { allocatedBlocks, createImage, type Image, readBlock, writeBlock } from './image.ts';
+import { removeLayerFile } from './layer-merging.ts';
+import {
+  chainOf,
+  completeRecords,
+  listedPoints,
+  type PartialDisk,
+  type PartialPoint,
+  type ReplicaFolder,
+  requireLayer,
+  requirePoint,
+  requireSound,
+} from './replica-folder.ts';
+
+export type Folder = {
+  readonly host: SimulatedHost;
+  readonly around: Surroundings;
+  readonly folder: ReplicaFolder;
+  readonly newLayerId: () => LayerId;
+};
+
+export function openPartialPoint(
+  at: Folder,
+  request: OpenPartialRequest,
+): readonly OpenPartialDisk[] {
+  const { folder, around } = at;
+  requireParent(folder, request);
+  for (const disk of request.disks) {
+    if (disk.base === 'none') continue;
+    requireSound(around.files, folder, chainOf(folder, parentLayer(folder, request, disk.key)));
+  }
+  const present = folder.partials.get(request.pointId);
+  if (present !== undefined && canGoOn(present, request)) {
+    for (const disk of present.disks) {
+      around.endpoints.close(disk.endpoint);
+      disk.endpoint = serveLayer(at, request.pointId, disk.key, disk.layerId);
+    }
+    return present.disks;
+  }
+  if (present !== undefined) discardPartialPoint(at, request.pointId);
+  const disks = request.disks.map((disk) => openDisk(at, request, disk));
+  folder.partials.set(request.pointId, { pointId: request.pointId, request, disks });
+  return disks;
+}
+
+/** Layers lie over the newest point or over nothing. */
+function requireParent(folder: ReplicaFolder, request: OpenPartialRequest): void {
+  if (folder.points.has(request.pointId)) {
+    throw invalid(`restore point ${request.pointId} is already sealed`);
+  }
+  const newest = listedPoints(folder).at(-1)?.id ?? null;
+  if (request.parentPointId !== newest) {
+    throw new UnderstudyError('parent-not-newest', {
+      replica: folder.id,
+      point: request.parentPointId,
+      newest,
+    });
+  }
+}
+
+function parentLayer(folder: ReplicaFolder, request: OpenPartialRequest, key: string): LayerId {
+  const parent = request.parentPointId;
+  const disk =
+    parent === null
+      ? undefined
+      : requirePoint(folder, parent).point.disks.find((candidate) => candidate.key === key);
+  if (disk === undefined) throw invalid(`the parent point has no disk ${key}`);
+  return disk.layerId;
+}
+
+/** A layer whose known hashes are wanted starts empty, else the records of what it has would be missing. */
+function canGoOn(present: PartialPoint, request: OpenPartialRequest): boolean {
+  const shape = ({ parentPointId, disks }: OpenPartialRequest) =>
+    JSON.stringify([parentPointId, disks]);
+  const wantsHashes = request.disks.some((disk) => disk.wantsKnownHashes);
+  return !wantsHashes && shape(present.request) === shape(request);
+}
+
+function openDisk(
+  at: Folder,
+  request: OpenPartialRequest,
+  disk: OpenPartialRequest['disks'][number],
+): PartialDisk {
+  const { folder, around, host } = at;
+  const id = at.newLayerId();
+  const parentId = disk.base === 'none' ? null : parentLayer(folder, request, disk.key);
+  const image = createImage({
+    path: `${folder.path}/layers/${id}/${disk.key}.qcow2`,
+    format: 'qcow2',
+    sizeBytes: disk.sizeBytes,
+    backing: parentId === null ? null : requireLayer(folder, parentId).image,
+    room: host.storage,
+  });
+  around.files.set(image.path, { type: 'disk', image });
+  folder.layers.set(id, {
+    id,
+    key: disk.key,
+    image,
+    parentId,
+    isSealed: false,
+    records: new Map(),
+    recordedIdentity: 0,
+    isCorrupt: false,
+  });
+  const path = `${folder.path}/partial/${request.pointId}/${disk.key}`;
+  const knownHashesPath = disk.wantsKnownHashes ? `${path}.known` : null;
+  if (knownHashesPath !== null) {
+    const records = completeRecords(folder, parentId);
+    around.files.set(knownHashesPath, { type: 'records', records });
+  }
+  const endpoint = serveLayer(at, request.pointId, disk.key, id);
+  return { key: disk.key, layerId: id, endpoint, recordsPath: `${path}.spool`, knownHashesPath };
+}
+
+function serveLayer(at: Folder, pointId: PointId, key: string, id: LayerId) {
+  const { image } = requireLayer(at.folder, id);
+  return serveImage(at, `partial/${at.folder.id}/${pointId}/${key}`, image, true);
+}
+
+export function serveImage(
+  { around, host }: Pick<Folder, 'around' | 'host'>,
+  label: string,
+  image: Image,
+  isWritable: boolean,
+) {
+  return around.endpoints.serve(label, {
+    hostId: host.id,
+    sizeBytes: () => image.sizeBytes,
+    read: (index) => readBlock(image, index),
+    allocated: () => allocatedBlocks(image),
+    changed: () => null,
+    write: isWritable ? (index, token) => writeBlock(image, index, token) : null,
+  });
+}
+
+export type SealRequest = StoreCommand & {
+  readonly point: UnsealedPoint;
+  readonly sidecars: readonly Sidecar[];
+};
+
+/** `moment` is between everything being durable and the point being published. */
+export async function sealPartialPoint(
+  at: Folder,
+  { point, sidecars }: SealRequest,
+  moment: (name: string) => Promise<void>,
+): Promise<RestorePoint> {
+  const { folder, around } = at;
+  const present = folder.points.get(point.id);
+  if (present !== undefined) return present.point;
+  const partial = folder.partials.get(point.id);
+  if (partial === undefined) {
+    throw new UnderstudyError('point-missing', { replica: folder.id, point: point.id });
+  }
+  const copies = sidecars.map(({ name, path }) => [name, sidecarAt(around.files, path)] as const);
+  for (const disk of partial.disks) sealLayer(at, disk);
+  await moment('sealed');
+  const sealed = completePoint(folder, partial, point);
+  folder.points.set(point.id, { point: sealed, sidecars: new Map(copies) });
+  folder.partials.delete(point.id);
+  for (const disk of partial.disks) removeTables(at, disk);
+  return sealed;
+}
+
+/** Repeatable until the spool is removed, after the point was published. */
+function sealLayer({ folder, around }: Folder, disk: PartialDisk): void {
+  const layer = requireLayer(folder, disk.layerId);
+  const records = new Map(recordsAt(around.files, disk.recordsPath));
+  requireSound(around.files, folder, chainOf(folder, layer.parentId));
+  around.endpoints.close(disk.endpoint);
+  layer.records = records;
+  layer.recordedIdentity = layer.image.identity;
+}
+
+function completePoint(
+  folder: ReplicaFolder,
+  partial: PartialPoint,
+  unsealed: UnsealedPoint,
+): RestorePoint {
+  const disks = unsealed.disks.map((disk) => {
+    const layerId = partial.disks.find(({ key }) => key === disk.key)?.layerId;
+    if (layerId === undefined) throw invalid(`disk ${disk.key} was never opened`);
+    const layer = requireLayer(folder, layerId);
+    layer.isSealed = true;
+    const rootHash = diskRoot(layer.image.sizeBytes, completeRecords(folder, layerId));
+    return { ...disk, layerId, rootHash };
+  });
+  return { ...structuredClone(unsealed), replicaId: folder.id, disks, rootHash: pointRoot(disks) };
+}
+
+export function discardPartialPoint(at: Folder, pointId: PointId): void {
+  const partial = at.folder.partials.get(pointId);
+  if (partial === undefined) return;
+  at.folder.partials.delete(pointId);
+  for (const disk of partial.disks) {
+    at.around.endpoints.close(disk.endpoint);
+    removeTables(at, disk);
+    removeLayerFile(at.around.files, at.folder, disk.layerId);
+  }
+}
+
+function removeTables({ around }: Folder, disk: PartialDisk): void {
+  around.files.delete(disk.recordsPath);
+  if (disk.knownHashesPath !== null) around.files.delete(disk.knownHashesPath);
+}
+
+export function invalid(reason: string): UnderstudyError {
+  return new UnderstudyError('invalid-request', { reason });
+}

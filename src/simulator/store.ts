@@ -1,0 +1,220 @@
+/** The `ReplicaStore` port of a simulated host: the rules of the folder on disk, kept in memory. */
+import { UnderstudyError } from '../domain/error.ts';
+import type { LayerId, ReplicaId } from '../domain/ids.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { ReadableDisk, ReplicaStore, StoreCommand } from '../ports/replica-store.ts';
+import {
+  archiveBranchUntil,
+  branchHeldBytes,
+  createBranchOn,
+  deleteBranchFiles,
+  promoteBranchOf,
+  removePartialsAndLayers,
+  requireUnused,
+  restingPaths,
+} from './branch.ts';
+import type { CallGate, Passing } from './call-gate.ts';
+import { removeUnder } from './files.ts';
+import { admitEpoch, type SimulatedHost, type Surroundings } from './host.ts';
+import { freeBytes } from './image.ts';
+import { inspectFolder, repairFolder } from './inspection.ts';
+import { removeLayerFile, tidyLayers } from './layer-merging.ts';
+import {
+  discardPartialPoint,
+  type Folder,
+  openPartialPoint,
+  sealPartialPoint,
+  serveImage,
+} from './partial-point.ts';
+import {
+  completeRecords,
+  listedPoints,
+  type ReplicaFolder,
+  requireBranch,
+  requireLayer,
+  requirePoint,
+} from './replica-folder.ts';
+
+type Parts = {
+  readonly host: SimulatedHost;
+  readonly around: Surroundings;
+  readonly newLayerId: () => LayerId;
+};
+
+export function createSimulatedStore(parts: Parts & { readonly gate: CallGate }): ReplicaStore {
+  const { host, around, gate, newLayerId } = parts;
+  const call = <T>(
+    method: keyof ReplicaStore,
+    options: CallOptions,
+    body: (passing: Passing) => T | Promise<T>,
+  ): Promise<T> => gate.call({ host, port: 'store', method }, options, body);
+  /** A command that changes the folder. */
+  const change = <T>(
+    method: keyof ReplicaStore,
+    command: StoreCommand,
+    options: CallOptions,
+    body: (at: Folder, passing: Passing) => T | Promise<T>,
+  ): Promise<T> =>
+    call(method, options, (passing) => {
+      const folder = requireFolder(host, command.replicaId);
+      admit(folder, command.epoch);
+      return body({ host, around, folder, newLayerId }, passing);
+    });
+  const tidy = ({ folder }: Folder, { moment }: Passing) =>
+    tidyLayers({ host, files: around.files, folder, moment });
+
+  return {
+    createReplica: (command, options) =>
+      call('createReplica', options, () => createFolder(host, command)),
+    raiseEpoch: (command, options) => change('raiseEpoch', command, options, () => {}),
+    openPartial: (request, options) =>
+      change('openPartial', request, options, (at) => openPartialPoint(at, request)),
+    sealPartial: (request, options) =>
+      change('sealPartial', request, options, (at, { moment }) =>
+        sealPartialPoint(at, request, moment),
+      ),
+    discardPartial: (request, options) =>
+      change('discardPartial', request, options, (at) => discardPartialPoint(at, request.pointId)),
+    points: (replicaId, options) =>
+      call('points', options, () => listedPoints(requireFolder(host, replicaId))),
+    replicas: (options) =>
+      call('replicas', options, () =>
+        [...host.replicas.values()].map(({ id, name, epoch }) => ({ replicaId: id, name, epoch })),
+      ),
+    retirePoint: (request, options) =>
+      change('retirePoint', request, options, async (at, passing) => {
+        at.folder.points.delete(request.pointId);
+        await passing.moment('unlisted');
+        await tidy(at, passing);
+      }),
+    tidy: (command, options) => change('tidy', command, options, tidy),
+    restingDisks: (replicaId, disks) => restingPaths(host, replicaId, disks),
+    createBranch: (request, options) =>
+      change('createBranch', request, options, (at) => createBranchOn(at, request)),
+    archiveBranch: ({ branchId, keepUntil, ...command }, options) =>
+      change('archiveBranch', command, options, (at) =>
+        archiveBranchUntil(at, branchId, keepUntil),
+      ),
+    deleteBranch: (request, options) =>
+      change('deleteBranch', request, options, (at) => deleteBranchFiles(at, request.branchId)),
+    branchBytes: (replicaId, branchId, options) =>
+      call('branchBytes', options, () => branchHeldBytes(requireFolder(host, replicaId), branchId)),
+    openReading: (request, options) =>
+      change('openReading', request, options, (at) => openReading(at, request)),
+    closeReading: ({ key }, options) =>
+      call('closeReading', options, () => closeReading({ host, around }, key)),
+    inspect: (replicaId, options) =>
+      call('inspect', options, () => inspectFolder(around.files, requireFolder(host, replicaId))),
+    repair: (request, options) =>
+      change('repair', request, options, (at, { moment }) =>
+        repairFolder(at, request.findings, moment),
+      ),
+    promoteBranch: (request, options) =>
+      change('promoteBranch', request, options, (at) => promoteBranchOf(at, request.branchId)),
+    deleteReplica: (command, options) =>
+      call('deleteReplica', options, () => {
+        const folder = host.replicas.get(command.replicaId);
+        if (folder === undefined) return;
+        admit(folder, command.epoch);
+        deleteFolder({ host, around, folder, newLayerId });
+      }),
+    freeBytes: (options) => call('freeBytes', options, () => freeBytes(host.storage)),
+  };
+}
+
+/** Throws `replica-missing`. */
+export function requireFolder(host: SimulatedHost, id: ReplicaId): ReplicaFolder {
+  const folder = host.replicas.get(id);
+  if (folder === undefined) throw new UnderstudyError('replica-missing', { replica: id });
+  return folder;
+}
+
+function createFolder(
+  host: SimulatedHost,
+  { replicaId: id, name, epoch }: StoreCommand & { readonly name: string },
+): void {
+  const present = host.replicas.get(id);
+  if (present !== undefined) {
+    admit(present, epoch);
+    return;
+  }
+  host.replicas.set(id, {
+    id,
+    name,
+    path: `${host.storage.path}/${id}`,
+    epoch,
+    layers: new Map(),
+    points: new Map(),
+    partials: new Map(),
+    branches: new Map(),
+    merging: null,
+    foreignFiles: new Set(),
+  });
+}
+
+function admit(folder: ReplicaFolder, epoch: number): void {
+  const seen = {
+    get: () => folder.epoch,
+    set: (_: ReplicaId, highest: number) => {
+      folder.epoch = highest;
+    },
+  };
+  admitEpoch(seen, folder.id, epoch);
+}
+
+type OpenReading = Parameters<ReplicaStore['openReading']>[0];
+
+/** Opened again under the same key, it is served afresh. */
+function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDisk[] {
+  const { host, around, folder } = at;
+  closeReading(at, key);
+  const images =
+    'pointId' in of
+      ? requirePoint(folder, of.pointId).point.disks.map((disk) => {
+          const { image } = requireLayer(folder, disk.layerId);
+          return { key: disk.key, image, layerId: disk.layerId };
+        })
+      : requireBranch(folder, of.branchId).disks.map((disk) => ({ ...disk, layerId: null }));
+  const disks = images.map(({ key: disk, image, layerId }): ReadableDisk => {
+    const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false);
+    const hashesPath = layerId === null ? null : `${folder.path}/reading/${key}/${disk}.hash`;
+    if (hashesPath !== null) {
+      const records = completeRecords(folder, layerId);
+      around.files.set(hashesPath, { type: 'records', records });
+    }
+    return { key: disk, sizeBytes: image.sizeBytes, endpoint, hashesPath };
+  });
+  host.readings.set(key, {
+    replicaId: folder.id,
+    endpoints: disks.map(({ endpoint }) => endpoint),
+    paths: disks.flatMap(({ hashesPath }) => (hashesPath === null ? [] : [hashesPath])),
+    images: images.map(({ image }) => image),
+  });
+  return disks;
+}
+
+function closeReading(
+  { host, around }: Pick<Folder, 'host' | 'around'>,
+  key: StoreCommand['key'],
+): void {
+  const reading = host.readings.get(key);
+  if (reading === undefined) return;
+  host.readings.delete(key);
+  for (const endpoint of reading.endpoints) around.endpoints.close(endpoint);
+  for (const path of reading.paths) around.files.delete(path);
+}
+
+/** Throws `disk-in-use` while a VM runs on a branch. */
+function deleteFolder(at: Folder): void {
+  const { host, around, folder } = at;
+  for (const [key, reading] of [...host.readings]) {
+    if (reading.replicaId === folder.id) closeReading(at, key);
+  }
+  for (const branch of folder.branches.values()) requireUnused(at, branch);
+  for (const id of [...folder.branches.keys()]) deleteBranchFiles(at, id);
+  folder.points.clear();
+  removePartialsAndLayers(at);
+  for (const id of [...folder.layers.keys()]) removeLayerFile(around.files, folder, id);
+  removeUnder(around.files, folder.path);
+  host.replicas.delete(folder.id);
+}

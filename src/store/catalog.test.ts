@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { catalogSuite } from '../conformance/catalog.ts';
+import * as sample from '../conformance/catalog-samples.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import { createSqliteCatalog } from './catalog.ts';
+import { openDatabase } from './database.ts';
+import { CATALOG_SCHEMA } from './schema.ts';
+
+const schemas = [CATALOG_SCHEMA];
+
+catalogSuite('SQLite', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'catalog-'));
+  const path = join(folder, 'catalog.db');
+  let database = openDatabase({ path, schemas });
+  return {
+    catalog: createSqliteCatalog({ database }),
+    async reopen() {
+      database.close();
+      database = openDatabase({ path, schemas });
+      return createSqliteCatalog({ database });
+    },
+    async [Symbol.asyncDispose]() {
+      database.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+});
+
+test('a damaged record is named, and harms no other', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  const replicaId = sample.replica.id;
+  await catalog.apply([
+    { type: 'host-saved', host: sample.host, expectedVersion: null },
+    { type: 'replica-saved', replica: sample.replica, expectedVersion: null },
+    { type: 'job-saved', job: sample.job, expectedVersion: null },
+    { type: 'point-saved', point: sample.point(1) },
+  ]);
+  const damage = (table: string, document: string) =>
+    database.prepare(`UPDATE ${table} SET document = ?`).run(document);
+  damage('host', '{"id":"ho-1"');
+  damage('replica', JSON.stringify({ ...sample.replica, epoch: '3' }));
+  damage('point', '[]');
+  const codeOf = (record: string) => (error: unknown) => {
+    assert.ok(error instanceof UnderstudyError);
+    assert.deepEqual([error.code, error.details.record], ['corrupt-record', record]);
+    return true;
+  };
+  await assert.rejects(catalog.host(sample.host.id), codeOf('host ho-1'));
+  await assert.rejects(catalog.hosts(), codeOf('host ho-1'));
+  await assert.rejects(catalog.replica(replicaId), codeOf('replica rp-1'));
+  await assert.rejects(catalog.points(replicaId), codeOf('point pt-1'));
+  assert.deepEqual((await catalog.job(sample.job.id))?.value, sample.job);
+  database.close();
+});
+
+test('changes can join a transaction of someone else', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  const change: CatalogChange = { type: 'host-saved', host: sample.host, expectedVersion: null };
+  database.exec('BEGIN');
+  catalog.applyInTransaction([change]);
+  database.exec('ROLLBACK');
+  assert.deepEqual(await catalog.hosts(), []);
+  database.exec('BEGIN');
+  catalog.applyInTransaction([change]);
+  database.exec('COMMIT');
+  assert.equal((await catalog.hosts()).length, 1);
+  database.close();
+});
+
+test('the record of runs is bounded', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  const runs = Array.from({ length: 1010 }, (_, n) => sample.run(n));
+  await catalog.apply(runs.map((run) => ({ type: 'run-recorded', run })));
+  const kept = await catalog.runs(sample.replica.id, 5000);
+  assert.equal(kept.length, 1000);
+  assert.deepEqual(kept.at(-1), sample.run(10));
+  database.close();
+});

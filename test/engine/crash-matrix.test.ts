@@ -1,0 +1,123 @@
+/**
+ * Every operation, stopped before and after every call into the world and at every write of the journal, then resumed
+ * by a new controller on the same file. Each must come to its end with every invariant intact. The number of crashes is
+ * printed; a failing one names the operation and the call, and `n` to stop there again.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { OperationRecord } from '../../src/domain/operation/operation.ts';
+import { losePower } from '../../src/simulator/calamities.ts';
+import { failoverOrder, options, Stage, VDA } from './stage.ts';
+
+type Story = {
+  readonly prepare: (stage: Stage) => Promise<unknown>;
+  readonly act: (stage: Stage) => Promise<OperationRecord>;
+};
+
+const run = (stage: Stage) => stage.replicate();
+
+async function protectedTwice(stage: Stage): Promise<void> {
+  await stage.protect({ retention: { keepLast: 2, tiers: [] } });
+  for (const value of ['one', 'two']) {
+    stage.vm.write(VDA, 1, value);
+    await stage.replicate();
+  }
+  stage.vm.write(VDA, 1, 'three');
+}
+
+async function failedOver(stage: Stage): Promise<void> {
+  await protectedTwice(stage);
+  await stage.failover('latest', 'power-off');
+}
+
+const STORIES: Readonly<Record<string, Story>> = {
+  'first replication': { prepare: (stage) => stage.protect(), act: run },
+  'incremental with retention': { prepare: protectedTwice, act: run },
+  'resync after power loss': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      losePower(stage.world, stage.production);
+      stage.vm.start();
+    },
+    act: run,
+  },
+  failover: {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish((controller) =>
+        controller.failover('web-replica', failoverOrder('latest', 'power-off'), options),
+      ),
+  },
+  'undo failover': { prepare: failedOver, act: (stage) => stage.undo() },
+  'permanent failover': {
+    prepare: failedOver,
+    act: (stage) =>
+      stage.finish((controller) => controller.permanentFailover('web-replica', options)),
+  },
+  'delete replica': {
+    prepare: protectedTwice,
+    act: (stage) => stage.finish((controller) => controller.deleteReplica('web-replica', options)),
+  },
+  'remove replica': {
+    prepare: protectedTwice,
+    act: (stage) => stage.finish((controller) => controller.removeReplica('web-replica', options)),
+  },
+  'rescan with repair': {
+    prepare: protectedTwice,
+    act: (stage) => stage.finish((controller) => controller.rescan('web-replica', true, options)),
+  },
+  verify: {
+    prepare: protectedTwice,
+    act: (stage) => stage.finish((controller) => controller.verify('web-replica', null, options)),
+  },
+};
+
+type Trouble = 'crash-before' | 'crash-after' | 'fail' | 'fail-after' | 'journal';
+
+/** Makes trouble at the nth call (or moment of the journal); false when the operation had fewer. */
+async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<boolean> {
+  await using stage = await Stage.open();
+  await story.prepare(stage);
+  if (trouble === 'journal') stage.crashAtJournalPoint(nth);
+  else stage.world.faults.on('*', nth, trouble);
+  const before = stage.world.faults.happened.length;
+  await story.act(stage).catch(() => null); // a dead controller answers nobody
+  const fault = stage.diedAt ?? stage.world.faults.happened[before];
+  if (fault === undefined) return false;
+  if (stage.life.view.isDead()) await stage.restart();
+  await stage.settleAll();
+  await assertSound(stage, `${trouble} at ${nth}: ${fault}`);
+  return true;
+}
+
+async function assertSound(stage: Stage, where: string): Promise<void> {
+  const open = await stage.life.ports.durable.operations({ open: true, limit: 10 });
+  const told = open.map(({ kind, state, error }) => [kind, state, error?.message]);
+  assert.deepEqual(told, [], where);
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), [], where);
+  const { phase } = await stage.replica();
+  if (phase === 'Ready' || phase === 'Pending') {
+    assert.equal((await stage.replicate()).state, 'succeeded', `the next run after ${where}`);
+    assert.deepEqual(await stage.violations('whenIdle'), [], `the next run after ${where}`);
+  }
+}
+
+const TROUBLES: Readonly<Record<string, readonly Trouble[]>> = {
+  'the controller dies before and after every call': ['crash-before', 'crash-after'],
+  'the controller dies at every moment of the journal': ['journal'],
+  'every call fails once, done or not': ['fail', 'fail-after'],
+};
+
+for (const [name, story] of Object.entries(STORIES)) {
+  for (const [what, troubles] of Object.entries(TROUBLES)) {
+    test(`${name}: ${what}`, async (t) => {
+      let count = 0;
+      for (const trouble of troubles) {
+        for (let nth = 1; await stopAt(story, nth, trouble); nth += 1) count += 1;
+      }
+      assert.ok(count > 0);
+      t.diagnostic(`${count} times, always to a sound end`);
+    });
+  }
+}
