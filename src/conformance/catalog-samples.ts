@@ -17,7 +17,7 @@ import { instant } from '../domain/instant.ts';
 import { DEFAULT_SCRATCH, type Job } from '../domain/job/job.ts';
 import type { Condition, ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
-import type { RunRecord, Temporary } from '../ports/catalog.ts';
+import type { Temporary } from '../ports/catalog.ts';
 
 const at = instant(Date.UTC(2026, 0, 1));
 const sourceVmId = vmId('6f0e6e0c-0f5c-4b6e-9d57-2f3e8a9b1c2d');
@@ -131,15 +131,4 @@ export function point(number: number): RestorePoint {
 
 export function condition(name: ConditionName, message: string): Condition {
   return { name, message, since: at };
-}
-
-export function run(number: number): RunRecord {
-  const startedAt = instant(at + number * 60_000);
-  return {
-    replicaId: replica.id,
-    startedAt,
-    endedAt: instant(startedAt + 5000),
-    succeeded: number % 2 === 0,
-    sentBytes: number * 4096,
-  };
 }

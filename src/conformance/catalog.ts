@@ -43,7 +43,6 @@ function versionTests(suite: Suite): void {
     assert.equal(await catalog.replica(sample.replica.id), null);
     assert.deepEqual(await catalog.points(sample.replica.id), []);
     assert.deepEqual(await catalog.conditions(sample.replica.id), []);
-    assert.deepEqual(await catalog.runs(sample.replica.id, 5), []);
   });
 
   suite('hosts, jobs and replicas come back as they were saved', async (harness) => {
@@ -130,12 +129,6 @@ function replicaTests(suite: Suite): void {
     await catalog.apply([release]);
     await catalog.apply([release]);
     assert.deepEqual(await catalog.temporaries(), []);
-  });
-
-  suite('runs come newest first and bounded', async ({ catalog }) => {
-    const runs = [1, 2, 3].map((n) => sample.run(n));
-    await catalog.apply(runs.map((run) => ({ type: 'run-recorded', run })));
-    assert.deepEqual(await catalog.runs(replicaId, 2), [sample.run(3), sample.run(2)]);
   });
 }
 

@@ -1,6 +1,7 @@
 /** Applies retention after a run: a point leaves the catalogue only after the store has let it go. */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { PointId } from '../domain/ids.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import { pointsToRetire } from '../domain/restore-point/retention.ts';
 import { DEFAULT_RETRY, type OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -24,6 +25,30 @@ export async function retirePoints(
       await context.record(`record-retired-${point}`, [removed], { undo: 'nothing' });
     }
   }
+  if (due.length > 0) await refreshPoints(ports, context, run);
+}
+
+/** Merging renames layers: the catalogue's points name the layers that there are now. */
+async function refreshPoints(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, target }: Pick<Run, 'replica' | 'target'>,
+): Promise<void> {
+  const changed = await context.step<readonly RestorePoint[]>('find-renamed-layers', {
+    do: async ({ signal }) => {
+      const there = await target.store.points(replica.id, { signal });
+      const recorded = await ports.catalog.points(replica.id);
+      return recorded.flatMap((point) => {
+        const disks = there.find(({ id }) => id === point.id)?.disks ?? point.disks;
+        const isSame = disks.every(({ layerId }, index) => layerId === point.disks[index]?.layerId);
+        return isSame ? [] : [{ ...point, disks }];
+      });
+    },
+    undo: 'nothing',
+  });
+  if (changed.length === 0) return;
+  const saved = changed.map((point) => ({ type: 'point-saved', point }) as const);
+  await context.record('record-renamed-layers', saved, { undo: 'nothing' });
 }
 
 /** False when it has to wait for a later run: a full disk or a host away must not fail the new point's run. */

@@ -11,6 +11,8 @@ import type { CliWorld, Output, ServeOptions } from '../cli/world.ts';
 
 const interrupt = new AbortController();
 process.on('SIGINT', () => interrupt.abort());
+// A reader that went away, as in `understudy … | head`, is no error of ours.
+process.stdout.on('error', () => process.exit(0));
 
 const version: string = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -49,22 +51,28 @@ function defaultDataFolder(): string {
   return join(base, 'understudy');
 }
 
+const EXIT_FAULT = 70;
+
 /** Loaded only here, so that every other command starts without the server's modules. */
 async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
   const { startServer } = await import('./server.ts');
+  const end = Promise.withResolvers<number>();
+  interrupt.signal.addEventListener('abort', () => end.resolve(0));
+  process.once('SIGTERM', () => end.resolve(0));
   const server = await startServer({
     dataFolder,
     listen: listen ?? `unix:${join(dataFolder, 'api.sock')}`,
     runtimeFolder: runtimeFolder(),
     version,
+    onFault: (error) => {
+      process.stderr.write(`understudy ends: its journal cannot be written (${String(error)})\n`);
+      end.resolve(EXIT_FAULT);
+    },
   });
   process.stderr.write(`understudy ${version} listens on ${server.address}\n`);
-  await new Promise<void>((resolve) => {
-    interrupt.signal.addEventListener('abort', () => resolve());
-    process.once('SIGTERM', () => resolve());
-  });
+  const exitCode = await end.promise;
   await server.close();
-  return 0;
+  return exitCode;
 }
 
 /** `UNDERSTUDY_RUNTIME` is for several servers on one machine, as in tests and the demo. */

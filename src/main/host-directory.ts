@@ -14,12 +14,14 @@ import type { Catalog } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostDirectory, HostPorts } from '../ports/host-directory.ts';
 import type { Ids } from '../ports/ids.ts';
+import type { Mover } from '../ports/mover.ts';
 import type { Processes } from '../ports/processes.ts';
 
 export type DriverTools = {
   readonly processes: Processes;
   readonly clock: Clock;
   readonly ids: Ids;
+  readonly mover: Mover;
   /** Sockets of image servers; short, because a socket path holds 107 bytes. */
   readonly runtimeFolder: string;
 };
@@ -72,7 +74,13 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     describeVm: (vmId, options) => hypervisor.vm(vmId, options),
     collectSidecars: (request, options) => collectSidecars({ processes }, request, options),
   });
-  const store = createReplicaStore({ storageFolder, runtimeFolder, processes, clock });
+  const store = createReplicaStore({
+    storageFolder,
+    runtimeFolder,
+    processes,
+    clock,
+    verifier: tools.mover,
+  });
   return { hypervisor, pointSource, store };
 }
 

@@ -11,6 +11,7 @@ import {
   chmodSync,
   createWriteStream,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -20,6 +21,8 @@ import {
 import { join } from 'node:path';
 import { type ApiLogger, createApi } from '../api/create-api.ts';
 import { formatServerAddress, parseListenAddress } from '../api/listen-address.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import { instant } from '../domain/instant.ts';
 import { formatEvent } from '../domain/operation/format-event.ts';
 import { createSqliteDurable, type SqliteDurable } from '../durable/sqlite/engine.ts';
 import { JOURNAL_SCHEMA } from '../durable/sqlite/schema.ts';
@@ -44,6 +47,8 @@ export type ServerOptions = {
   /** Short-lived sockets; must be a short path that only we can write to. */
   readonly runtimeFolder: string;
   readonly version: string;
+  /** The journal cannot be written: the process must end; a new start reads the truth. */
+  readonly onFault: (error: unknown) => void;
 };
 
 export type RunningServer = {
@@ -76,6 +81,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     const address = formatServerAddress(await api.listen(listen));
     void warmUp(ports, stop.signal);
+    void keepHistoryBounded(ports, stop.signal);
     const scheduler = runScheduler(ports, {
       signal: stop.signal,
       onError: (error) => logger.log('error', 'the scheduler stumbled', { reason: String(error) }),
@@ -115,13 +121,27 @@ async function warmUp({ catalog, hosts }: ControllerPorts, signal: AbortSignal):
   }
 }
 
+const HISTORY_MS = 90 * 24 * 3600 * 1000;
+const HISTORY_KEPT = 1000;
+const PRUNE_EVERY_MS = 6 * 3600 * 1000;
+
+/** Forgets ended operations of long ago; ends with the server. */
+async function keepHistoryBounded(
+  { durable, clock }: ServerPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const endedBefore = instant(clock.now() - HISTORY_MS);
+    await durable.prune({ endedBefore, keep: HISTORY_KEPT }).catch(() => undefined); // a journal that cannot be written tells so itself
+    await clock.sleep(PRUNE_EVERY_MS, { signal }).catch(() => undefined);
+  }
+}
+
+type ServerPorts = ControllerPorts & { readonly durable: SqliteDurable };
+
 type Database = ReturnType<typeof openDataFolder>['database'];
 
-function composePorts(
-  database: Database,
-  options: ServerOptions,
-  logger: Logger,
-): ControllerPorts & { readonly durable: SqliteDurable } {
+function composePorts(database: Database, options: ServerOptions, logger: Logger): ServerPorts {
   const clock = systemClock();
   const ids = systemIds();
   const processes = systemProcesses();
@@ -131,18 +151,31 @@ function composePorts(
     applyChanges: (changes) => catalog.applyInTransaction(changes),
     clock,
     ids,
-    onFault: (error) =>
-      logger.log('error', 'the journal cannot be written', { reason: String(error) }),
+    onFault: (error) => {
+      logger.log('error', 'the journal cannot be written', { reason: String(error) });
+      options.onFault(error);
+    },
   });
   const { runtimeFolder } = options;
-  mkdirSync(runtimeFolder, { recursive: true, mode: 0o711 });
-  const hosts = createHostDirectory(catalog, { processes, clock, ids, runtimeFolder });
-  const ports = { catalog, hosts, mover: createMover({ clock }), clock, ids, durable };
+  makeOwnFolder(runtimeFolder);
+  const mover = createMover({ clock });
+  const hosts = createHostDirectory(catalog, { processes, clock, ids, mover, runtimeFolder });
+  const ports = { catalog, hosts, mover, clock, ids, durable };
   for (const definition of operationDefinitions(ports, durable)) durable.register(definition);
   durable.subscribe({
     onEvent: (event, operation) => logger.log('info', formatEvent(event, operation), { ...event }),
   });
   return ports;
+}
+
+/** It may lie in a folder where others can write: one that somebody else made first must not be used. */
+function makeOwnFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o711 });
+  const { uid, mode } = lstatSync(path);
+  if (uid === process.getuid?.() && (mode & 0o022) === 0) return;
+  const fix = `Remove ${path}, or name another folder in UNDERSTUDY_RUNTIME.`;
+  const reason = 'others own it or can write to it';
+  throw new UnderstudyError('access-denied', { path, who: 'the server', reason, fix });
 }
 
 function apiLogger(logger: Logger): ApiLogger {

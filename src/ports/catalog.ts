@@ -35,8 +35,7 @@ export type CatalogChange =
       readonly name: ConditionName;
     }
   | { readonly type: 'temporary-registered'; readonly temporary: Temporary }
-  | { readonly type: 'temporary-released'; readonly key: OperationKey }
-  | { readonly type: 'run-recorded'; readonly run: RunRecord };
+  | { readonly type: 'temporary-released'; readonly key: OperationKey };
 
 /** Something that must not outlive its operation: registered before it is made, released when it is gone. */
 export type Temporary = {
@@ -46,15 +45,6 @@ export type Temporary = {
   /** What the sweeper needs to remove it, e.g. `{ vmId }` or `{ replicaId, pointId }`. */
   readonly identity: Readonly<Record<string, string>>;
   readonly expiresAt: Instant;
-};
-
-/** How long a run of a job took for one VM: what the next start is predicted from. */
-export type RunRecord = {
-  readonly replicaId: ReplicaId;
-  readonly startedAt: Instant;
-  readonly endedAt: Instant;
-  readonly succeeded: boolean;
-  readonly sentBytes: number;
 };
 
 /**
@@ -72,8 +62,6 @@ export interface Catalog {
   points(replicaId: ReplicaId): Promise<readonly RestorePoint[]>;
   conditions(replicaId: ReplicaId): Promise<readonly Condition[]>;
   temporaries(): Promise<readonly Temporary[]>;
-  /** The newest `limit` runs, newest first. */
-  runs(replicaId: ReplicaId, limit: number): Promise<readonly RunRecord[]>;
   /**
    * Applies all changes in one durable transaction.
    * Throws `version-conflict` when an expected version does not match; then nothing is applied.

@@ -49,7 +49,7 @@ export interface PointSource {
   /**
    * Freezes one instant across all disks, relative to the marks. A mark that turns out lost demotes its
    * disk to `allocated` with the reason; it does not fail the freeze. Repeated with the same key while
-   * the freeze holds, it answers the same point.
+   * the freeze holds, it answers the same point; one of ours under another key is left over, and is ended first.
    * Throws `vm-busy`, `scratch-exhausted` (no room to begin), `access-denied` (with the exact fix),
    * `freeze-failed`, `guest-not-answering` (quiescing required but impossible), `unsupported-disk`.
    */

@@ -68,6 +68,9 @@ export interface PrivateHostOptions {
 }
 
 const socketPathLimitBytes = 107;
+/** Of a VM whose name is at least as long as the 20 characters that libvirt takes of it. */
+const longestSessionSocket =
+  'etc/libvirt/qemu/channel/target/domain-10-12345678901234567890/org.qemu.guest_agent.0';
 const readinessDeadlineMs = 60_000;
 
 /** @throws Error when the daemon does not come up within a minute; nothing is left behind then. */
@@ -76,8 +79,9 @@ export async function startPrivateHost(options: PrivateHostOptions): Promise<Pri
   const system = process.getuid?.() === 0;
   const qemuUser = system ? (options.qemuUser ?? 'libvirt-qemu') : null;
   const socket = join(folder, 'run', ...(system ? [] : ['libvirt']), 'libvirt-sock');
-  if (Buffer.byteLength(socket) > socketPathLimitBytes) {
-    throw new Error(`The folder of host ${name} is too long for a socket: ${socket}`);
+  const longest = system ? socket : join(folder, longestSessionSocket);
+  if (Buffer.byteLength(longest) > socketPathLimitBytes) {
+    throw new Error(`The folder of host ${name} is too long for a socket: ${longest}`);
   }
   const parts: HostParts = {
     ...options,

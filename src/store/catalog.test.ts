@@ -73,14 +73,3 @@ test('changes can join a transaction of someone else', async () => {
   assert.equal((await catalog.hosts()).length, 1);
   database.close();
 });
-
-test('the record of runs is bounded', async () => {
-  const database = openDatabase({ path: ':memory:', schemas });
-  const catalog = createSqliteCatalog({ database });
-  const runs = Array.from({ length: 1010 }, (_, n) => sample.run(n));
-  await catalog.apply(runs.map((run) => ({ type: 'run-recorded', run })));
-  const kept = await catalog.runs(sample.replica.id, 5000);
-  assert.equal(kept.length, 1000);
-  assert.deepEqual(kept.at(-1), sample.run(10));
-  database.close();
-});

@@ -11,7 +11,6 @@ import {
   readJob,
   readPoint,
   readReplica,
-  readRun,
   readTemporary,
 } from './documents.ts';
 
@@ -22,9 +21,6 @@ export type SqliteCatalog = Catalog & {
    */
   applyInTransaction(changes: readonly CatalogChange[]): void;
 };
-
-/** Enough to predict from; what is older teaches nothing. */
-const RUNS_PER_REPLICA_MAX = 1000;
 
 /** The database is migrated to `CATALOG_SCHEMA`. A damaged row is reported as `corrupt-record` by what reads it. */
 export function createSqliteCatalog({
@@ -80,7 +76,6 @@ export function createSqliteCatalog({
     replica: async (id) => replicas.byId(id),
     points: async (id) => ofReplica.points(id),
     conditions: async (id) => ofReplica.conditions(id),
-    runs: async (id, limit) => ofReplica.runs(id, limit),
     temporaries: async () => temporaries.all(),
     apply: async (changes) => inTransaction(database, () => applyInTransaction(changes)),
     applyInTransaction,
@@ -138,30 +133,20 @@ function versionedTable<T extends { readonly id: string }>(
 type ReplicaChange = Extract<
   CatalogChange,
   {
-    readonly type:
-      | 'point-saved'
-      | 'point-removed'
-      | 'condition-raised'
-      | 'condition-cleared'
-      | 'run-recorded';
+    readonly type: 'point-saved' | 'point-removed' | 'condition-raised' | 'condition-cleared';
   }
 >;
 
-/** What belongs to one replica: points, conditions and the record of runs. */
+/** What belongs to one replica: points and conditions. */
 function replicaTables(database: DatabaseSync) {
   const points = database.prepare('SELECT id, document FROM point WHERE replica_id = ?');
   const conditions = database.prepare(
     'SELECT name AS id, document FROM condition WHERE replica_id = ? ORDER BY name',
   );
-  const runs = database.prepare(
-    `SELECT number AS id, document FROM run WHERE replica_id = ?
-     ORDER BY started_at DESC, number DESC LIMIT ?`,
-  );
   const apply = replicaStatements(database);
   return {
     points: (id: ReplicaId) => rows(points, 'point', readPoint, id).sort(comparePoints),
     conditions: (id: ReplicaId) => rows(conditions, 'condition', readCondition, id),
-    runs: (id: ReplicaId, limit: number) => rows(runs, 'run', readRun, id, limit),
     apply(change: ReplicaChange): void {
       switch (change.type) {
         case 'point-saved': {
@@ -180,12 +165,6 @@ function replicaTables(database: DatabaseSync) {
         case 'condition-cleared':
           apply.clear.run(change.replicaId, change.name);
           break;
-        case 'run-recorded': {
-          const { replicaId, startedAt } = change.run;
-          apply.recordRun.run(replicaId, startedAt, JSON.stringify(change.run));
-          apply.forgetRuns.run(replicaId, RUNS_PER_REPLICA_MAX);
-          break;
-        }
       }
     },
   };
@@ -203,14 +182,6 @@ function replicaStatements(database: DatabaseSync) {
        ON CONFLICT DO UPDATE SET document = excluded.document`,
     ),
     clear: database.prepare('DELETE FROM condition WHERE replica_id = ? AND name = ?'),
-    recordRun: database.prepare(
-      'INSERT INTO run (replica_id, started_at, document) VALUES (?, ?, ?)',
-    ),
-    forgetRuns: database.prepare(
-      `DELETE FROM run WHERE replica_id = ?1 AND number IN
-         (SELECT number FROM run WHERE replica_id = ?1
-          ORDER BY started_at DESC, number DESC LIMIT -1 OFFSET ?2)`,
-    ),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Host } from '../domain/host/host.ts';
 import type { Job } from '../domain/job/job.ts';
 import type { Condition, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
-import type { RunRecord, Temporary } from '../ports/catalog.ts';
+import type { Temporary } from '../ports/catalog.ts';
 
 type FieldType =
   | 'string'
@@ -95,14 +95,6 @@ export const readTemporary = reader<Temporary>({
   kind: 'string',
   identity: 'object',
   expiresAt: 'number',
-});
-
-export const readRun = reader<RunRecord>({
-  replicaId: 'string',
-  startedAt: 'number',
-  endedAt: 'number',
-  succeeded: 'boolean',
-  sentBytes: 'number',
 });
 
 function reader<T>(shape: Shape<T>): DocumentReader<T> {

@@ -25,14 +25,6 @@ export const CATALOG_SCHEMA = {
     ) STRICT;
 
     CREATE TABLE temporary (key TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
-
-    CREATE TABLE run (
-      number INTEGER PRIMARY KEY,
-      replica_id TEXT NOT NULL,
-      started_at INTEGER NOT NULL,
-      document TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX run_replica ON run (replica_id, started_at, number);
     `,
   ],
 } as const;

@@ -110,7 +110,8 @@ suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
     });
 
     test('can be started while it is replicated, which costs that run alone', async () => {
-      const slow = await stage.protect((vm = await stage.blockVm()).uuid, ['--limit', '4MiB']);
+      const vm = await stage.blockVm();
+      const slow = await stage.protect(vm.uuid, ['--limit', '4MiB']);
       await vm.write('vda', { offset: 0, length: 24 * MIB, value: 9 });
       const events = await watchEvents(stage.server.dataFolder);
       const { id } = await stage.beginReplicate(slow);
@@ -305,7 +306,7 @@ suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
     const name = `--help "x" <&> 'y' $(id); a,b=c:d %s`;
     const vm = await stage.blockVm({ name, disks: [{ sizeBytes: 16 * MIB }] });
     await vm.write('vda', { offset: 0, length: MIB, value: 60 });
-    const protection = await stage.protect(`--vm=${name}`.slice('--vm='.length));
+    const protection = await stage.protect(name);
     assert.equal(protection.vmId, vm.uuid);
     await sealed(protection, vm);
     await vm.start();

@@ -81,7 +81,8 @@ async function stop(
   operation: OperationRecord,
   { signal }: CommandOptions,
 ): Promise<void> {
-  await durable.send(operation.id, STOP_WAITING, null);
+  // Not null: that is what receiving nothing answers.
+  await durable.send(operation.id, STOP_WAITING, true);
   if (operation.kind !== 'failover' || operation.state !== 'running') {
     await cancelIfPossible(durable, operation.id);
   }

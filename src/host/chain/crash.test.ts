@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
-import { pointId } from '../../domain/ids.ts';
+import { branchId, pointId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { type ChainHarness, createChainHarness, needsQemu } from './testing/chain-harness.ts';
 
@@ -114,7 +114,11 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
       await archivedOver(story, P2);
     },
     command: (story) => story.retire(P1),
-    check: sound,
+    check: async (story) => {
+      await sound(story);
+      const archived = await story.readBranch(branchId('archived'), 'vda');
+      assert.deepEqual(archived, story.contentOf(P2, 'vda'));
+    },
   },
   'retire the newest': {
     prefixes: ['retire:', 'remove:'],

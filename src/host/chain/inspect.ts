@@ -51,7 +51,7 @@ export async function inspectReplica(
     ...(await inspectLayers(context, layout, { record: live, points })),
     ...inspectMerges(live),
     ...inspectPartials(context, layout, live),
-    ...(await inspectBranches(layout)),
+    ...(await inspectBranches(layout, live)),
     ...(await inspectStrays(context, layout, { record: live, isWhole: findings.length === 0 })),
   ];
 }
@@ -214,7 +214,10 @@ function inspectPartials(
   }));
 }
 
-async function inspectBranches(layout: ReplicaLayout): Promise<readonly ReplicaFinding[]> {
+async function inspectBranches(
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+): Promise<readonly ReplicaFinding[]> {
   const findings: ReplicaFinding[] = [];
   for (const id of await branchIds(layout)) {
     const about = { ...FINDING, branchId: id };
@@ -224,6 +227,15 @@ async function inspectBranches(layout: ReplicaLayout): Promise<readonly ReplicaF
       const object = `branches/${id}`;
       findings.push({ ...about, kind: 'foreign-file', object, message, blocksWrites: true });
       continue;
+    }
+    // A promoted branch stands alone; any other one needs what it was made over.
+    const lost = branch.disks.filter(
+      ({ layerId }) => !record.layers.some((layer) => layer.id === layerId),
+    );
+    for (const { key, layerId } of branch.state === 'promoted' ? [] : lost) {
+      const object = `branches/${id}/${key}.qcow2`;
+      const message = `Layer ${layerId}, which it lies over, is not recorded.`;
+      findings.push({ ...about, kind: 'layer-missing', object, message, layerId });
     }
     if (branch.state !== 'archived') continue;
     for (const { key, layerId, identity } of branch.disks) {

@@ -8,7 +8,7 @@ import { systemProcesses } from '../../system/processes.ts';
 import { createChainHarness, needsQemu } from './testing/chain-harness.ts';
 
 const BLOCKS = 512;
-/** Spread over the time that the merge takes here; the first are before its first write, the last may be after its end. */
+/** Spread over the time that a merge takes; 0 lets it finish (timeout(1)). The late ones may come after its end. */
 const KILL_AFTER_SECONDS = [0, 0, 0.012, 0.02, 0.03, 0.05];
 
 test('a merge killed at any moment loses nothing and is finished later', {

@@ -11,33 +11,23 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pointSourceSuite } from '../../conformance/point-source.ts';
 import { BLOCK_BYTES } from '../../domain/bytes.ts';
-import type { ErrorCode } from '../../domain/error-catalog.ts';
-import {
-  diskKey,
-  type MarkName,
-  markName,
-  operationId,
-  operationKey,
-  vmId,
-} from '../../domain/ids.ts';
-import type { FreezeRequest, FrozenDisk, FrozenPoint } from '../../ports/point-source.ts';
+import { diskKey, type MarkName } from '../../domain/ids.ts';
+import type { FreezeRequest, FrozenDisk } from '../../ports/point-source.ts';
 import { run } from '../../rig/command.ts';
-import { ensureGuestImage } from '../../rig/guest-image.ts';
-import { checkRequirements } from '../../rig/requirements.ts';
-import { createTestVm, type TestVm } from '../../rig/test-vm.ts';
 import { freezePlaces, writeRecord } from './freeze-record.ts';
 import { createLibvirtPointSource } from './point-source.ts';
 import {
   DISKS,
   type FreezeRig,
+  freezeRequest,
+  missingForFreezing,
   openFreezeRig,
   type RigVm,
   readWhole,
+  rejects,
 } from './testing/freeze-rig.ts';
 
-const { missing, isRoot } = checkRequirements();
-const wanted = missing.map(({ packageName }) => packageName).join(', ');
-const skip = missing.length > 0 || !isRoot ? `needs root and packages: ${wanted || 'none'}` : false;
+const skip = missingForFreezing() ?? false;
 const { signal } = new AbortController();
 
 pointSourceSuite('libvirt', openFreezeRig, { skip });
@@ -51,18 +41,9 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
   });
   after(() => rig?.[Symbol.asyncDispose]());
 
-  function requestOf(vm: Pick<RigVm, 'id'>, changes: Partial<FreezeRequest> = {}): FreezeRequest {
+  function requestOf(vm: RigVm, changes: Partial<FreezeRequest> = {}): FreezeRequest {
     serial += 1;
-    const request: FreezeRequest = {
-      key: operationKey(operationId(`op-${serial}`), 'freeze'),
-      vmId: vm.id,
-      disks: Object.values(DISKS),
-      mark: markName(`us-m${serial}`),
-      since: {},
-      quiesce: 'never',
-      scratch: { quotaBytes: null, reserveBytes: 0, deadlineMs: 3_600_000 },
-      ...changes,
-    };
+    const request = freezeRequest(vm.id, serial, changes);
     requests.push(request);
     return request;
   }
@@ -334,97 +315,10 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
       await rejects('access-denied', long.freeze(requestOf(vm), { signal }));
     });
   });
-
-  it('quiesces a guest for a moment; without an agent says so, or refuses and leaves nothing', async () => {
-    await withVm(async (vm) => {
-      const wish = requestOf(vm, { quiesce: 'if-possible' });
-      const point = await freeze(wish);
-      assert.equal(point.consistency, 'crash');
-      assert.match(point.consistencyNote ?? '', /agent/);
-      await end(wish);
-      await rejects('guest-not-answering', freeze(requestOf(vm, { quiesce: 'required' })));
-      await nothingIsLeft();
-      assert.deepEqual(await vm.marks(), [wish.mark]);
-    });
-    const image = await ensureGuestImage();
-    const folder = join(rig.folder, 'guest');
-    const guest = await createTestVm({ host: rig.host, name: 'with agent', folder, image });
-    try {
-      await guest.start();
-      await guest.waitForHttp({ deadlineMs: 120_000 });
-      await agentAnswers(() => guest.agent('guest-ping'));
-      const request: FreezeRequest = {
-        ...requestOf({ id: vmId(guest.uuid) }, { quiesce: 'required' }),
-        disks: [diskKey('vda'), diskKey('vdb')],
-      };
-      const point: FrozenPoint = await freeze(request);
-      assert.deepEqual([point.consistency, point.consistencyNote], ['application', null]);
-      assert.equal(await guest.agent('guest-fsfreeze-status'), 'thawed');
-      const before = (await guest.ledger()).seq;
-      while ((await guest.ledger()).seq === before);
-      await end(request);
-      await rescueStarvedGuest(guest);
-    } finally {
-      await guest.destroy();
-      await guest.undefine();
-    }
-  });
-
-  /** Nobody watches: the worst case. */
-  async function rescueStarvedGuest(guest: TestVm): Promise<void> {
-    const source = createLibvirtPointSource({ ...rig.context, scratchFolder: rig.smallFolder });
-    const vm = { id: vmId(guest.uuid) };
-    // Only what was allocated is kept when it is overwritten.
-    await guest.http('/fill/48/1', { timeoutMs: 120_000 });
-    for (const [seed, isWatched] of [true, false].entries()) {
-      const request = { ...requestOf(vm), disks: [diskKey('vda'), diskKey('vdb')] };
-      const { takenAt } = await source.freeze(request, { signal });
-      const filled = guest.http(`/fill/48/${seed + 2}`, { timeoutMs: 120_000 }).catch(() => null);
-      while ((await guest.state()) !== 'paused') await rig.context.clock.sleep(50, { signal });
-      if (isWatched) {
-        // Large limits: only the hypervisor tells that it is too late.
-        await writeQuota(request);
-        const scratch = { quotaBytes: 1e12, reserveBytes: -1e12, deadlineMs: 1e9 };
-        const watch = source.watch({ ...request, scratch, frozenAt: takenAt }, { signal });
-        await rejects('scratch-exhausted', watch);
-        assert.equal(await guest.state(), 'running');
-      }
-      await source.end(request, { signal });
-      assert.equal(await guest.state(), 'running');
-      await filled;
-      assert.equal((await guest.ledger()).errors, 0);
-    }
-  }
-
-  async function writeQuota({ key }: FreezeRequest): Promise<void> {
-    const places = freezePlaces(rig.smallFolder, key);
-    const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
-    await writeRecord(places, { ...record, quotaBytes: 1e12 });
-  }
-
-  async function agentAnswers(ping: () => Promise<unknown>): Promise<void> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await ping();
-        return;
-      } catch (error) {
-        if (attempt === 100) throw error;
-        await rig.context.clock.sleep(100, { signal });
-      }
-    }
-  }
 });
 
 function hash(bytes: Buffer | undefined): string {
   return createHash('sha256')
     .update(bytes ?? '')
     .digest('hex');
-}
-
-async function rejects(code: ErrorCode, call: Promise<unknown>): Promise<void> {
-  await assert.rejects(call, (error: unknown) => {
-    assert.ok(error instanceof Error && 'code' in error, String(error));
-    assert.equal(error.code, code, error.message);
-    return true;
-  });
 }

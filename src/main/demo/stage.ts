@@ -1,7 +1,7 @@
 /**
  * What the demo plays on: two private libvirt hosts, a VM on the first, and a server.
  *
- *   <folder>/production  recovery      the hosts' own folders
+ *   <folder>/p  r                      the hosts' own folders: short, for the sake of the sockets in them
  *   <folder>/vm                        the source VM's disks
  *   <folder>/replicas-*                storage that the server was given on each host
  *   <folder>/server  sockets ...       the server's data, log and sockets
@@ -55,7 +55,9 @@ export async function setStage({
   signal: AbortSignal;
 }): Promise<Stage> {
   const startHost = async (name: string): Promise<PrivateHost> => {
-    const host = cleaning.use(await startPrivateHost({ name, folder: join(folder, name), signal }));
+    const host = cleaning.use(
+      await startPrivateHost({ name, folder: join(folder, name.charAt(0)), signal }),
+    );
     report.say(`host ${name} is up: ${(await host.virsh(['version'])).split('\n').at(-2)?.trim()}`);
     return host;
   };
@@ -122,12 +124,7 @@ async function startVm({
 
 /** The end of each log, for when something went wrong; the folder will be gone. */
 export async function logTails(folder: string): Promise<readonly string[]> {
-  const names = [
-    'server.log',
-    'server/log.jsonl',
-    'production/libvirtd.log',
-    'recovery/libvirtd.log',
-  ];
+  const names = ['server.log', 'server/log.jsonl', 'p/libvirtd.log', 'r/libvirtd.log'];
   const tails: string[] = [];
   for (const name of names) {
     const tail = await lastLines(join(folder, name)).catch(() => '');

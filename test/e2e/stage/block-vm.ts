@@ -199,7 +199,10 @@ async function writeOff(disk: DomainDisk, commands: readonly string[]): Promise<
   await run('qemu-io', ['-f', disk.format, ...list, '--', disk.path]);
 }
 
-/** The monitor reports a failure only in its output. */
+/**
+ * The monitor tells in its output that it cannot do it. That a write as such failed QEMU tells only its log: then
+ * the disk does not hold what is expected, which is what every test looks at.
+ */
 async function writeRunning(parts: {
   host: PrivateHost;
   uuid: string;
@@ -218,7 +221,7 @@ async function writeRunning(parts: {
     '--cmd',
     order,
   ]);
-  if (!/^wrote \d+\/\d+ bytes/.test(said.trim())) throw new Error(`${order}: ${said.trim()}`);
+  if (said.trim() !== '') throw new Error(`${order}: ${said.trim()}`);
 }
 
 async function writeExpected(path: string, { offset, length, value }: Write): Promise<void> {

@@ -77,7 +77,8 @@ export function createOperator(server: ServerProcess): Operator {
       jobs += 1;
       const name = `job-${jobs}`;
       const hosts = ['--source', 'production', '--target', 'recovery'];
-      const args = ['job', 'create', name, ...hosts, '--vm', vm, '--no-schedule', ...options];
+      // With `=`, because a name may begin with dashes.
+      const args = ['job', 'create', name, ...hosts, `--vm=${vm}`, '--no-schedule', ...options];
       const { job, findings } = await ask(args, jobCreatedSchema);
       const [member] = job.vms;
       assert.ok(member);

@@ -10,11 +10,20 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { PointSourceHarness, SourceVm } from '../../../conformance/point-source.ts';
 import { BLOCK_BYTES } from '../../../domain/bytes.ts';
-import { diskKey, type VmId, vmId } from '../../../domain/ids.ts';
+import type { ErrorCode } from '../../../domain/error-catalog.ts';
+import {
+  diskKey,
+  markName,
+  operationId,
+  operationKey,
+  type VmId,
+  vmId,
+} from '../../../domain/ids.ts';
 import type { PowerState } from '../../../domain/vm/vm.ts';
-import type { FrozenDisk } from '../../../ports/point-source.ts';
+import type { FreezeRequest, FrozenDisk } from '../../../ports/point-source.ts';
 import { type PrivateHost, startPrivateHost } from '../../../rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../../rig/processes.ts';
+import { checkRequirements } from '../../../rig/requirements.ts';
 import { systemClock } from '../../../system/clock.ts';
 import { systemIds } from '../../../system/ids.ts';
 import { systemProcesses } from '../../../system/processes.ts';
@@ -214,4 +223,38 @@ function appendDisk(devices: Parameters<typeof append>[0], key: string, path: st
   append(disk, 'driver', { name: 'qemu', type: path.endsWith('.raw') ? 'raw' : 'qcow2' });
   append(disk, 'source', { file: path });
   append(disk, 'target', { dev: key, bus: 'virtio' });
+}
+
+/** The serial makes key and mark unique. */
+export function freezeRequest(
+  id: VmId,
+  serial: number,
+  changes: Partial<FreezeRequest> = {},
+): FreezeRequest {
+  return {
+    key: operationKey(operationId(`op-${serial}`), 'freeze'),
+    vmId: id,
+    disks: Object.values(DISKS),
+    mark: markName(`us-m${serial}`),
+    since: {},
+    quiesce: 'never',
+    scratch: { quotaBytes: null, reserveBytes: 0, deadlineMs: 3_600_000 },
+    ...changes,
+  };
+}
+
+/** Why none of this can run here; null when it can. */
+export function missingForFreezing(): string | null {
+  const { missing, isRoot } = checkRequirements();
+  if (!isRoot) return 'needs root';
+  const names = missing.map(({ packageName }) => packageName).join(', ');
+  return names === '' ? null : `needs packages: ${names}`;
+}
+
+export async function rejects(code: ErrorCode, call: Promise<unknown>): Promise<void> {
+  await assert.rejects(call, (error: unknown) => {
+    assert.ok(error instanceof Error && 'code' in error, String(error));
+    assert.equal(error.code, code, error.message);
+    return true;
+  });
 }
