@@ -1,8 +1,8 @@
 /**
  * Failover: the replica takes over at a chosen restore point.
  *
- *   load → look at the source → fence → branch → define → record phase and epoch → start → running
- *        → guest answering
+ *   load → check drift → fence → look at the source → record epoch → branch → define → record phase → start
+ *        → running → guest answering
  *
  * Until the phase is recorded, a failure discards the branch and lifts the fence. From then on the replica
  * stays in Failover: a start that fails suspends the operation, and can be retried or undone.
@@ -41,8 +41,10 @@ export function failoverDefinition(ports: EnginePorts): OperationDefinition {
   return {
     kind: 'failover',
     run: async (context, input) => {
-      const takeover = await prepare(ports, context, input);
-      const connection = await settleSource(ports, context, takeover);
+      const prepared = await prepare(ports, context, input);
+      await checkDrift(context, prepared);
+      const connection = await settleSource(ports, context, prepared);
+      const takeover = await raiseEpoch(context, prepared);
       const branch = await makeBranch(context, takeover);
       const vmId = await defineOnBranch(context, takeover, branch, connection);
       const replica = await recordFailover(context, takeover, vmId, connection);
@@ -104,6 +106,35 @@ async function prepare(
     guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
     epoch: facts.replica.epoch + 1,
   };
+}
+
+/** Before anything is done to the source. Only what the chosen point needs counts: another one's damage is no reason. */
+function checkDrift(
+  context: OperationContext,
+  { replica, target, point }: Takeover,
+): Promise<null> {
+  return context.step<null>('check-drift', {
+    do: async ({ signal }) => {
+      const findings = await target.store.inspect(replica.id, { signal });
+      const finding = findings.find(
+        ({ blocksWrites, pointIds }) => blocksWrites && pointIds.includes(point.id),
+      );
+      if (finding === undefined) return null;
+      throw new UnderstudyError('replica-drifted', {
+        replica: replica.name,
+        finding: `${finding.object}: ${finding.message}`,
+      });
+    },
+    undo: 'nothing',
+  });
+}
+
+/** Recorded before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
+async function raiseEpoch(context: OperationContext, takeover: Takeover): Promise<Takeover> {
+  const { epoch, version } = takeover;
+  const replica = { ...takeover.replica, epoch };
+  await context.record('raise-epoch', [savedReplica(replica, version)], { undo: 'nothing' });
+  return { ...takeover, replica, version: version + 1 };
 }
 
 async function settleSource(

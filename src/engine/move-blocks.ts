@@ -25,13 +25,16 @@ export function moveBlocks(
   const plans = plansFor(move.frozen, move.newest);
   const { store } = move.target;
   return context.step<readonly MovedDisk[]>('move-blocks', {
-    do: async (attempt) => {
-      const partial = await openPartial(move, plans, attempt);
-      return whileFrozen(move, attempt.signal, (signal) =>
-        transferAll(ports, context, { move, plans, partial, attempt: { ...attempt, signal } }),
-      );
-    },
+    do: (started) =>
+      whileFrozen(move, started.signal, async (signal) => {
+        const attempt = { ...started, signal };
+        const partial = await openPartial(move, plans, attempt);
+        return transferAll(ports, context, { move, plans, partial, attempt });
+      }),
     undo: async ({ key, signal }) => {
+      // First: from here on nobody watches scratch, and the target may take minutes to let go of the partial.
+      const freeze = { key: move.temporaries.freezeKey, vmId: move.replica.sourceVmId };
+      await orLeaveToSweeper(() => move.source.pointSource.end(freeze, { signal }));
       const { id, epoch } = move.replica;
       const command = { key, replicaId: id, epoch, pointId: move.pointId };
       await orLeaveToSweeper(() => store.discardPartial(command, { signal }));
