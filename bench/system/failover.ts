@@ -37,14 +37,18 @@ export async function benchFailover(stage: Stage, rounds: number): Promise<void>
   const extraMs = runningMs.map((ms, round) => ms - (startsMs[round] ?? Number.NaN));
   console.log(`request to running:  ${seconds(runningMs)}`);
   console.log(`virsh start:         ${seconds(startsMs)}`);
-  console.log(`difference:          ${seconds(extraMs)}; ${verdict(median(extraMs) / 1000, START_EXTRA_LIMIT_S, 's')}`);
+  console.log(
+    `difference:          ${seconds(extraMs)}; ${verdict(median(extraMs) / 1000, START_EXTRA_LIMIT_S, 's')}`,
+  );
   console.log('failover, by step (await-guest is the boot of the guest under TCG):');
   tabulateSteps(failovers);
   const wholeMs = undos.map(durationMs);
   const besidesMs = undos.map((each) => durationMs(each) - stepMs(each, 'power-off-replica'));
   console.log(`undo:                ${seconds(wholeMs)}`);
   console.log(`virsh destroy:       ${seconds(destroysMs)}`);
-  console.log(`undo besides power-off: ${seconds(besidesMs)}; ${verdict(median(besidesMs) / 1000, UNDO_EXTRA_LIMIT_S, 's')}`);
+  console.log(
+    `undo besides power-off: ${seconds(besidesMs)}; ${verdict(median(besidesMs) / 1000, UNDO_EXTRA_LIMIT_S, 's')}`,
+  );
   console.log('undo, by step:');
   tabulateSteps(undos);
 }

@@ -1,5 +1,6 @@
 /** Incremental runs: what they move, what they cost when nothing changed, and whether the size of a disk matters. */
 import { operationDetailSchema } from '../../src/contract/operation.ts';
+import { run } from '../../src/rig/command.ts';
 import { BLOCK, type BlockVm, type Write } from '../../test/e2e/stage/block-vm.ts';
 import type { Stage } from '../../test/e2e/stage/open-stage.ts';
 import { describe, type Protection } from '../../test/e2e/stage/operator.ts';
@@ -43,7 +44,9 @@ async function benchFixedCost(stage: Stage, rounds: number): Promise<void> {
 }
 
 async function benchSize(stage: Stage, rounds: number): Promise<void> {
-  heading(`The same ${CHANGED_BLOCKS} changes, spread over a disk of 1 GiB and over a sparse one of 1 TiB`);
+  heading(
+    `The same ${CHANGED_BLOCKS} changes, spread over a disk of 1 GiB and over a sparse one of 1 TiB`,
+  );
   const contestants = {
     '1 GiB': await contestant(stage, 'small', [GIB]),
     '1 TiB': await contestant(stage, 'vast', [TIB]),
@@ -69,8 +72,10 @@ async function benchSize(stage: Stage, rounds: number): Promise<void> {
   ]);
   const ratio = Math.max(ratioOf(runs['1 GiB']), ratioOf(runs['1 TiB']));
   console.log(`moved / changed: ${verdict(ratio, MOVED_LIMIT, '')}`);
-  console.log('1 TiB, by step:');
-  tabulateSteps(runs['1 TiB'].map(({ operation }) => operation));
+  for (const name of ['1 GiB', '1 TiB'] as const) {
+    console.log(`${name}, by step:`);
+    tabulateSteps(runs[name].map(({ operation }) => operation));
+  }
 }
 
 const both = (runs: Record<'1 GiB' | '1 TiB', Run[]>, say: (runs: readonly Run[]) => string) => [
@@ -102,11 +107,13 @@ async function contestant(
   const protection = await stage.protect(vm.uuid, ['--keep', '3', '--quiesce', 'never']);
   await vm.write('vda', { offset: 0, length: 16 * BLOCK, value: 9 });
   // Seed, and as many runs as are kept, so that each measured run also retires a point.
-  for (let run = 0; run < 4; run += 1) await replicate(stage, protection);
+  for (let point = 0; point < 4; point += 1) await replicate(stage, protection);
   return { vm, protection, sizeBytes: sizes[0] ?? 0 };
 }
 
 async function replicate(stage: Stage, protection: Protection) {
+  // Else the first commit of the run's journal would also pay for what the writes left in the page cache.
+  await run('sync', ['-f', stage.folder]);
   const { id } = await stage.tryReplicate(protection);
   const operation = await stage.ask(['operation', 'show', id], operationDetailSchema);
   if (operation.state !== 'succeeded') throw new Error(describe(operation));

@@ -29,9 +29,9 @@ async function fileSystemOf(folder: string): Promise<string> {
 }
 
 /** Resident now and at most so far, in MiB, from proc_pid_status(5). */
-export function memoryOf(pid: number): { readonly restMib: number; readonly peakMib: number } {
+export function memoryOf(pid: number) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const mib = (name: string) =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) / 1024;
-  return { restMib: mib('VmRSS'), peakMib: mib('VmHWM') };
+  return { restMib: mib('VmRSS'), ownMib: mib('RssAnon'), peakMib: mib('VmHWM') };
 }

@@ -1,20 +1,22 @@
 /**
  * Failover: the replica takes over at a chosen restore point.
  *
- *   load → check drift → fence → look at the source → record epoch → branch → define → record phase → start
- *        → running → guest answering
+ *   load → clean up → check drift → look at the source → fence → record epoch → branch → define → record phase
+ *        → start → running → guest answering
  *
  * Until the phase is recorded, a failure discards the branch and lifts the fence. From then on the replica
  * stays in Failover: a start that fails suspends the operation, and can be retried or undone.
  */
-import { UnderstudyError } from '../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import {
   type ConnectionDecision,
   decideConnection,
+  fenceRefusal,
+  neededFence,
   type SourceAtFailover,
 } from '../domain/failover/connection.ts';
 import { branchId, pointId, replicaId, type VmId } from '../domain/ids.ts';
-import type { Instant } from '../domain/instant.ts';
+import { type Instant, instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
@@ -25,6 +27,7 @@ import type { HostPorts } from '../ports/host-directory.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
 import { awaitGuest } from './await-guest.ts';
+import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { fenceIn, flagIn, numberIn, textIn } from './input.ts';
 import {
@@ -43,8 +46,8 @@ export function failoverDefinition(ports: EnginePorts): OperationDefinition {
     run: async (context, input) => {
       const prepared = await prepare(ports, context, input);
       await checkDrift(context, prepared);
-      const connection = await settleSource(ports, context, prepared);
-      const takeover = await raiseEpoch(context, prepared);
+      const { fence, connection } = await settleSource(ports, context, prepared);
+      const takeover = await raiseEpoch(context, { ...prepared, fence });
       const branch = await makeBranch(context, takeover);
       const vmId = await defineOnBranch(context, takeover, branch, connection);
       const replica = await recordFailover(context, takeover, vmId, connection);
@@ -62,10 +65,11 @@ export type Takeover = ReplicaFacts & {
   readonly target: HostPorts;
   readonly point: RestorePoint;
   readonly branchId: ReturnType<typeof branchId>;
+  /** As asked for; `none` from when it turned out that there is nothing to fence. */
   readonly fence: SourceFence;
   readonly acceptsDuplicate: boolean;
   readonly reason: string;
-  /** When the request was accepted, by the journal: what RTO is measured from. */
+  /** When the request came, before anything was made to give way: what RTO is measured from. */
   readonly requestedAt: Instant;
   /** How long to wait for the guest to answer before the operation ends without that figure. */
   readonly guestDeadlineMs: number;
@@ -78,34 +82,46 @@ async function prepare(
   context: OperationContext,
   input: Json,
 ): Promise<Takeover> {
-  const requestedAt = await context.now('requested-at');
   const id = replicaId(textIn(input, 'replicaId'));
   const facts = await loadReplica(ports, context, id, 'failover');
-  const wanted = pointId(textIn(input, 'pointId'));
-  const point = await context.step<RestorePoint>('load-point', {
-    do: async () => {
-      const points = await ports.catalog.points(id);
-      const found = points.find((candidate) => candidate.id === wanted);
-      if (found === undefined)
-        throw new UnderstudyError('point-missing', { replica: id, point: wanted });
-      return found;
-    },
-    undo: 'nothing',
-  });
+  const point = await loadPoint(ports, context, facts, input);
+  const settings = await loadSettings(ports, context, facts.replica);
+  const target = await ports.hosts.ports(facts.replica.targetHostId);
+  await cleanUpTarget(ports, context, { ...facts, settings, target });
   return {
     ...facts,
-    settings: await loadSettings(ports, context, facts.replica),
+    settings,
     source: await ports.hosts.ports(facts.replica.sourceHostId),
-    target: await ports.hosts.ports(facts.replica.targetHostId),
+    target,
     point,
     branchId: branchId(await context.freshId('branch-id', 'br')),
     fence: fenceIn(input),
     acceptsDuplicate: flagIn(input, 'acceptsDuplicate'),
     reason: textIn(input, 'reason'),
-    requestedAt,
+    requestedAt: instant(numberIn(input, 'requestedAt')),
     guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
     epoch: facts.replica.epoch + 1,
   };
+}
+
+/** Whoever asked for the latest gets it, also when the run that had to end first has made a newer one, or retired it. */
+function loadPoint(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, newest }: ReplicaFacts,
+  input: Json,
+): Promise<RestorePoint> {
+  const wanted = pointId(textIn(input, 'pointId'));
+  const wantsNewest = flagIn(input, 'wantsNewest');
+  return context.step<RestorePoint>('load-point', {
+    do: async () => {
+      const points = await ports.catalog.points(replica.id);
+      const found = wantsNewest ? newest : points.find((candidate) => candidate.id === wanted);
+      if (found !== null && found !== undefined) return found;
+      throw new UnderstudyError('point-missing', { replica: replica.name, point: wanted });
+    },
+    undo: 'nothing',
+  });
 }
 
 /** Before anything is done to the source. Only what the chosen point needs counts: another one's damage is no reason. */
@@ -141,16 +157,23 @@ async function settleSource(
   ports: EnginePorts,
   context: OperationContext,
   takeover: Takeover,
-): Promise<ConnectionDecision> {
-  const { replica, source, fence, acceptsDuplicate } = takeover;
-  if (fence !== 'none') await fenceSource(context, source, replica, fence);
-  const seen = await context.step<SourceAtFailover>('look-at-source', {
-    do: ({ signal }) =>
-      lookAtSource({ hypervisor: source.hypervisor, clock: ports.clock }, replica, { signal }),
+): Promise<{ readonly fence: SourceFence; readonly connection: ConnectionDecision }> {
+  const { replica, source, acceptsDuplicate } = takeover;
+  const { seen, fence } = await context.step<Settled>('look-at-source', {
+    do: async ({ signal }) => {
+      const parts = { hypervisor: source.hypervisor, clock: ports.clock };
+      const seen = await lookAtSource(parts, replica, { signal });
+      const refused = fenceRefusal(seen, takeover.fence);
+      if (refused === null) return { seen, fence: neededFence(seen, takeover.fence) };
+      throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason: refused });
+    },
     undo: 'nothing',
   });
-  return decideConnection(seen, fence, acceptsDuplicate);
+  if (fence !== 'none') await fenceSource(context, source, replica, fence);
+  return { fence, connection: decideConnection(seen, fence, acceptsDuplicate) };
 }
+
+type Settled = { readonly seen: SourceAtFailover; readonly fence: SourceFence };
 
 type Branch = { readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] };
 
@@ -190,7 +213,12 @@ function defineOnBranch(
       ),
     undo: async ({ key, signal }) => {
       const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
-      await defineAtRest(resting, key, { signal });
+      try {
+        await defineAtRest(resting, key, { signal });
+      } catch (error) {
+        // A VM of somebody else has the name: then there is no definition of ours to take back.
+        if (asUnderstudyError(error).code !== 'name-taken') throw error;
+      }
     },
   });
 }

@@ -2,6 +2,7 @@
  * Moves the blocks of a frozen instant into partial layers at the target, while the freeze is watched: when scratch
  * runs low the transfer is stopped, never the guest.
  */
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
@@ -10,7 +11,10 @@ import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { plansFor, type Run } from './replicate.ts';
-import { orLeaveToSweeper } from './temporaries.ts';
+import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
+
+/** A storage daemon may need a while to let go of what it was writing, and the target is not what was lost. */
+const DISCARD_PATIENCE_MS = 20_000;
 
 /** A disk of the point to be, complete but for what the store adds. */
 export type MovedDisk = Omit<PointDisk, 'layerId' | 'rootHash'>;
@@ -36,7 +40,8 @@ export function moveBlocks(
       await endFreeze(move, signal);
       const { id, epoch } = move.replica;
       const command = { key, replicaId: id, epoch, pointId: move.pointId };
-      await orLeaveToSweeper(() => store.discardPartial(command, { signal }));
+      const tidying = { clock: move.clock, patienceMs: DISCARD_PATIENCE_MS, signal };
+      await orLeaveToSweeper(tidying, (options) => store.discardPartial(command, options));
     },
   });
 }
@@ -67,8 +72,8 @@ function openPartial(
 }
 
 /**
- * Runs the work; a freeze in danger aborts it and is the error. The freeze is then ended at once, and it is watched
- * until the work has really stopped: letting go of a target that hangs takes longer than scratch lasts.
+ * Runs the work; a freeze in danger aborts it and is the error. A freeze that is given up is ended at once, and it is
+ * watched until the work has really stopped: letting go of a target that hangs takes longer than scratch lasts.
  */
 async function whileFrozen<T>(
   move: Move,
@@ -81,8 +86,9 @@ async function whileFrozen<T>(
     () => null,
     async (danger: unknown) => {
       stopWork.abort();
-      // Failing here loses nothing: the compensation does it again, and its failure is told.
-      await endFreeze(move, stopWatch.signal).catch(() => undefined);
+      // What is tried again needs the freeze. Failing here loses nothing: the compensation ends it, too.
+      const isFinal = asUnderstudyError(danger).kind !== 'transient';
+      if (isFinal) await endFreeze(move, stopWatch.signal).catch(() => undefined);
       return danger;
     },
   );
@@ -110,11 +116,12 @@ function watch(move: Move, signal: AbortSignal): Promise<void> {
 
 /** Idempotent; where it fails the compensation of the freeze and then the sweeper try again. */
 async function endFreeze(
-  { temporaries, replica, source }: Move,
+  { temporaries, replica, source, clock }: Move,
   signal: AbortSignal,
 ): Promise<void> {
   const freeze = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
-  await orLeaveToSweeper(() => source.pointSource.end(freeze, { signal }));
+  const tidying = { clock, patienceMs: UNDO_PATIENCE_MS, signal };
+  await orLeaveToSweeper(tidying, (options) => source.pointSource.end(freeze, options));
 }
 
 type Transfers = {
@@ -139,9 +146,25 @@ async function transferAll(
       throw new Error(`no partial layer for ${plan.key}`);
     const request = transferRequest(transfers, plan, frozen, target);
     const options = { signal: transfers.attempt.signal, onProgress: report(index) };
-    moved.push(movedDisk(plan, frozen, await ports.mover.transfer(request, options)));
+    const result = await ports.mover
+      .transfer(request, options)
+      .catch((error: unknown) => nameFullStorage(ports, transfers.move, error));
+    moved.push(movedDisk(plan, frozen, result));
   }
   return moved;
+}
+
+/** The mover knows a full target only by its endpoint, a socket that says nothing to whoever must make room. */
+async function nameFullStorage(
+  { catalog }: EnginePorts,
+  { replica }: Move,
+  error: unknown,
+): Promise<never> {
+  if (!(error instanceof UnderstudyError) || error.code !== 'target-full') throw error;
+  const host = await catalog.host(replica.targetHostId);
+  if (host === null) throw error;
+  const path = `${host.value.storageFolder} of host ${host.value.name}`;
+  throw new UnderstudyError('target-full', { path }, error);
 }
 
 function transferRequest(

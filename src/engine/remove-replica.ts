@@ -1,14 +1,15 @@
 /** Ends protection: the record goes; with `delete`, the replica's VM and files go first. The source VM is never touched. */
-import { type MarkName, type ReplicaId, replicaId } from '../domain/ids.ts';
+import { type ReplicaId, replicaId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import type { CatalogChange } from '../ports/catalog.ts';
+import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
+import { keptMark } from './kept-mark.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
-import { orLeaveToSweeper } from './temporaries.ts';
+import { marksLeft, orLeaveToSweeper, PATIENCE_MS } from './temporaries.ts';
 
 /** Remove from configuration: files and VM stay where they are. */
 export function removeReplicaDefinition(ports: EnginePorts): OperationDefinition {
@@ -16,8 +17,7 @@ export function removeReplicaDefinition(ports: EnginePorts): OperationDefinition
     kind: 'remove-replica',
     run: async (context, input) => {
       const facts = await loadReplica(ports, context, idIn(input), 'remove');
-      await forgetMarks(ports, context, facts.replica);
-      await recordRemoved(ports, context, facts);
+      await endProtection(ports, context, facts);
       return null;
     },
   };
@@ -29,9 +29,8 @@ export function deleteReplicaDefinition(ports: EnginePorts): OperationDefinition
     kind: 'delete-replica',
     run: async (context, input) => {
       const facts = await loadReplica(ports, context, idIn(input), 'delete');
-      await forgetMarks(ports, context, facts.replica);
       await deleteFiles(ports, context, facts.replica);
-      await recordRemoved(ports, context, facts);
+      await endProtection(ports, context, facts);
       return null;
     },
   };
@@ -41,21 +40,37 @@ function idIn(input: Parameters<typeof textIn>[0]): ReplicaId {
   return replicaId(textIn(input, 'replicaId'));
 }
 
-/** Marks cost the source a little on every write. A source that is gone keeps none. */
+/** Marks go last, when nothing needs them any more: a removal that fails before leaves protection as it was. */
+async function endProtection(
+  ports: EnginePorts,
+  context: OperationContext,
+  facts: ReplicaFacts,
+): Promise<void> {
+  const removedAt = await context.now('removed-at');
+  const left = marksLeft(context.operationId, facts.replica, removedAt);
+  await recordRemoved(ports, context, facts, left);
+  await forgetMarks(ports, context, facts.replica, left);
+}
+
+/** Marks cost the source a little on every write. One that is away is swept later. */
 async function forgetMarks(
   ports: EnginePorts,
   context: OperationContext,
   replica: Replica,
+  { key }: Temporary,
 ): Promise<void> {
-  const { pointSource } = await ports.hosts.ports(replica.sourceHostId);
-  const keep: MarkName | null = null;
-  await context.step<boolean>('forget-marks', {
+  const { clock } = ports;
+  const isForgotten = await context.step<boolean>('forget-marks', {
     do: ({ signal }) =>
-      orLeaveToSweeper(() =>
-        pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, { signal }),
-      ),
+      orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, async (options) => {
+        const { pointSource } = await ports.hosts.ports(replica.sourceHostId);
+        const keep = await keptMark(ports.catalog, replica, null);
+        await pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
+      }),
     undo: 'nothing',
   });
+  if (!isForgotten) return;
+  await context.record('release-marks', [{ type: 'temporary-released', key }], { undo: 'nothing' });
 }
 
 async function deleteFiles(
@@ -80,6 +95,7 @@ async function recordRemoved(
   ports: EnginePorts,
   context: OperationContext,
   { replica, version }: ReplicaFacts,
+  left: Temporary,
 ): Promise<void> {
   const removed = apply({ ...replica, newestPointId: null, archives: [] }, 'removed');
   const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
@@ -89,6 +105,7 @@ async function recordRemoved(
       return [
         savedReplica(removed, version),
         ...(await exclusion(ports, replica)),
+        { type: 'temporary-registered' as const, temporary: left },
         ...points.map(({ id }) => ({
           type: 'point-removed' as const,
           replicaId: replica.id,

@@ -11,21 +11,27 @@
 import { UnderstudyError } from '../domain/error.ts';
 import { markName, pointId, type ReplicaId, replicaId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
-import type { Condition } from '../domain/replica/replica.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
-import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
-import type { CatalogChange } from '../ports/catalog.ts';
+import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Clock } from '../ports/clock.ts';
 import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { findPoints } from './find-points.ts';
 import { textIn } from './input.ts';
+import { markNamedBy } from './kept-mark.ts';
 import { type MovedDisk, moveBlocks } from './move-blocks.ts';
 import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { type Rested, restReplica } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
-import { orLeaveToSweeper, temporaryChanges } from './temporaries.ts';
+import {
+  orLeaveToSweeper,
+  PATIENCE_MS,
+  temporaryChanges,
+  UNDO_PATIENCE_MS,
+} from './temporaries.ts';
 
 export function replicateDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -33,11 +39,14 @@ export function replicateDefinition(ports: EnginePorts): OperationDefinition {
     run: async (context, input) => {
       const run = await prepareRun(ports, context, replicaId(textIn(input, 'replicaId')));
       const frozen = await freeze(context, run);
+      if (frozen.consistencyNote !== null) {
+        await context.note('note-consistency', `Not quiesced: ${frozen.consistencyNote}.`);
+      }
       const moved = await moveBlocks(ports, context, { ...run, frozen });
       await checkStillFrozen(context, run);
       const isThawed = await endFreeze(context, run);
       const point = await seal(context, run, frozen, moved);
-      const rested = await restReplica(context, { ...run, point });
+      const rested = await restReplica(ports, context, { ...run, point });
       await recordPoint(context, run, point, rested);
       const isSwept = await sweepMarks(context, run, point);
       if (isThawed && isSwept) await releaseFreeze(context, run);
@@ -58,6 +67,7 @@ export type Run = ReplicaFacts & {
   readonly pointId: RestorePoint['id'];
   readonly temporaries: ReturnType<typeof temporaryChanges>;
   readonly startedAt: Awaited<ReturnType<OperationContext['now']>>;
+  readonly clock: Clock;
 };
 
 async function prepareRun(
@@ -66,24 +76,26 @@ async function prepareRun(
   id: ReplicaId,
 ): Promise<Run> {
   const startedAt = await context.now('started-at');
-  const facts = await loadReplica(ports, context, id, 'replicate');
-  const settings = await loadSettings(ports, context, facts.replica);
+  const loaded = await loadReplica(ports, context, id, 'replicate');
+  const settings = await loadSettings(ports, context, loaded.replica);
   const newPoint = pointId(await context.freshId('point-id', 'pt'));
-  const source = await ports.hosts.ports(facts.replica.sourceHostId);
-  const target = await ports.hosts.ports(facts.replica.targetHostId);
-  const { replica } = facts;
-  await cleanUpTarget(ports, context, { replica, target });
+  const source = await ports.hosts.ports(loaded.replica.sourceHostId);
+  const target = await ports.hosts.ports(loaded.replica.targetHostId);
+  await cleanUpTarget(ports, context, { ...loaded, settings, target });
   await context.step('prepare-target', {
     do: async ({ key, signal }) => {
-      const command = { key, replicaId: replica.id, epoch: replica.epoch };
-      await target.store.createReplica({ ...command, name: replica.name }, { signal });
+      const { id: replicaId, epoch, name } = loaded.replica;
+      await target.store.createReplica({ key, replicaId, epoch, name }, { signal });
       return null;
     },
     undo: 'nothing',
   });
+  const facts = await findPoints(context, loaded, target);
+  const { replica } = facts;
   const temporaries = temporaryChanges(context.operationId, replica, newPoint, startedAt);
   await context.record('register-temporaries', temporaries.registered, { undo: 'nothing' });
-  return { ...facts, settings, source, target, pointId: newPoint, temporaries, startedAt };
+  const { clock } = ports;
+  return { ...facts, settings, source, target, pointId: newPoint, temporaries, startedAt, clock };
 }
 
 function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
@@ -110,10 +122,11 @@ function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
       );
     },
     undo: async ({ signal }) => {
-      await orLeaveToSweeper(async () => {
-        await source.pointSource.end(command, { signal });
+      const tidying = { clock: run.clock, patienceMs: UNDO_PATIENCE_MS, signal };
+      await orLeaveToSweeper(tidying, async (options) => {
+        await source.pointSource.end(command, options);
         const keep = markNamedBy(newest);
-        await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, { signal });
+        await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
       });
     },
   });
@@ -129,11 +142,6 @@ function marksOf(
 ): Readonly<Record<string, ReturnType<typeof markName>>> {
   const pairs = point?.disks.flatMap((disk) => (disk.mark === null ? [] : [[disk.key, disk.mark]]));
   return Object.fromEntries(pairs ?? []);
-}
-
-/** The one mark that must survive at the source: that of the newest durable point. */
-export function markNamedBy(point: RestorePoint | null): ReturnType<typeof markName> | null {
-  return point?.disks.find((disk) => disk.mark !== null)?.mark ?? null;
 }
 
 /** For each frozen disk what to transfer and why: pure, so the same on every replay. */
@@ -164,7 +172,10 @@ function checkStillFrozen(context: OperationContext, run: Run): Promise<null> {
 function endFreeze(context: OperationContext, run: Run): Promise<boolean> {
   const command = { key: run.temporaries.freezeKey, vmId: run.replica.sourceVmId };
   return context.step<boolean>('end-freeze', {
-    do: ({ signal }) => orLeaveToSweeper(() => run.source.pointSource.end(command, { signal })),
+    do: ({ signal }) =>
+      orLeaveToSweeper({ clock: run.clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        run.source.pointSource.end(command, options),
+      ),
     undo: 'nothing',
   });
 }
@@ -175,7 +186,7 @@ async function seal(
   frozen: FrozenPoint,
   moved: readonly MovedDisk[],
 ): Promise<RestorePoint> {
-  const sealedAt = await context.now('sealed-at');
+  const sealedAt = nextSealedAt(run.newest, await context.now('sealed-at'));
   return context.step<RestorePoint>('seal', {
     do: ({ key, signal }) =>
       run.target.store.sealPartial(
@@ -207,7 +218,7 @@ async function recordPoint(
   rested: Rested,
 ): Promise<void> {
   const { replica } = run;
-  const { vmId, condition } = rested;
+  const { vmId, changes } = rested;
   const sealed = apply({ ...replica, newestPointId: point.id, targetVmId: vmId }, 'point-sealed');
   await context.record(
     'record-point',
@@ -215,22 +226,20 @@ async function recordPoint(
       { type: 'point-saved', point },
       savedReplica(sealed, run.version),
       { type: 'condition-cleared', replicaId: replica.id, name: 'rpo-breached' },
-      ...(condition === null ? [] : [raised(replica.id, condition)]),
+      ...changes,
       run.temporaries.partialReleased,
     ],
     { undo: 'irreversible' },
   );
 }
 
-function raised(id: ReplicaId, condition: Condition): CatalogChange {
-  return { type: 'condition-raised', replicaId: id, condition };
-}
-
 function sweepMarks(context: OperationContext, run: Run, point: RestorePoint): Promise<boolean> {
   const request = { vmId: run.replica.sourceVmId, keep: markNamedBy(point) };
   return context.step<boolean>('sweep-marks', {
     do: ({ signal }) =>
-      orLeaveToSweeper(() => run.source.pointSource.sweepMarks(request, { signal })),
+      orLeaveToSweeper({ clock: run.clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        run.source.pointSource.sweepMarks(request, options),
+      ),
     undo: 'nothing',
   });
 }

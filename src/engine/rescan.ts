@@ -3,9 +3,10 @@
  * that have a repair when asked to. Without `repair` it changes nothing but the condition `drifted`.
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import { type ReplicaId, replicaId } from '../domain/ids.ts';
+import { type PointId, type ReplicaId, replicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { ReplicaFinding } from '../domain/replica/finding.ts';
+import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -41,9 +42,10 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
         await recordFindings(ports, context, facts, found);
         return { findings: found, left: found, isRepaired: false };
       }
-      await repair(context, scan, found);
-      const left = await look(context, 'look-again', scan);
-      await recordFindings(ports, context, facts, left);
+      const replica = await repair(context, scan, found);
+      const repaired = { ...facts, replica };
+      const left = await look(context, 'look-again', { ...scan, facts: repaired });
+      await recordFindings(ports, context, repaired, left);
       return { findings: found, left, isRepaired: true };
     },
   };
@@ -134,11 +136,12 @@ function vmFinding(
   };
 }
 
+/** The replica as it is then: its VM may have got another identity, or its first. */
 async function repair(
   context: OperationContext,
   scan: Scan,
   found: readonly ReplicaFinding[],
-): Promise<void> {
+): Promise<Replica> {
   await context.step<null>('repair', {
     do: async (attempt) => {
       const { replica } = scan.facts;
@@ -149,21 +152,22 @@ async function repair(
     },
     undo: 'nothing',
   });
-  if (!found.some((finding) => finding.repair === 'redefine-vm')) return;
-  await context.step<null>('redefine-vm', {
+  const { replica } = scan.facts;
+  if (!found.some((finding) => finding.repair === 'redefine-vm')) return replica;
+  const targetVmId = await context.step<VmId | null>('redefine-vm', {
     do: (attempt) => redefine(scan, attempt),
     undo: 'nothing',
   });
+  return { ...replica, targetVmId };
 }
 
 async function redefine(
   { facts, settings, target }: Scan,
   { key, signal }: StepAttempt,
-): Promise<null> {
+): Promise<VmId | null> {
   const { replica, newest } = facts;
-  if (newest !== null)
-    await defineAtRest({ replica, point: newest, settings, target }, key, { signal });
-  return null;
+  if (newest === null) return replica.targetVmId;
+  return defineAtRest({ replica, point: newest, settings, target }, key, { signal });
 }
 
 /** The catalogue follows what is on disk; the condition says what a person still has to decide. */
@@ -191,12 +195,15 @@ async function pointChanges(
   target: HostPorts,
   signal: AbortSignal,
 ): Promise<readonly CatalogChange[]> {
+  const saved = (await ports.catalog.replica(replica.id))?.value;
   const onDisk = await readablePoints(replica, target, { signal });
-  if (onDisk === null) return [];
+  if (onDisk === null) {
+    return saved?.targetVmId === replica.targetVmId ? [] : [savedReplica(replica, version)];
+  }
   const recorded = await ports.catalog.points(replica.id);
   const gone = recorded.filter((point) => !onDisk.some((other) => other.id === point.id));
   const unrecorded = onDisk.filter((point) => !recorded.some((other) => other.id === point.id));
-  const newestPointId = onDisk.at(-1)?.id ?? null;
+  const followed = following(replica, onDisk.at(-1)?.id ?? null);
   const changes: CatalogChange[] = [
     ...gone.map(({ id }) => ({
       type: 'point-removed' as const,
@@ -205,10 +212,21 @@ async function pointChanges(
     })),
     ...unrecorded.map((point) => ({ type: 'point-saved' as const, point })),
   ];
-  if (newestPointId !== replica.newestPointId) {
-    changes.push(savedReplica({ ...replica, newestPointId }, version));
+  if (
+    followed.newestPointId !== saved?.newestPointId ||
+    followed.targetVmId !== saved.targetVmId ||
+    followed.phase !== saved.phase
+  ) {
+    changes.push(savedReplica(followed, version));
   }
   return changes;
+}
+
+/** A first point that was sealed without the catalogue hearing of it makes the replica ready. */
+function following(replica: Replica, newestPointId: PointId | null): Replica {
+  const followed = { ...replica, newestPointId };
+  const isReady = replica.phase === 'Pending' && newestPointId !== null;
+  return isReady ? apply(followed, 'point-sealed') : followed;
 }
 
 /** Null while the replica's own record or a point cannot be read: that is a finding, and nothing to follow. */

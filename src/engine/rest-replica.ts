@@ -2,14 +2,17 @@
  * Defines the replica VM at rest: stopped, without autostart, its disks pointing at files that exist only in
  * Failover, so that starting it by hand fails cleanly.
  */
-import { asUnderstudyError } from '../domain/error.ts';
 import type { OperationKey, VmId } from '../domain/ids.ts';
-import type { Condition, Replica } from '../domain/replica/replica.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
-import type { OperationContext } from '../ports/durable.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
 import type { ReplicaSettings } from './replica-facts.ts';
+import { whyLater } from './why-later.ts';
 
 export type Rest = {
   readonly replica: Replica;
@@ -21,27 +24,56 @@ export type Rest = {
   readonly target: HostPorts;
 };
 
-/** A definition that fails does not cost the restore point: it is told as a condition. */
-export type Rested = { readonly vmId: VmId | null; readonly condition: Condition | null };
+/**
+ * A definition that fails does not cost the restore point: it is told as a condition, tried again by every run, and
+ * told no more once it succeeds.
+ */
+export type Rested = {
+  readonly vmId: VmId | null;
+  readonly changes: readonly CatalogChange[];
+};
 
-export async function restReplica(context: OperationContext, rest: Rest): Promise<Rested> {
+const OUTDATED = 'The replica VM could not be defined as its source is now.';
+
+export async function restReplica(
+  { catalog }: EnginePorts,
+  context: OperationContext,
+  rest: Rest,
+): Promise<Rested> {
   const { replica, newest, point } = rest;
-  const changed = newest === null || newest.vm.configuration.text !== point.vm.configuration.text;
-  if (replica.targetVmId !== null && !changed) return { vmId: replica.targetVmId, condition: null };
-  const since = await context.now('rest-at');
-  return context.step<Rested>('define-replica', {
-    do: async ({ key, signal }) => {
-      try {
-        return { vmId: await defineAtRest(rest, key, { signal }), condition: null };
-      } catch (error) {
-        const { kind, message } = asUnderstudyError(error);
-        if (kind === 'bug' || kind === 'cancelled') throw error;
-        const condition = { name: 'drifted', message, since } as const;
-        return { vmId: replica.targetVmId, condition };
-      }
+  const wasOutdated = await context.step<boolean>('look-at-definition', {
+    do: async () => {
+      const conditions = await catalog.conditions(replica.id);
+      return conditions.some(({ message }) => message.startsWith(OUTDATED));
     },
     undo: 'nothing',
   });
+  const changed = newest === null || newest.vm.configuration.text !== point.vm.configuration.text;
+  if (replica.targetVmId !== null && !changed && !wasOutdated) {
+    return { vmId: replica.targetVmId, changes: [] };
+  }
+  const since = await context.now('rest-at');
+  return context.step<Rested>('define-replica', {
+    do: (attempt) => define(rest, { since, wasOutdated }, attempt),
+    undo: 'nothing',
+  });
+}
+
+async function define(
+  rest: Rest,
+  { since, wasOutdated }: { readonly since: Instant; readonly wasOutdated: boolean },
+  attempt: StepAttempt,
+): Promise<Rested> {
+  const { id: replicaId, targetVmId } = rest.replica;
+  const name = 'drifted';
+  try {
+    const vmId = await defineAtRest(rest, attempt.key, attempt);
+    return { vmId, changes: wasOutdated ? [{ type: 'condition-cleared', replicaId, name }] : [] };
+  } catch (error) {
+    const message = `${OUTDATED} ${whyLater(error, attempt)}`;
+    const condition = { name, message, since } as const;
+    return { vmId: targetVmId, changes: [{ type: 'condition-raised', replicaId, condition }] };
+  }
 }
 
 export function defineAtRest(

@@ -1,11 +1,15 @@
 /** Applies retention after a run: a point leaves the catalogue only after the store has let it go. */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { PointId } from '../domain/ids.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import { pointsToRetire } from '../domain/restore-point/retention.ts';
-import { DEFAULT_RETRY, type OperationContext } from '../ports/durable.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './replicate.ts';
+import { whyLater } from './why-later.ts';
 
 export async function retirePoints(
   ports: EnginePorts,
@@ -20,7 +24,7 @@ export async function retirePoints(
   });
   await tidyStore(context, run);
   for (const point of due) {
-    if (await retire(context, run, point)) {
+    if (await retire(ports, context, run, point)) {
       const removed = { type: 'point-removed', replicaId: replica.id, pointId: point } as const;
       await context.record(`record-retired-${point}`, [removed], { undo: 'nothing' });
     }
@@ -35,8 +39,8 @@ async function refreshPoints(
   { replica, target }: Pick<Run, 'replica' | 'target'>,
 ): Promise<void> {
   const changed = await context.step<readonly RestorePoint[]>('find-renamed-layers', {
-    do: async ({ signal }) => {
-      const there = await target.store.points(replica.id, { signal });
+    do: async (attempt) => {
+      const there = await pointsThere(target, replica, attempt);
       const recorded = await ports.catalog.points(replica.id);
       return recorded.flatMap((point) => {
         const disks = there.find(({ id }) => id === point.id)?.disks ?? point.disks;
@@ -51,22 +55,38 @@ async function refreshPoints(
   await context.record('record-renamed-layers', saved, { undo: 'nothing' });
 }
 
+/** None when the store cannot be asked now: then the names are followed after the next retirement. */
+async function pointsThere(
+  { store }: HostPorts,
+  { id }: Replica,
+  attempt: StepAttempt,
+): Promise<readonly RestorePoint[]> {
+  try {
+    return await store.points(id, attempt);
+  } catch (error) {
+    whyLater(error, attempt);
+    return [];
+  }
+}
+
 /** False when it has to wait for a later run: a full disk or a host away must not fail the new point's run. */
 async function retire(
+  ports: EnginePorts,
   context: OperationContext,
   { replica, target }: Pick<Run, 'replica' | 'target'>,
   point: PointId,
 ): Promise<boolean> {
   const { isGone, because } = await context.step<Retirement>(`retire-${point}`, {
-    do: async ({ key, signal, attempt }) => {
+    do: async (attempt) => {
+      const { key, signal } = attempt;
       const command = { key, replicaId: replica.id, epoch: replica.epoch, pointId: point };
+      if (await isPinned(ports, replica, point)) return { isGone: false, because: PINNED };
       try {
         await target.store.retirePoint(command, { signal });
         return { isGone: true, because: null };
       } catch (error) {
         const because = whyLater(error, attempt);
-        const listed = await target.store.points(replica.id, { signal });
-        return { isGone: !listed.some(({ id }) => id === point), because };
+        return { isGone: await isUnlisted(target, replica, point, { signal }), because };
       }
     },
     undo: 'nothing',
@@ -78,6 +98,28 @@ async function retire(
   return isGone;
 }
 
+const PINNED = 'It was pinned meanwhile.';
+
+/** Asked at the last moment: choosing what to retire may be long ago, and somebody may want to keep it now. */
+async function isPinned({ catalog }: EnginePorts, { id }: Replica, point: PointId) {
+  return (await catalog.points(id)).some((known) => known.id === point && known.isPinned);
+}
+
+/** False also when the store cannot be asked: what is retired already is retired again by a later run. */
+async function isUnlisted(
+  { store }: HostPorts,
+  { id }: Replica,
+  point: PointId,
+  options: CallOptions,
+): Promise<boolean> {
+  try {
+    return !(await store.points(id, options)).some((listed) => listed.id === point);
+  } catch (error) {
+    if (options.signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
+    return false;
+  }
+}
+
 /** A point may be gone although merging its layer failed: the store finishes that when it is tidied. */
 type Retirement = { readonly isGone: boolean; readonly because: string | null };
 
@@ -86,7 +128,8 @@ async function tidyStore(
   { replica, target }: Pick<Run, 'replica' | 'target'>,
 ): Promise<void> {
   const because = await context.step<string | null>('tidy-store', {
-    do: async ({ key, signal, attempt }) => {
+    do: async (attempt) => {
+      const { key, signal } = attempt;
       try {
         await target.store.tidy({ key, replicaId: replica.id, epoch: replica.epoch }, { signal });
         return null;
@@ -98,12 +141,4 @@ async function tidyStore(
   });
   if (because !== null)
     await context.note('note-tidy', `Tidying is left to a later run. ${because}`);
-}
-
-/** The sentence for the history; what may help to try again at once is thrown to the engine, which does. */
-function whyLater(error: unknown, attempt: number): string {
-  const { kind, message } = asUnderstudyError(error);
-  if (kind === 'bug' || kind === 'cancelled') throw error;
-  if (kind === 'transient' && attempt < DEFAULT_RETRY.attemptsMax) throw error;
-  return message;
 }

@@ -4,53 +4,73 @@
  * nothing is lost when it is not running, a due run is only later.
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import type { ReplicaId } from '../domain/ids.ts';
-import { formatInstant, type Instant } from '../domain/instant.ts';
+import type { Instant } from '../domain/instant.ts';
 import { type Job, protectedVm } from '../domain/job/job.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
-import { hasEnded } from '../domain/operation/operation.ts';
-import type { Condition, Replica } from '../domain/replica/replica.ts';
-import {
-  isRpoAtRisk,
-  type Schedule,
-  type ScheduleFacts,
-  schedule,
-} from '../domain/replication/schedule.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/jobs.ts';
-import { replicasToSweep } from './sweeper.ts';
+import { type NewestPoints, planRun } from './run-facts.ts';
+import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
+import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
 
 const TICK_MS = 1_000;
 const SWEEP_EVERY_TICKS = 15;
-const RUNS_REMEMBERED = 10;
+/** Enough for every replica there is: at most one operation holds each. */
+const OPEN_OPERATIONS_MAX = 100_000;
+const SWEEPS_REMEMBERED = 8;
 
-/** Runs until the signal is aborted. A tick that fails is told to `onError` and the next one tries again. */
+/** Runs until the signal is aborted. What fails in a tick is told to `onError` and the next one tries again. */
 export async function runScheduler(
   ports: ControllerPorts,
   { signal, onError }: CallOptions & { readonly onError: (error: unknown) => void },
 ): Promise<void> {
+  const newest: NewestPoints = new Map();
+  const attempt = async (work: Promise<void>) => {
+    await work.catch((error: unknown) => (signal.aborted ? undefined : onError(error)));
+  };
   for (let tick = 0; !signal.aborted; tick += 1) {
-    try {
-      await scheduleRuns(ports, { signal });
-      if (tick % SWEEP_EVERY_TICKS === 0) await sweepAll(ports, { signal });
-    } catch (error) {
-      if (signal.aborted) return;
-      onError(error);
-    }
+    await attempt(scheduleRuns(ports, { signal }, newest));
+    if (tick % SWEEP_EVERY_TICKS === 0) await attempt(sweepAll(ports, { signal }));
     await ports.clock.sleep(TICK_MS, { signal }).catch(() => undefined); // aborted: the loop ends by itself
   }
 }
 
-/** One look at all jobs: starts what is due and keeps the condition `rpo-breached` true. */
-export async function scheduleRuns(ports: ControllerPorts, options: CallOptions): Promise<void> {
+/**
+ * One look at all jobs: starts what is due and keeps the conditions true. A replica that cannot be looked at does not
+ * keep the others waiting; its error is thrown in the end.
+ */
+export async function scheduleRuns(
+  ports: ControllerPorts,
+  options: CallOptions,
+  newest: NewestPoints = new Map(),
+): Promise<void> {
   const jobs = new Map((await ports.catalog.jobs()).map(({ value }) => [value.id, value]));
+  const open = await ports.durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX });
+  const failures: unknown[] = [];
   for (const { value: replica } of await ports.catalog.replicas()) {
-    await tellSuspended(ports, replica);
     const job = replica.jobId === null ? undefined : jobs.get(replica.jobId);
-    if (job !== undefined && isDriven(job, replica)) await drive(ports, job, replica, options);
+    const mine = open.filter(({ subject }) => subject === replica.id);
+    try {
+      await tellSuspended(
+        ports,
+        replica,
+        mine.find(({ state }) => state === 'suspended'),
+      );
+      if (job !== undefined && isDriven(job, replica)) {
+        await drive(ports, { job, replica, open: mine, newest }, options);
+      } else {
+        await withdrawBreach(ports, replica);
+      }
+    } catch (error) {
+      failures.push(error);
+      if (options.signal.aborted) break;
+    }
   }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Null: this replica is not run by the clock now. */
@@ -60,7 +80,7 @@ export async function nextRunAt(
   replica: Replica,
 ): Promise<Instant | null> {
   if (!isDriven(job, replica)) return null;
-  const { facts, planned } = await look(ports, job, replica);
+  const { facts, planned } = await planRun(ports, job, replica);
   return facts.runningSince === null ? planned.startAt : null;
 }
 
@@ -70,18 +90,24 @@ function isDriven(job: Job, replica: Replica): boolean {
   return job.isScheduled && !job.isPaused && isReplicable && vm?.excludedBecause === null;
 }
 
+type Driven = {
+  readonly job: Job;
+  readonly replica: Replica;
+  /** The replica's operations that have not ended. */
+  readonly open: readonly OperationRecord[];
+  readonly newest: NewestPoints;
+};
+
 async function drive(
   ports: ControllerPorts,
-  job: Job,
-  replica: Replica,
+  { job, replica, open, newest }: Driven,
   options: CallOptions,
 ): Promise<void> {
-  const { facts, planned } = await look(ports, job, replica);
+  const { facts, planned } = await planRun(ports, job, replica, newest);
   const now = ports.clock.now();
   if (isRpoAtRisk(facts, planned, now)) await tellBreach(ports, job, replica, planned, now);
-  if (facts.runningSince !== null || now < planned.startAt) return;
-  const [open] = await ports.durable.operations({ subject: replica.id, open: true, limit: 1 });
-  if (open === undefined) await begin(ports, replica, options);
+  if (open.length > 0 || now < planned.startAt) return;
+  await begin(ports, replica, options);
 }
 
 /** Somebody may have begun something in between: then it is simply not our turn. */
@@ -98,80 +124,13 @@ async function begin(
   }
 }
 
-async function look(
-  ports: ControllerPorts,
-  job: Job,
-  replica: Replica,
-): Promise<{ readonly facts: ScheduleFacts; readonly planned: Schedule }> {
-  const points = await ports.catalog.points(replica.id);
-  const recent = await ports.durable.operations({
-    subject: replica.id,
-    kind: 'replicate',
-    limit: RUNS_REMEMBERED,
-  });
-  const running = recent.find((operation) => !hasEnded(operation.state));
-  const facts: ScheduleFacts = {
-    newestTakenAt: points.at(-1)?.takenAt ?? null,
-    protectedSince: replica.createdAt,
-    rpoSeconds: job.rpoSeconds,
-    runs: recent.flatMap(pastRun),
-    runningSince: running === undefined ? null : (running.startedAt ?? running.createdAt),
-  };
-  return { facts, planned: schedule(facts) };
-}
-
-/** A run that a person cancelled says nothing about how long runs take, nor that they fail. */
-function pastRun(operation: OperationRecord): ScheduleFacts['runs'] {
-  const { startedAt, endedAt, state } = operation;
-  if (startedAt === null || endedAt === null || state === 'cancelled') return [];
-  return [{ startedAt, endedAt, succeeded: state === 'succeeded' }];
-}
-
-async function tellBreach(
-  ports: ControllerPorts,
-  job: Job,
-  replica: Replica,
-  { deadline, predictedMs }: Schedule,
-  now: Instant,
-): Promise<void> {
-  const when = now > deadline ? 'is older than' : 'is about to be older than';
-  const message =
-    `The newest restore point ${when} ${job.rpoSeconds} s (due by ${formatInstant(deadline)}; ` +
-    `a run takes about ${Math.ceil(predictedMs / 1000)} s). See \`understudy operation list\`.`;
-  await raise(ports, replica.id, { name: 'rpo-breached', message, since: now });
-}
-
-/** Keeps the condition `operation-suspended` equal to the fact. */
-async function tellSuspended(ports: ControllerPorts, replica: Replica): Promise<void> {
-  const open = await ports.durable.operations({ subject: replica.id, open: true, limit: 4 });
-  const suspended = open.find((operation) => operation.state === 'suspended');
-  if (suspended !== undefined) {
-    const message =
-      `${suspended.title} (${suspended.id}) needs a decision: ${suspended.error?.message ?? ''} ` +
-      '`understudy operation retry` tries again, `understudy operation cancel` gives it up.';
-    const since = ports.clock.now();
-    await raise(ports, replica.id, { name: 'operation-suspended', message, since });
-    return;
-  }
-  const conditions = await ports.catalog.conditions(replica.id);
-  if (!conditions.some((condition) => condition.name === 'operation-suspended')) return;
-  await ports.catalog.apply([
-    { type: 'condition-cleared', replicaId: replica.id, name: 'operation-suspended' },
-  ]);
-}
-
-/** Once: `since` is when it began, not when it was last seen. */
-async function raise(ports: ControllerPorts, id: ReplicaId, condition: Condition): Promise<void> {
-  const known = await ports.catalog.conditions(id);
-  if (known.some(({ name }) => name === condition.name)) return;
-  await ports.catalog.apply([{ type: 'condition-raised', replicaId: id, condition }]);
-}
-
-/** Sends the sweeper to every replica that has something left over. */
+/** Sends the sweeper to every replica that has something left over; where it could do nothing, ever more rarely. */
 export async function sweepAll(ports: ControllerPorts, options: CallOptions): Promise<void> {
   for (const id of await replicasToSweep(ports, ports.durable)) {
     const found = await ports.catalog.replica(id);
-    if (found !== null) await beginSweep(ports, found.value, options);
+    const filter = { subject: id, kind: 'sweep', limit: SWEEPS_REMEMBERED } as const;
+    const againAt = sweepAgainAt(await ports.durable.operations(filter), ports.clock.now());
+    if (found !== null && againAt === null) await beginSweep(ports, found.value, options);
   }
 }
 

@@ -37,7 +37,7 @@ async function askSource(
   options: CallOptions,
 ): Promise<SourceAtFailover> {
   const power = await hypervisor.power(replica.sourceVmId, options);
-  if (power === 'off' || power === 'unknown') return { power, isConnected: false };
+  if (power === 'unknown') return { power, isConnected: false };
   const vm = await hypervisor.vm(replica.sourceVmId, options);
   return { power: vm.power, isConnected: isConnected(vm) };
 }

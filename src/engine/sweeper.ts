@@ -4,14 +4,15 @@
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import { operationId, pointId, type ReplicaId, replicaId, vmId } from '../domain/ids.ts';
-import { hasEnded } from '../domain/operation/operation.ts';
+import { type Instant, instant } from '../domain/instant.ts';
+import { hasEnded, type Json, type OperationRecord } from '../domain/operation/operation.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { textIn } from './input.ts';
+import { numberIn, textIn } from './input.ts';
+import { keptMark } from './kept-mark.ts';
 import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
-import { markNamedBy } from './replicate.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
 export function sweepDefinition(
@@ -23,9 +24,9 @@ export function sweepDefinition(
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
       const facts = await loadSwept(ports, context, id);
-      const swept = await sweepTemporaries(ports, durable, context, facts);
+      const { swept, left } = await sweepTemporaries(ports, durable, context, facts);
       const expired = await sweepArchives(ports, context, facts);
-      return { swept, expired };
+      return { swept, left, expired };
     },
   };
 }
@@ -47,12 +48,35 @@ export async function replicasToSweep(
   return [...due];
 }
 
+const FIRST_PAUSE_MS = 15_000;
+const PAUSE_MS_MAX = 10 * 60_000;
+
+/**
+ * When a replica may be swept again, null: now. Sweeps in a row that had to leave something double the pause: a host
+ * that is away for days must not fill the history. `sweeps` are the last ones, newest first.
+ */
+export function sweepAgainAt(sweeps: readonly OperationRecord[], now: Instant): Instant | null {
+  const past = sweeps.filter(({ state }) => state === 'succeeded' || state === 'failed');
+  const done = past.findIndex(({ state, result }) => state === 'succeeded' && leftIn(result) === 0);
+  const inVain = done === -1 ? past.length : done;
+  const endedAt = past[0]?.endedAt ?? null;
+  if (inVain === 0 || endedAt === null || endedAt > now) return null;
+  const againAt = endedAt + Math.min(PAUSE_MS_MAX, FIRST_PAUSE_MS * 2 ** (inVain - 1));
+  return againAt <= now ? null : instant(againAt);
+}
+
+function leftIn(result: Json): number {
+  return numberIn(result, 'left');
+}
+
+type Swept = { readonly swept: number; readonly left: number };
+
 async function sweepTemporaries(
   ports: EnginePorts,
   durable: Pick<Durable, 'operation'>,
   context: OperationContext,
   facts: ReplicaFacts,
-): Promise<number> {
+): Promise<Swept> {
   const orphans = await context.step<readonly Temporary[]>('find-orphans', {
     do: async () => {
       const all = await ports.catalog.temporaries();
@@ -74,7 +98,7 @@ async function sweepTemporaries(
       undo: 'nothing',
     });
   }
-  return count;
+  return { swept: count, left: orphans.length - count };
 }
 
 /** False when its host is away: it stays registered, and the next sweep comes back. */
@@ -99,7 +123,8 @@ async function remove(
   if (kind === 'freeze') {
     const vm = vmId(identity.vmId ?? '');
     await pointSource.end({ key, vmId: vm }, options);
-    await pointSource.sweepMarks({ vmId: vm, keep: markNamedBy(newest) }, options);
+    const keep = await keptMark(ports.catalog, replica, newest);
+    await pointSource.sweepMarks({ vmId: vm, keep }, options);
   } else {
     const point = pointId(identity.pointId ?? '');
     await store.discardPartial(

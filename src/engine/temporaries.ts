@@ -6,7 +6,10 @@ import { asUnderstudyError } from '../domain/error.ts';
 import { type OperationId, type OperationKey, operationKey, type PointId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import type { CatalogChange } from '../ports/catalog.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { CatalogChange, Temporary } from '../ports/catalog.ts';
+import type { Clock } from '../ports/clock.ts';
+import { withDeadline } from './deadline.ts';
 
 /** After this a temporary is swept even if its operation claims to be alive. */
 const LIFETIME_MS = 7 * 24 * 3600 * 1000;
@@ -55,13 +58,42 @@ export function temporaryChanges(
   };
 }
 
+/** How long tidying may take before it is left to the sweeper. */
+export const PATIENCE_MS = 30_000;
+/** The same on the way back: somebody may be waiting for the replica, because this very host was lost. */
+export const UNDO_PATIENCE_MS = 5_000;
+
+type Tidying = {
+  readonly clock: Clock;
+  readonly patienceMs: number;
+  readonly signal: AbortSignal;
+};
+
+/** The marks that a removed replica leaves at its source, until they are swept. */
+export function marksLeft(
+  operation: OperationId,
+  { id, sourceHostId, sourceVmId }: Replica,
+  removedAt: Instant,
+): Temporary {
+  return {
+    key: operationKey(operation, 'forget-marks'),
+    hostId: sourceHostId,
+    kind: 'freeze',
+    identity: { replicaId: id, vmId: sourceVmId },
+    expiresAt: instant(removedAt + LIFETIME_MS),
+  };
+}
+
 /**
- * Tidying that may fail without harm: what it would have removed is registered, invisible to everyone else,
- * and the sweeper comes back for it. False when it must. Errors that are our own bugs still surface.
+ * Tidying that may fail, or hang, without harm: what it would have removed is registered, invisible to everyone
+ * else, and the sweeper comes back for it. False when it must. Errors that are our own bugs still surface.
  */
-export async function orLeaveToSweeper(tidy: () => Promise<void>): Promise<boolean> {
+export async function orLeaveToSweeper(
+  { clock, patienceMs, signal }: Tidying,
+  tidy: (options: CallOptions) => Promise<void>,
+): Promise<boolean> {
   try {
-    await tidy();
+    await withDeadline(clock, patienceMs, { signal }, (deadline) => tidy({ signal: deadline }));
     return true;
   } catch (error) {
     if (asUnderstudyError(error).kind === 'bug') throw error;

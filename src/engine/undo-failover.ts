@@ -17,6 +17,7 @@ import type { OperationContext, OperationDefinition } from '../ports/durable.ts'
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, textIn } from './input.ts';
+import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import {
   loadReplica,
   loadSettings,
@@ -26,6 +27,7 @@ import {
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { liftFence } from './source-fence.ts';
+import { whyLater } from './why-later.ts';
 
 export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -100,7 +102,7 @@ async function leaveFailover(
           await step.run(undo, { key, signal });
           return true;
         } catch (error) {
-          if (force && asUnderstudyError(error).code === 'host-unreachable') return false;
+          if (force && isNoAnswer(error)) return false;
           throw error;
         }
       },
@@ -111,6 +113,11 @@ async function leaveFailover(
   return true;
 }
 
+function isNoAnswer(error: unknown): boolean {
+  const { code } = asUnderstudyError(error);
+  return code === 'host-unreachable' || code === 'timed-out';
+}
+
 type Attempt = Parameters<Parameters<OperationContext['step']>[1]['do']>[0];
 type LeavingStep = {
   readonly title: string;
@@ -119,19 +126,12 @@ type LeavingStep = {
 
 const powerOff: LeavingStep = {
   title: 'power-off-replica',
-  run: async ({ facts, target }, { key, signal }) => {
-    const vmId = facts.replica.targetVmId;
-    if (vmId !== null) await target.hypervisor.powerOff({ key, vmId }, { signal });
-  },
+  run: ({ facts, target }, attempt) => powerOffReplica(target, facts.replica, attempt),
 };
 
 const archive: LeavingStep = {
   title: 'archive-branch',
-  run: ({ ready, target, archive: { branchId, keepUntil } }, { key, signal }) =>
-    target.store.archiveBranch(
-      { key, replicaId: ready.id, epoch: ready.epoch, branchId, keepUntil },
-      { signal },
-    ),
+  run: (undo, attempt) => archiveBranch(undo.target, undo.ready, undo.archive, attempt),
 };
 
 const rest: LeavingStep = {
@@ -183,7 +183,7 @@ async function liftSourceFence(
         await liftFence(source.hypervisor, facts.replica, failover.fence, attempt);
         return null;
       } catch (error) {
-        return asUnderstudyError(error).message;
+        return whyLater(error, attempt);
       }
     },
     undo: 'nothing',

@@ -23,7 +23,7 @@ export function verifyDefinition(ports: EnginePorts): OperationDefinition {
         const point = pointId(text);
         const disks = await context.step<readonly DiskVerdict[]>(`read-back-${point}`, {
           do: (attempt) => readBack(ports, context, replica, point, attempt),
-          undo: 'nothing',
+          undo: (attempt) => stopReading(ports, replica, attempt),
         });
         verdicts.push({
           pointId: point,
@@ -31,10 +31,7 @@ export function verifyDefinition(ports: EnginePorts): OperationDefinition {
           isSound: disks.every((disk) => disk.wrongBlockCount === 0),
         });
       }
-      const now = await context.now('verified-at');
-      await context.record('record-verdict', [verdict(replica, verdicts, now)], {
-        undo: 'nothing',
-      });
+      await recordVerdict(ports, context, replica, verdicts);
       return { points: verdicts, isSound: verdicts.every((point) => point.isSound) };
     },
   };
@@ -73,16 +70,53 @@ async function readBack(
   }
 }
 
-function verdict(replica: Replica, points: readonly PointVerdict[], since: Instant): CatalogChange {
+/** A controller that died while it read, and was told to cancel when it came back, leaves the reading open. */
+async function stopReading(
+  ports: EnginePorts,
+  { id, targetHostId, epoch }: Replica,
+  { key, signal }: StepAttempt,
+): Promise<void> {
+  const { store } = await ports.hosts.ports(targetHostId);
+  await store.closeReading({ key, replicaId: id, epoch }, { signal });
+}
+
+async function recordVerdict(
+  ports: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+  verdicts: readonly PointVerdict[],
+): Promise<void> {
+  const isEveryPoint = await context.step<boolean>('compare-points', {
+    do: async () => {
+      const all = await ports.catalog.points(replica.id);
+      return all.every(({ id }) => verdicts.some(({ pointId: read }) => read === id));
+    },
+    undo: 'nothing',
+  });
+  const now = await context.now('verified-at');
+  const changes = verdict(replica, verdicts, isEveryPoint, now);
+  await context.record('record-verdict', changes, { undo: 'nothing' });
+}
+
+/** One sound point says nothing about the others: only when every one was read is the condition cleared. */
+function verdict(
+  replica: Replica,
+  points: readonly PointVerdict[],
+  isEveryPoint: boolean,
+  since: Instant,
+): readonly CatalogChange[] {
   const wrong = points.filter((point) => !point.isSound).map((point) => point.pointId);
-  if (wrong.length === 0)
-    return { type: 'condition-cleared', replicaId: replica.id, name: 'unverified' };
+  if (wrong.length === 0) {
+    const cleared = {
+      type: 'condition-cleared',
+      replicaId: replica.id,
+      name: 'unverified',
+    } as const;
+    return isEveryPoint ? [cleared] : [];
+  }
   const message =
     `Restore points do not read back as they were written: ${wrong.join(', ')}. ` +
     'Do not fail over to them; check the storage, then run a rescan.';
-  return {
-    type: 'condition-raised',
-    replicaId: replica.id,
-    condition: { name: 'unverified', message, since },
-  };
+  const condition = { name: 'unverified', message, since } as const;
+  return [{ type: 'condition-raised', replicaId: replica.id, condition }];
 }

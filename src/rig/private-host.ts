@@ -14,7 +14,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type RunOptions, rigPath, run } from './command.ts';
 import { defaultCacheFolder } from './guest-image.ts';
@@ -91,7 +91,8 @@ export async function startPrivateHost(options: PrivateHostOptions): Promise<Pri
     capabilities: join(
       options.cacheFolder ?? defaultCacheFolder,
       'capabilities',
-      qemuUser ?? 'session',
+      // With another libvirt and QEMU laid over the machine's (with-root.ts), what they know is theirs.
+      `${qemuUser ?? 'session'}${basename(process.env.UNDERSTUDY_RIG_ROOT ?? '').replace(/^(?=.)/, '-')}`,
     ),
   };
   const host = privateHost(parts);

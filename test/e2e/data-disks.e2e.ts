@@ -13,7 +13,6 @@ import { requireSameContent } from './stage/bytes.ts';
 import { watchEvents } from './stage/event-log.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { untilTrue } from './stage/until.ts';
 
 suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
   let stage: Stage;
@@ -325,10 +324,10 @@ suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
     assert.match(list.stdout, new RegExp(point.id));
     await vm.destroy();
     // Without an operating system no guest answers, and to wait for that would only cost time.
+    const events = await watchEvents(stage.server.dataFolder);
     const begun = await stage.attempt(['failover', '--no-wait', '--reason', name, '--', replica]);
     assert.equal(begun.exitCode, 0, begun.stderr);
-    const started = async () => (await stage.replica(protection)).failover?.runningAfterMs != null;
-    await untilTrue('the replica runs', started);
+    await events.next({ type: 'step-started', step: 'await-guest-1' });
     for (const args of [
       ['undo-failover', '--', replica],
       ['replica', 'rescan', '--', replica],

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, suite, type TestContext, test } from 'node:test';
+import type { PointAnswer } from '../../src/contract/point.ts';
 import { run } from '../../src/rig/command.ts';
 import { BLOCK, type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
@@ -42,22 +43,24 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     await vm.write('vdb', { offset: 3 * MIB + 512 * value, length: 3 * BLOCK, value });
   };
 
-  /** The next run sees what the broken one was about, and what was written since. */
-  const requireNextExact = async () => {
-    await change(1);
-    const point = await stage.replicate(protection);
+  const requireExactIncrement = async (point: PointAnswer) => {
     await stage.requireExactVm(point, vm);
     assert.deepEqual(
       point.disks.map(({ transfer }) => transfer),
       ['incremental', 'incremental'],
     );
+  };
+
+  /** The next run sees what the broken one was about, and what was written since. */
+  const requireNextExact = async () => {
+    await change(1);
+    await requireExactIncrement(await stage.replicate(protection));
     await stage.requireNothingLeft(protection);
   };
 
   test('libvirtd killed and back while blocks move', async (t) => {
     await change(16);
     const count = (await stage.points(protection)).length;
-    await using pauses = await watchPauses(stage.production, vm.uuid);
     const events = await watchEvents(stage.server.dataFolder);
     const running = stage.tryReplicate(protection);
     await events.next({ type: 'step-started', step: 'move-blocks' });
@@ -74,7 +77,6 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     if (operation.state === 'succeeded' && newest) await stage.requireExactVm(newest, vm);
     assert.equal(stage.production.qemuPid(vm.uuid), qemu);
     assert.equal(await vm.state(), 'running');
-    assert.deepEqual(pauses.seen(), []);
     await requireNextExact();
   });
 
@@ -95,7 +97,10 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     await requireNextExact();
   });
 
-  /** Each with what was just begun or just done; the server dies within milliseconds of it. */
+  /**
+   * Each with what was just begun or just done; the server dies within milliseconds of it. The next in the row
+   * shows that the change mark was carried on: its point is exact, too, and incremental.
+   */
   const moments = [
     ['step-started', 'freeze'],
     ['step-succeeded', 'freeze'],
@@ -110,7 +115,6 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
   for (const [type, step] of moments) {
     test(`the server is killed at ${type} ${step}`, async (t) => {
       await killAt(t, { type, step });
-      await requireNextExact();
     });
   }
 
@@ -147,7 +151,7 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     assert.equal(now.length, points.length + 1);
     const newest = now.at(-1);
     assert.ok(newest);
-    await stage.requireExactVm(newest, vm);
+    await requireExactIncrement(newest);
     await stage.requireNothingLeft(protection);
   };
 

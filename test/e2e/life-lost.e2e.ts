@@ -1,5 +1,6 @@
 /** The source, or the whole source host, is lost: the replica takes over within seconds, and says what it cannot know. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, suite, test } from 'node:test';
 import { operationDetailSchema } from '../../src/contract/operation.ts';
 import type { PointAnswer } from '../../src/contract/point.ts';
@@ -44,6 +45,7 @@ suite('failover when the source is lost', { skip: skipReason() }, () => {
   });
 
   test('its QEMU is killed', async () => {
+    await flush();
     await vm.hardKill();
     const replica = await takeOver();
     assert.equal(replica.failover?.isConnected, true);
@@ -105,6 +107,8 @@ suite('failover when the source is lost', { skip: skipReason() }, () => {
     await events.next({ operationId: run.id, type: 'step-succeeded', step: 'freeze' });
     const daemon = stage.production.pid;
     assert.ok(daemon);
+    // nsenter, which waits for it outside, stops with it and has to be woken, too.
+    const stopped = [daemon, parentOf(daemon)];
     process.kill(daemon, 'SIGSTOP');
     const replica = await (async () => {
       try {
@@ -114,7 +118,7 @@ suite('failover when the source is lost', { skip: skipReason() }, () => {
         assert.ok(performance.now() - orderedAt < 3 * TAKEOVER_MS_MAX);
         return taken;
       } finally {
-        process.kill(daemon, 'SIGCONT');
+        for (const pid of stopped) process.kill(pid, 'SIGCONT');
       }
     })();
     assert.deepEqual(conditionNames(replica), ['unfenced-source']);
@@ -148,6 +152,15 @@ suite('failover when the source is lost', { skip: skipReason() }, () => {
     return Date.parse(running?.at ?? '') - Date.parse(createdAt);
   }
 
+  /** As a guest would: what is in QEMU's memory alone is lost with it. */
+  async function flush(): Promise<void> {
+    for (const number of [0, 1]) {
+      const order = `qemu-io -d /machine/peripheral/virtio-disk${number}/virtio-backend "flush"`;
+      const args = ['qemu-monitor-command', '--hmp', '--domain', vm.uuid, '--cmd', order];
+      assert.equal((await stage.production.virsh(args)).trim(), '');
+    }
+  }
+
   async function writeAndReplicate(): Promise<PointAnswer> {
     round += 1;
     await vm.write('vda', { offset: round * 3 * 65536, length: 4 * 65536, value: 0x50 + round });
@@ -158,3 +171,7 @@ suite('failover when the source is lost', { skip: skipReason() }, () => {
     return point;
   }
 });
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}

@@ -214,3 +214,21 @@ test('the scheduler keeps the RPO and tells a breach before it happens', async (
   }
   assert.equal((await stage.life.ports.catalog.points(id)).length, 2);
 });
+
+test('a failover does not wait for tidying on a host that hangs', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  stage.vm.write(VDA, 1, 'never arrives');
+  const { faults, clock } = stage.world;
+  faults.on('recovery.mover.transfer', 1, 'hang');
+  for (let nth = 1; nth <= 20; nth += 1) faults.on('production.pointSource.end', nth, 'hang');
+  await stage.run(stage.life.controller.runJob('nightly', null, options));
+  await stage.until(() => faults.happened.length === 1);
+  const askedAt = clock.monotonicMs();
+  const done = await stage.failover();
+  assert.equal(done.state, 'succeeded');
+  const { startedAt } = (await stage.replica()).failover ?? {};
+  assert.ok((startedAt ?? 0) - done.createdAt < 5_000);
+  assert.ok(clock.monotonicMs() - askedAt < 60_000);
+});

@@ -8,7 +8,7 @@ import type { PowerState } from '../vm/vm.ts';
 export type SourceAtFailover = {
   /** `unknown`: the source host did not answer. `absent`: it answers that there is no such VM. */
   readonly power: PowerState | 'absent';
-  /** Whether any NIC of the source is connected, as far as known. */
+  /** Whether any NIC of the source is connected (or would be, while it is off), as far as known. */
   readonly isConnected: boolean;
 };
 
@@ -19,6 +19,21 @@ export type ConnectionDecision = {
   /** The condition `unfenced-source` is to be raised. */
   readonly isUnfenced: boolean;
 };
+
+/** Why the source cannot be fenced, a sentence part; null when it can. A fence needs positive evidence. */
+export function fenceRefusal({ power }: SourceAtFailover, fence: SourceFence): string | null {
+  return fence !== 'none' && power === 'unknown' ? 'its host does not answer' : null;
+}
+
+/**
+ * The fence that changes something: a source that was off, disconnected or gone before is left alone, so that neither
+ * a failed failover nor an undo starts or connects what nobody had running or connected.
+ */
+export function neededFence(source: SourceAtFailover, fence: SourceFence): SourceFence {
+  if (source.power === 'absent') return 'none';
+  if (fence === 'nics') return source.isConnected ? fence : 'none';
+  return source.power === 'off' ? 'none' : fence;
+}
 
 export function decideConnection(
   source: SourceAtFailover,

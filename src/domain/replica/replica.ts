@@ -11,6 +11,7 @@ export type FailoverRecord = {
   readonly branchId: BranchId;
   readonly operationId: OperationId;
   readonly reason: string;
+  /** What was done to the source, which an undo lifts; `none` also where there was nothing to do. */
   readonly fence: SourceFence;
   readonly startedAt: Instant;
   /** Whether the replica's NICs were connected, and the sentence why or why not. */

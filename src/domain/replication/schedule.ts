@@ -50,6 +50,22 @@ export function schedule(facts: ScheduleFacts): Schedule {
 }
 
 /**
+ * The facts without what a clock that was ahead has written down, and is right again: a point of next year must not stop
+ * replication until then. Its age is not known, so a run is due. A tenth of the RPO is no cause for doubt.
+ */
+export function withoutFuture(facts: ScheduleFacts, now: Instant): ScheduleFacts {
+  const { newestTakenAt, protectedSince, runningSince, runs, rpoSeconds } = facts;
+  const isKnown = (at: Instant) => at <= now + rpoSeconds * 100;
+  return {
+    rpoSeconds,
+    newestTakenAt: newestTakenAt !== null && isKnown(newestTakenAt) ? newestTakenAt : null,
+    protectedSince: isKnown(protectedSince) ? protectedSince : now,
+    runningSince: runningSince === null || isKnown(runningSince) ? runningSince : now,
+    runs: runs.filter((run) => isKnown(run.endedAt)),
+  };
+}
+
+/**
  * Whether the deadline will be missed, as far as can be predicted. A tenth of the RPO is kept in hand, so that it
  * is told while there is still time to do something, and not late because of a coarse tick.
  */

@@ -1,6 +1,6 @@
 /** A restore point: one instant of a VM's disks and definition, complete at the target, ready to run. */
 import type { DiskKey, LayerId, MarkName, PointId, ReplicaId } from '../ids.ts';
-import type { Instant } from '../instant.ts';
+import { type Instant, instant } from '../instant.ts';
 import type { TransferKind } from '../replication/transfer.ts';
 import type { VmDescription } from '../vm/vm.ts';
 
@@ -27,7 +27,7 @@ export type RestorePoint = {
   readonly replicaId: ReplicaId;
   /** The instant of the source's disks, by the source host's clock. */
   readonly takenAt: Instant;
-  /** When it became complete at the target. */
+  /** When it became complete at the target; grows along the chain. */
   readonly sealedAt: Instant;
   readonly consistency: Consistency;
   readonly disks: readonly PointDisk[];
@@ -37,9 +37,17 @@ export type RestorePoint = {
   readonly isPinned: boolean;
 };
 
-/** Newest last. Equal instants (a clock that jumped) fall back to the order of sealing, then the id. */
+/**
+ * Newest last, by the order of sealing, which `nextSealedAt` keeps that of the chain whatever a clock does; an instant
+ * of the source's clock may well lie before its predecessor's.
+ */
 export function comparePoints(a: RestorePoint, b: RestorePoint): number {
   return (
-    a.takenAt - b.takenAt || a.sealedAt - b.sealedAt || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
+    a.sealedAt - b.sealedAt || a.takenAt - b.takenAt || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
   );
+}
+
+/** When a point that follows `newest` counts as sealed: now, or just after it where the clock went back. */
+export function nextSealedAt(newest: RestorePoint | null, now: Instant): Instant {
+  return newest === null ? now : instant(Math.max(now, newest.sealedAt + 1));
 }

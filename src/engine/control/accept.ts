@@ -31,7 +31,14 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   'undo-failover': ['failover', 'verify', 'rescan', 'sweep'],
   'permanent-failover': ['failover', 'verify', 'rescan', 'sweep'],
   replicate: ['sweep'],
+  rescan: ['sweep'],
+  verify: ['sweep'],
+  'remove-replica': ['sweep'],
+  'delete-replica': ['sweep'],
 };
+
+/** While one of these is under way, what will be allowed after it is not known yet. */
+const PHASE_CHANGING: readonly OperationKind[] = ['replicate', 'failover', 'undo-failover'];
 
 export async function accept(
   ports: ControllerPorts,
@@ -50,26 +57,33 @@ export async function accept(
     input: { ...order.input, replicaId: replica.id },
     claims: { exclusive: [`replica:${replica.id}`], slots: order.slots ?? [] },
   };
-  const current = await makeWay(ports, replica, order.kind, options);
+  const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
   return ports.durable.start(request);
+}
+
+/** An undo that is stuck may be asked for again, forced this time. */
+function mustYield({ kind, state }: OperationRecord, to: OperationKind): boolean {
+  if (state === 'suspended' && kind === to && kind === 'undo-failover') return true;
+  return YIELDS_TO[to]?.includes(kind) ?? false;
 }
 
 function freshOperationId(ports: ControllerPorts, seed: string | null): OperationId {
   return operationId(seed === null ? ports.ids.fresh('op') : `op-${seed}`);
 }
 
-/** The replica as it is once whoever must yield has stopped. */
+/** The replica as it is once whoever must yield has stopped. For a wish that is refused anyway nobody is stopped. */
 async function makeWay(
   ports: ControllerPorts,
   replica: Replica,
-  kind: OperationKind,
+  { kind, allowedAs }: Order,
   options: CommandOptions,
 ): Promise<Replica> {
-  const yielding = YIELDS_TO[kind] ?? [];
   const open = await ports.durable.operations({ subject: replica.id, open: true, limit: 16 });
+  const mayChange = open.some((operation) => PHASE_CHANGING.includes(operation.kind));
+  if (allowedAs !== null && !mayChange) requireAllowed(replica, allowedAs);
   for (const operation of open) {
-    if (yielding.includes(operation.kind)) await stop(ports, operation, options);
+    if (mustYield(operation, kind)) await stop(ports, operation, options);
   }
   const fresh = await ports.catalog.replica(replica.id);
   if (fresh === null) throw new UnderstudyError('replica-missing', { replica: replica.id });

@@ -2,6 +2,8 @@
 import {
   type ConnectionDecision,
   decideConnection,
+  fenceRefusal,
+  neededFence,
   type SourceAtFailover,
 } from '../../domain/failover/connection.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
@@ -30,6 +32,7 @@ export async function failover(
   order: FailoverOrder,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  const requestedAt = ports.clock.now();
   const { value: replica } = await findReplica(ports.catalog, reference);
   const point = findPoint(await ports.catalog.points(replica.id), order.point, replica);
   return accept(
@@ -41,6 +44,8 @@ export async function failover(
       title: `Fail over ${replica.sourceVmName} to ${replica.name}`,
       input: {
         pointId: point.id,
+        wantsNewest: order.point.type === 'latest',
+        requestedAt,
         reason: order.reason,
         fence: order.fence,
         acceptsDuplicate: order.acceptDuplicate,
@@ -96,7 +101,8 @@ export async function previewFailover(
     replica,
     options,
   );
-  const connection = decideConnection(seen, order.fence, order.acceptDuplicate);
+  const fence = neededFence(seen, order.fence);
+  const connection = decideConnection(seen, fence, order.acceptDuplicate);
   const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
   return {
     replicaId: replica.id,
@@ -107,10 +113,10 @@ export async function previewFailover(
     sourcePower: seen.power === 'absent' ? 'unknown' : seen.power,
     ...lossOf(seen, ageMs),
     ...(await expectedTimes(ports, replica)),
-    fenceConsequence: FENCE_CONSEQUENCE[order.fence],
+    fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
-    refusedBecause: refusal(replica),
+    refusedBecause: refusal(replica, seen, order.fence),
     warnings: await warnings(ports, replica, point, connection),
   };
 }
@@ -166,9 +172,11 @@ function median(values: readonly (number | null)[]): number | null {
   return known[Math.floor((known.length - 1) / 2)] ?? null;
 }
 
-function refusal(replica: Replica): string | null {
+function refusal(replica: Replica, seen: SourceAtFailover, fence: SourceFence): string | null {
   const phases: readonly string[] = ALLOWED_IN.failover;
-  return phases.includes(replica.phase) ? null : `the replica is in phase ${replica.phase}`;
+  if (!phases.includes(replica.phase)) return `the replica is in phase ${replica.phase}`;
+  const refused = fenceRefusal(seen, fence);
+  return refused === null ? null : `the source cannot be fenced: ${refused}`;
 }
 
 async function warnings(

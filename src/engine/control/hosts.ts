@@ -22,11 +22,23 @@ export async function addHost(
   const scratchFolder = request.scratchFolder ?? `${request.storageFolder}/.scratch`;
   const host: Host = { ...request, id, scratchFolder, addedAt: ports.clock.now() };
   await ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);
+  try {
+    return await provedView(ports, host, options);
+  } catch (error) {
+    await ports.catalog.apply([{ type: 'host-removed', hostId: id }]);
+    throw error;
+  }
+}
+
+async function provedView(
+  ports: ControllerPorts,
+  host: Host,
+  options: CallOptions,
+): Promise<HostView> {
   const view = await hostView(ports, host, options);
   if (view.description !== null) return view;
-  await ports.catalog.apply([{ type: 'host-removed', hostId: id }]);
   const reason = view.unreachableBecause ?? 'no answer';
-  throw new UnderstudyError('host-unreachable', { host: request.name, reason });
+  throw new UnderstudyError('host-unreachable', { host: host.name, reason });
 }
 
 export async function listHosts(ports: ControllerPorts): Promise<readonly Host[]> {

@@ -1,14 +1,14 @@
 /** Jobs: which VMs are replicated where, how often, and what is kept. Creating one makes its replicas, still empty. */
-import { UnderstudyError } from '../../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { jobId, replicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
-import { type Job, protectedVm } from '../../domain/job/job.ts';
+import { type Job, type ProtectedVm, protectedVm } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { CatalogChange } from '../../ports/catalog.ts';
+import type { CatalogChange, Versioned } from '../../ports/catalog.ts';
 import type {
   CommandOptions,
   CreateJob,
@@ -49,6 +49,7 @@ export async function createJob(
     isPaused: false,
     createdAt: ports.clock.now(),
   };
+  await requireFreeName(ports, request.name); // again: asking the hosts took its time
   const replicas = await newReplicas(ports, job, options.seed);
   await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: null }, ...replicas]);
   return { type: 'created', job: await jobView(ports, job), findings };
@@ -107,7 +108,8 @@ async function newReplicas(
   seed: string | null,
 ): Promise<readonly CatalogChange[]> {
   const existing = await ports.catalog.replicas();
-  return job.vms.map((vm, index): CatalogChange => {
+  const changes: CatalogChange[] = [];
+  for (const [index, vm] of job.vms.entries()) {
     const kept = existing.find(
       ({ value }) =>
         value.sourceVmId === vm.vmId &&
@@ -117,15 +119,29 @@ async function newReplicas(
         value.phase !== 'Permanent',
     );
     if (kept !== undefined) {
-      if (kept.value.jobId !== null) {
-        throw new UnderstudyError('already-protected', { vm: vm.name, job: kept.value.jobId });
-      }
-      const adopted = { ...kept.value, jobId: job.id };
-      return { type: 'replica-saved', replica: adopted, expectedVersion: kept.version };
+      changes.push(await adoption(ports, job, vm, kept));
+    } else {
+      const id = replicaId(seed === null ? ports.ids.fresh('rp') : `rp-${seed}-${index}`);
+      const replica = newReplica(job, vm.vmId, id);
+      changes.push({ type: 'replica-saved', replica, expectedVersion: null });
     }
-    const id = replicaId(seed === null ? ports.ids.fresh('rp') : `rp-${seed}-${index}`);
-    return { type: 'replica-saved', replica: newReplica(job, vm.vmId, id), expectedVersion: null };
-  });
+  }
+  return changes;
+}
+
+/** Only of a replica that nobody is busy with: an operation relies on the version that it loaded. */
+async function adoption(
+  ports: ControllerPorts,
+  job: Job,
+  vm: ProtectedVm,
+  { value, version }: Versioned<Replica>,
+): Promise<CatalogChange> {
+  if (value.jobId !== null) {
+    throw new UnderstudyError('already-protected', { vm: vm.name, job: value.jobId });
+  }
+  await requireIdle(ports, value);
+  const adopted = { ...value, jobId: job.id };
+  return { type: 'replica-saved', replica: adopted, expectedVersion: version };
 }
 
 function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): Replica {
@@ -192,12 +208,20 @@ export async function runJob(
   const chosen = chooseVms(job, vms);
   const replicas = await replicasOf(ports, job);
   const started: OperationRecord[] = [];
-  for (const [index, vmId] of chosen.entries()) {
+  const refusals: unknown[] = [];
+  for (const [index, { vmId }] of job.vms.entries()) {
     const replica = replicas.find((candidate) => candidate.sourceVmId === vmId);
-    if (replica === undefined) continue;
+    if (replica === undefined || !chosen.includes(vmId)) continue;
     const seed = options.seed === null ? null : `${options.seed}-${index}`;
-    started.push(await startReplicate(ports, replica, { ...options, seed }));
+    try {
+      started.push(await startReplicate(ports, replica, { ...options, seed }));
+    } catch (error) {
+      // Whoever wants the whole job run wants what can be run; whoever names a VM wants to hear of it.
+      if (vms !== null || asUnderstudyError(error).kind !== 'conflict') throw error;
+      refusals.push(error);
+    }
   }
+  if (started.length === 0 && refusals.length > 0) throw refusals[0];
   return started;
 }
 
@@ -230,7 +254,7 @@ function chooseVms(
   });
 }
 
-/** Begins a run: it takes a transfer slot of either host. */
+/** Begins a run: it takes a transfer slot of either host, and the only one of its source VM. */
 export async function startReplicate(
   ports: ControllerPorts,
   replica: Replica,
@@ -248,10 +272,14 @@ export async function startReplicate(
       allowedAs: 'replicate',
       title: `Replicate ${replica.sourceVmName}`,
       input: {},
-      slots: involved.map(({ id, transferSlots }) => ({
-        name: `transfer:${id}`,
-        limit: transferSlots,
-      })),
+      slots: [
+        ...involved.map(({ id, transferSlots }) => ({
+          name: `transfer:${id}`,
+          limit: transferSlots,
+        })),
+        // A VM can be frozen once: replicas of it on several targets take turns.
+        { name: `source:${replica.sourceHostId}/${replica.sourceVmId}`, limit: 1 },
+      ],
     },
     options,
   );

@@ -1,7 +1,8 @@
 /** Finds what a person means: an id, a unique name, or the unique beginning of an id. */
-import { UnderstudyError } from '../../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
 import type { Host } from '../../domain/host/host.ts';
+import { operationId } from '../../domain/ids.ts';
 import type { Job } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -60,8 +61,18 @@ export async function findReplica(
   reference: Reference,
 ): Promise<Versioned<Replica>> {
   const all = await catalog.replicas();
-  const listed = all.filter(({ value }) => value.phase !== 'Removed' || value.id === reference);
-  return findVersioned(listed, reference, missing('replica-missing', 'replica', reference));
+  const named = all.filter(({ value }) => value.id === reference || isListed(all, value));
+  return findVersioned(named, reference, missing('replica-missing', 'replica', reference));
+}
+
+/** A permanent one gives way to the replica that has its name now. */
+function isListed(all: readonly Versioned<Replica>[], { phase, name }: Replica): boolean {
+  if (phase !== 'Permanent') return phase !== 'Removed';
+  return !all.some(({ value }) => value.name === name && isReplica(value));
+}
+
+function isReplica({ phase }: Replica): boolean {
+  return phase !== 'Permanent' && phase !== 'Removed';
 }
 
 function findVersioned<T extends Named>(
@@ -103,12 +114,27 @@ export function findPoint(
   return found;
 }
 
+/** Beginnings of ids are looked for among so many; a whole id is found however old it is. */
 const OPERATIONS_SEARCHED = 1000;
+
+async function operationOf(
+  durable: Durable,
+  reference: Reference,
+): Promise<OperationRecord | null> {
+  try {
+    return await durable.operation(operationId(reference));
+  } catch (error) {
+    if (asUnderstudyError(error).code === 'invalid-id') return null;
+    throw error;
+  }
+}
 
 export async function findOperation(
   durable: Durable,
   reference: Reference,
 ): Promise<OperationRecord> {
+  const exact = await operationOf(durable, reference);
+  if (exact !== null) return exact;
   const recent = await durable.operations({ limit: OPERATIONS_SEARCHED });
   const named = recent.map((operation) => ({ id: operation.id, name: operation.id, operation }));
   return resolve(named, reference, missing('operation-missing', 'operation', reference)).operation;

@@ -27,7 +27,7 @@ import {
   type ReplicaLayout,
   SEALED_MODE,
 } from './layout.ts';
-import type { StoredPoint } from './point-file.ts';
+import { namesIn, type StoredPoint } from './point-file.ts';
 import { requireRecord } from './record.ts';
 import { loadPoint } from './state.ts';
 
@@ -125,11 +125,13 @@ function branchAnswer(layout: ReplicaLayout, branch: BranchFile): CreatedBranch 
 export async function archiveBranch(
   context: StoreContext,
   command: BranchCommand & { readonly keepUntil: Instant },
+  options: CallOptions,
 ): Promise<void> {
   const layout = layoutOf(context, command.replicaId);
   await admit(layout, command);
   const branch = await requireBranch(layout, command.branchId);
   if (branch.state === 'archived') return;
+  await requireUnused(context, layout, branch.id, options);
   const disks = await Promise.all(
     branch.disks.map(async (disk) => {
       const path = layout.branchImage(branch.id, disk.key);
@@ -144,10 +146,27 @@ export async function archiveBranch(
   context.crashPoint('archive: recorded');
 }
 
-export async function deleteBranch(context: StoreContext, command: BranchCommand): Promise<void> {
+export async function deleteBranch(
+  context: StoreContext,
+  command: BranchCommand,
+  options: CallOptions,
+): Promise<void> {
   const layout = layoutOf(context, command.replicaId);
   await admit(layout, command);
+  await requireUnused(context, layout, command.branchId, options);
   await removeBranchFolder(layout, command.branchId);
+}
+
+/** A VM that still runs on the branch would write to what others rely on, or lose what it writes. Throws `image-in-use`. */
+export async function requireUnused(
+  { images }: StoreContext,
+  layout: ReplicaLayout,
+  id: BranchId,
+  options: CallOptions,
+): Promise<void> {
+  const folder = layout.branchFolder(id);
+  const disks = (await namesIn(folder)).filter((name) => name.endsWith('.qcow2'));
+  await Promise.all(disks.map((name) => images.requireUnused(join(folder, name), options)));
 }
 
 export async function removeBranchFolder(layout: ReplicaLayout, id: BranchId): Promise<void> {

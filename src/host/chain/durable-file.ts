@@ -5,7 +5,7 @@
 import { chmod, copyFile, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
-import { isNodeError } from './errors.ts';
+import { isNodeError, isNoSpace } from './errors.ts';
 
 /** A replica's record is kilobytes, a point's file little more than a VM's definition. */
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
@@ -13,13 +13,34 @@ const FILE_BYTES_MAX = 16 * 1024 * 1024;
 /** Replaces the file at once and durably. */
 export async function writeDurably(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
-  {
+  try {
     await using handle = await open(temporary, 'w', 0o644);
     await handle.writeFile(text);
     await handle.datasync();
+  } catch (error) {
+    // Half a file would take the last bytes of a full disk, and nobody wants it.
+    await rm(temporary, { force: true });
+    throw error;
   }
   await rename(temporary, path);
   await syncFolder(dirname(path));
+}
+
+/**
+ * For a write that comes before something is removed. On a full disk the order is turned round, or nothing could ever be
+ * removed: `remove` must be safe to do first, too.
+ */
+export async function writeOrRemoveFirst(
+  write: () => Promise<void>,
+  remove: () => Promise<void>,
+): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    if (!isNoSpace(error)) throw error;
+    await remove();
+    await write();
+  }
 }
 
 export function writeJson(path: string, value: unknown): Promise<void> {

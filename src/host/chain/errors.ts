@@ -4,15 +4,22 @@ export function isNodeError(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }
 
+export function isNoSpace(error: unknown): boolean {
+  return isNodeError(error, 'ENOSPC') || isNodeError(error, 'EDQUOT');
+}
+
 /** Any error met while working on `path`, as one of ours. */
 export function storeError(error: unknown, path: string): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
-  if (isNodeError(error, 'ENOSPC') || isNodeError(error, 'EDQUOT')) {
+  if (isNoSpace(error)) {
     return new UnderstudyError('target-full', { path }, error);
   }
   if (['EACCES', 'EPERM', 'EROFS'].some((code) => isNodeError(error, code))) {
     const reason = error instanceof Error ? error.message : String(error);
-    const fix = 'Give the agent read and write access to the storage folder.';
+    // A system libvirt gives the disks of a VM that it starts, down to the base, to QEMU's user, and keeps the lower ones so.
+    const fix = isNodeError(error, 'EPERM')
+      ? 'Run the agent as root: the file belongs to another user, as all do that a system libvirt started a VM from.'
+      : 'Give the agent read and write access to the storage folder.';
     return new UnderstudyError('access-denied', { path, who: 'the agent', reason, fix }, error);
   }
   return asUnderstudyError(error);

@@ -1,9 +1,11 @@
 /**
  * Serves images over NBD: one qemu-storage-daemon per session, on a unix socket in a private folder.
  * A daemon outlives us. So each session's folder says which process it is, and the first use after
- * a restart ends what an earlier life left running: by pid and start time, never by name.
+ * a restart ends what an earlier life left running: by pid and start time, never by name. One whose process was never
+ * written down is asked to end itself (orphan-server.ts).
  *
  *   <runtimeFolder>/s-XXXXXX/nbd            the socket: at most 107 bytes with its path
+ *   <runtimeFolder>/s-XXXXXX/qmp            its control socket
  *   <runtimeFolder>/s-XXXXXX/ready          QEMU's pid file, written when all exports are up, removed on a clean exit
  *   <runtimeFolder>/s-XXXXXX/session.json   process identity, and what to remove with the session
  */
@@ -17,6 +19,7 @@ import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes, ProcessIdentity } from '../../ports/processes.ts';
 import { readJson } from './durable-file.ts';
 import { imageError, isNodeError } from './errors.ts';
+import { controlArguments, endOrphan, isSessionFolder, SESSION_PREFIX } from './orphan-server.ts';
 import { namesIn } from './point-file.ts';
 
 /** sun_path of unix(7) without its final zero. */
@@ -117,7 +120,7 @@ async function startSession(
   options: CallOptions,
 ): Promise<Running> {
   await mkdir(parts.runtimeFolder, { recursive: true, mode: 0o700 });
-  const folder = await mkdtemp(join(parts.runtimeFolder, 's-'));
+  const folder = await mkdtemp(join(parts.runtimeFolder, SESSION_PREFIX));
   await chmod(folder, 0o700);
   const socket = join(folder, 'nbd');
   if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
@@ -148,6 +151,7 @@ async function startSession(
 function serverArguments(folder: string, images: readonly ServedImage[]): readonly string[] {
   const address = { type: 'unix', path: join(folder, 'nbd') };
   return [
+    ...controlArguments(folder),
     ...['--nbd-server', JSON.stringify({ addr: address, 'max-connections': 0 })],
     ...images.flatMap((image, index) => imageArguments(image, index)),
     ...['--pidfile', join(folder, 'ready')],
@@ -210,11 +214,13 @@ const sessionFile = z.object({
 
 async function endLeftovers(parts: ServerParts, options: CallOptions): Promise<void> {
   for (const name of await namesIn(parts.runtimeFolder)) {
-    if (!name.startsWith('s-')) continue;
+    if (!isSessionFolder(name)) continue;
     const folder = join(parts.runtimeFolder, name);
     const found = sessionFile.safeParse(await sessionText(folder));
-    // Nothing says which process: without evidence nothing is ended, and its folder stays for a person.
-    if (!found.success) continue;
+    if (!found.success) {
+      await endOrphan(parts.clock, folder);
+      continue;
+    }
     const { process, scratchFolder } = found.data;
     const session = { name, images: [], scratchFolder };
     await endSession(parts, { folder, process, session }, options);

@@ -3,6 +3,7 @@
  * protocol; formats are always given.
  */
 import { chmod, rename } from 'node:fs/promises';
+import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { syncFile } from './durable-file.ts';
@@ -24,6 +25,11 @@ export interface Images {
   ): Promise<void>;
   /** Writes all that the image holds into the one below it, growing that if needed. The image itself is not changed. */
   commit(path: string, options: CallOptions): Promise<void>;
+  /**
+   * Throws `image-in-use` when a program may write to the image: QEMU's own locks say so. One that is not there, or is
+   * no image, is not in use.
+   */
+  requireUnused(path: string, options: CallOptions): Promise<void>;
   /** Says that the image lies over another name. Content is not looked at. */
   repoint(path: string, backing: string, options: CallOptions): Promise<void>;
 }
@@ -65,6 +71,14 @@ export function createImages({ processes }: { readonly processes: Processes }): 
         },
         options,
       ),
+    requireUnused: async (path, options) => {
+      try {
+        await run({ action: 'look at', path, arguments: ['info', '-f', 'qcow2', path] }, options);
+      } catch (error) {
+        const code = error instanceof UnderstudyError ? error.code : null;
+        if (code !== 'image-command-failed') throw error;
+      }
+    },
     repoint: (path, backing, options) =>
       run(
         {

@@ -6,17 +6,17 @@
 import { stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
-import { chainTo } from '../../domain/replica/chain.ts';
+import { chainTo, mayContinueMerge } from '../../domain/replica/chain.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import { openWalkable } from '../hash-table/cursor.ts';
-import { branchIds, readBranch } from './branch-file.ts';
+import { branchIds, readBranch, readBranches } from './branch-file.ts';
 import { layoutOf, type StoreContext, sessionName } from './context.ts';
 import { layerProblem } from './drift.ts';
 import { imageProblem } from './identity.ts';
 import { backingOfBranch, type ReplicaLayout } from './layout.ts';
 import { pointIds, readPoint, type StoredPoint } from './point-file.ts';
 import { type ReplicaRecord, readRecord, type SealedLayer } from './record.ts';
-import { checkLayersOf } from './state.ts';
+import { checkLayersOf, treeOf } from './state.ts';
 import { strayFiles } from './stray-files.ts';
 
 /** Nothing is wrong with anything but what is named. */
@@ -49,7 +49,7 @@ export async function inspectReplica(
   return [
     ...findings,
     ...(await inspectLayers(context, layout, { record: live, points })),
-    ...inspectMerges(live),
+    ...(await inspectMerges(context, { layout, record: live, points })),
     ...inspectPartials(context, layout, live),
     ...(await inspectBranches(layout, live)),
     ...(await inspectStrays(context, layout, { record: live, isWhole: findings.length === 0 })),
@@ -184,8 +184,18 @@ function pointsOver(
   return over.map(({ point }) => point.id);
 }
 
-function inspectMerges(record: ReplicaRecord): readonly ReplicaFinding[] {
-  return record.merges.map(({ layerId, intoId }) => ({
+/** One that must wait for an open branch is waiting, not left: tidying goes on with it when it can. */
+async function inspectMerges(
+  context: StoreContext,
+  state: Readable & { readonly layout: ReplicaLayout },
+): Promise<readonly ReplicaFinding[]> {
+  if (state.record.merges.length === 0) return [];
+  const branches = await reasonOf(() => readBranches(state.layout));
+  // One that cannot be read is a finding of its own, and may be open.
+  if (typeof branches === 'string') return [];
+  const tree = treeOf(context, { ...state, branches });
+  const left = state.record.merges.filter((merge) => mayContinueMerge(tree, merge));
+  return left.map(({ layerId, intoId }) => ({
     ...FINDING,
     kind: 'merge-unfinished',
     object: `layers/${layerId}`,

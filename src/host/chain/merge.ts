@@ -219,7 +219,11 @@ async function recordMerged(
   await writeRecord(layout, {
     ...record,
     layers,
-    merges: record.merges.filter(({ layerId }) => layerId !== merge.layerId),
+    merges: record.merges
+      .filter(({ layerId }) => layerId !== merge.layerId)
+      .map((other) =>
+        other.intoId === merge.layerId ? { ...other, intoId: merge.intoId } : other,
+      ),
     debris: [...record.debris, merge.layerId],
   });
 }

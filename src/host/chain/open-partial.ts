@@ -13,7 +13,7 @@ import type {
 import { flattenChain } from '../hash-table/layered.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { checkChains } from './drift.ts';
-import { makeFolder } from './durable-file.ts';
+import { makeFolder, writeOrRemoveFirst } from './durable-file.ts';
 import { isNodeError } from './errors.ts';
 import { removeLayerFolder } from './layer-folder.ts';
 import {
@@ -225,7 +225,10 @@ export async function discardPartial(
   await dropPartial(context, layout, { record, partial }, options);
 }
 
-/** Stops serving the partial and removes it. Its layers are debris in the record until their folders are gone. */
+/**
+ * Stops serving the partial and removes it. Its layers are debris in the record until their folders are gone. On a full
+ * disk they go first: a partial that is recorded and has no files is made anew when it is opened again.
+ */
 export async function dropPartial(
   context: StoreContext,
   layout: ReplicaLayout,
@@ -240,9 +243,12 @@ export async function dropPartial(
     partials: record.partials.filter(({ pointId }) => pointId !== partial.pointId),
     debris: [...record.debris.filter((id) => !ids.includes(id)), ...ids],
   };
-  await writeRecord(layout, dropped);
+  const removeFolders = async () => {
+    for (const id of ids) await removeLayerFolder(layout, id);
+  };
+  await writeOrRemoveFirst(() => writeRecord(layout, dropped), removeFolders);
   context.crashPoint('discard: forgotten');
-  for (const id of ids) await removeLayerFolder(layout, id);
+  await removeFolders();
   await rm(join(layout.points, `${partial.pointId}.json.new`), { force: true });
   return dropped;
 }

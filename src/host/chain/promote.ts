@@ -4,17 +4,21 @@ import type { BranchId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
 import { type BranchFile, branchIds, writeBranch } from './branch-file.ts';
-import { removeBranchFolder, requireBranch } from './branches.ts';
+import { removeBranchFolder, requireBranch, requireUnused } from './branches.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { syncFile } from './durable-file.ts';
 import { readImageHeader } from './identity.ts';
+import { requireContent } from './image-content.ts';
 import { removeLayerFolder } from './layer-folder.ts';
 import type { ReplicaLayout } from './layout.ts';
 import { pointIds, removePoint } from './point-file.ts';
 import { type ReplicaRecord, writeRecord } from './record.ts';
+import { chainOf } from './state.ts';
 
 /**
  * Irreversible once recorded, so it is begun only on the evidence of the images themselves: none of them names
- * another below it. Throws `branch-missing`, `invalid-request`.
+ * another below it, and each holds all content of the layers that will go.
+ * Throws `branch-missing`, `invalid-request`, `verification-failed`.
  */
 export async function promoteBranch(
   context: StoreContext,
@@ -25,6 +29,10 @@ export async function promoteBranch(
   const record = await admit(layout, command);
   const branch = await requireBranch(layout, command.branchId);
   await requireIndependent(layout, branch);
+  if (record.promotedBranchId !== branch.id) await requireComplete(layout, record, branch);
+  for (const id of await branchIds(layout)) {
+    if (id !== branch.id) await requireUnused(context, layout, id, options);
+  }
   const promoted = { ...record, promotedBranchId: branch.id };
   await writeRecord(layout, promoted);
   context.crashPoint('promote: recorded');
@@ -43,6 +51,20 @@ async function requireIndependent(layout: ReplicaLayout, branch: BranchFile): Pr
     const below = header === null ? 'cannot be read' : `still lies over ${header.backingName}`;
     const reason = `Disk ${key} of branch ${branch.id} ${below}, so the layers must stay`;
     throw new UnderstudyError('invalid-request', { reason });
+  }
+}
+
+/** The header changes before the content that stands behind it is sure to be in the file: see image-content.ts. */
+async function requireComplete(
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+  branch: BranchFile,
+): Promise<void> {
+  for (const { key, layerId } of branch.disks) {
+    const path = layout.branchImage(branch.id, key);
+    await syncFile(path);
+    const tables = chainOf(record, layerId).map((layer) => layout.table(layer));
+    await requireContent({ what: `Disk ${key} of branch ${branch.id}`, path, tables });
   }
 }
 

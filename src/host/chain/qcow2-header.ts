@@ -10,6 +10,16 @@ export type Qcow2Header = {
   readonly backingFormat: string | null;
   /** QEMU marked it as damaged. */
   readonly isCorrupt: boolean;
+  readonly clusters: ClusterLayout;
+};
+
+/** Where the tables are that say which clusters the image holds. */
+export type ClusterLayout = {
+  readonly clusterBytes: number;
+  readonly l1Offset: number;
+  readonly l1Count: number;
+  /** False: features that change what the tables mean (a file for the data, subclusters, unknown ones). */
+  readonly isPlain: boolean;
 };
 
 /** Everything of interest is in the first cluster, which is 64 KiB in every image that we make. */
@@ -17,6 +27,8 @@ export const HEADER_READ_BYTES = 64 * 1024;
 
 const MAGIC = 0x514649fb;
 const CORRUPT_BIT = 2;
+/** Dirty and corrupt say nothing about the tables' form, nor does the compression of single clusters. */
+const PLAIN_BITS = 0b1011;
 const BACKING_FORMAT_EXTENSION = 0xe2792aca;
 /** The longest backing name the format allows. */
 const BACKING_NAME_BYTES_MAX = 1023;
@@ -36,6 +48,18 @@ export function parseQcow2Header(bytes: Buffer): Qcow2Header | null {
     backingName,
     backingFormat: extensionText(bytes, version === 3 ? bytes.readUInt32BE(100) : 72),
     isCorrupt: version === 3 && (bytes.readUInt32BE(76) & CORRUPT_BIT) !== 0,
+    clusters: clusterLayout(bytes, version),
+  };
+}
+
+function clusterLayout(bytes: Buffer, version: number): ClusterLayout {
+  const clusterBits = bytes.readUInt32BE(20);
+  const features = version === 3 ? bytes.readBigUInt64BE(72) : 0n;
+  return {
+    clusterBytes: 2 ** clusterBits,
+    l1Offset: Number(bytes.readBigUInt64BE(40)),
+    l1Count: bytes.readUInt32BE(36),
+    isPlain: (features & ~BigInt(PLAIN_BITS)) === 0n && clusterBits >= 9 && clusterBits <= 21,
   };
 }
 

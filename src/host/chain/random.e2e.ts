@@ -1,5 +1,7 @@
 /** Random lives of a replica, compared after each step with a model that only knows bytes. */
 import assert from 'node:assert/strict';
+import { readdir, rm, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { NEVER, REPLICA, Story } from '../../conformance/replica-store/story.ts';
@@ -109,6 +111,31 @@ class Life {
     assert.deepEqual(await this.story.store.inspect(REPLICA, NEVER), []);
   }
 
+  /** Every layer looks changed, and none is. */
+  async touchAll(folder: string): Promise<void> {
+    for (const name of await readdir(join(folder, 'layers'))) {
+      await utimes(join(folder, 'layers', name, 'vda.qcow2'), 1, 1);
+    }
+    await this.#repairAll();
+  }
+
+  async loseRecord(folder: string): Promise<void> {
+    if (this.points.length === 0) return;
+    await rm(join(folder, 'replica.json'));
+    await this.story.reopen();
+    await this.#repairAll();
+  }
+
+  async #repairAll(): Promise<void> {
+    for (let round = 0; round < 8; round += 1) {
+      const findings = await this.story.store.inspect(REPLICA, NEVER);
+      const lost = findings.filter(({ repair }) => repair === 'drop-points' || repair === 'none');
+      assert.deepEqual(lost, [], 'everything can be repaired');
+      if (findings.length === 0) return;
+      await this.story.store.repair({ ...this.story.command(), findings }, NEVER);
+    }
+  }
+
   #name(prefix: string): string {
     this.#made += 1;
     return `${prefix}${this.#made}`;
@@ -131,6 +158,10 @@ test('random lives keep every point and branch exact', { skip: needsQemu }, asyn
       for (const each of steps) await life.take(each);
       await life.check();
       await life.story.tidy();
+      await life.check();
+      await life.touchAll(join(harness.storageFolder, REPLICA));
+      await life.check();
+      await life.loseRecord(join(harness.storageFolder, REPLICA));
       await life.check();
     }),
     { numRuns: Number(process.env.CHAIN_RUNS ?? 2) },

@@ -1,5 +1,6 @@
 /** Serving a point or a branch for reading: to copy it elsewhere, or to verify it. */
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, PointId } from '../../domain/ids.ts';
@@ -37,17 +38,47 @@ export async function openReading(
   const scratchFolder = join(layout.readings, shortName(command.key));
   // Served anew: the scratch folder of an earlier session of this key goes with that session.
   await closeReading(context, command, options);
+  try {
+    return await serveReading(context, command, { layout, record, scratchFolder }, options);
+  } catch (error) {
+    // No session remembers the folder.
+    await rm(scratchFolder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+type Opening = {
+  readonly layout: ReplicaLayout;
+  readonly record: ReplicaRecord;
+  readonly scratchFolder: string;
+};
+
+async function serveReading(
+  { server }: StoreContext,
+  { of, key }: ReadingCommand,
+  { layout, record, scratchFolder }: Opening,
+  options: CallOptions,
+): Promise<readonly ReadableDisk[]> {
   const readables =
-    'pointId' in command.of
-      ? await pointReadables(layout, record, { pointId: command.of.pointId, scratchFolder })
-      : await branchReadables(layout, command.of.branchId);
-  const images = readables.map(({ key, path }) => ({ exportName: key, path, isWritable: false }));
-  const name = sessionName.ofReading(layout.replicaId, command.key);
-  const endpoints = await context.server.serve({ name, images, scratchFolder }, options);
-  return readables.map(({ key, sizeBytes, hashesPath }, index) => {
+    'pointId' in of
+      ? await pointReadables(layout, record, { pointId: of.pointId, scratchFolder })
+      : await branchReadables(layout, of.branchId);
+  const images = readables.map((each) => ({
+    exportName: each.key,
+    path: each.path,
+    isWritable: false,
+  }));
+  const name = sessionName.ofReading(layout.replicaId, key);
+  const endpoints = await server.serve({ name, images, scratchFolder }, options);
+  return readables.map((readable, index) => {
     const endpoint = endpoints[index];
-    if (endpoint === undefined) throw new RangeError(`disk ${key} is not served`);
-    return { key, sizeBytes, endpoint, hashesPath };
+    if (endpoint === undefined) throw new RangeError(`disk ${readable.key} is not served`);
+    return {
+      key: readable.key,
+      sizeBytes: readable.sizeBytes,
+      endpoint,
+      hashesPath: readable.hashesPath,
+    };
   });
 }
 

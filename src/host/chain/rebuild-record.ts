@@ -69,21 +69,18 @@ async function layerOnDisk(
 
 /**
  * A hidden layer with one child may be half merged: nobody knows any more. Merging that child again is right in
- * either case, and afterwards the layer can be compared with its table. Merges never overlap, so neither do these.
+ * either case, and afterwards the layer can be compared with its table. Of several in a row any may be the one, so that
+ * all are merged; in which order does not matter, because each still hides what is half written below it.
  */
 function possibleMerges(
   layers: readonly SealedLayer[],
   tops: ReadonlySet<LayerId>,
 ): readonly MergeIntent[] {
-  const merges: MergeIntent[] = [];
-  const taken = new Set<LayerId>();
-  for (const { id, parentId } of layers) {
-    if (parentId === null || tops.has(parentId) || taken.has(parentId) || taken.has(id)) continue;
-    if (layers.filter((each) => each.parentId === parentId).length !== 1) continue;
-    merges.push({ layerId: id, intoId: parentId });
-    taken.add(id).add(parentId);
-  }
-  return merges;
+  return layers.flatMap(({ id, parentId }) => {
+    if (parentId === null || tops.has(parentId)) return [];
+    const siblings = layers.filter((each) => each.parentId === parentId);
+    return siblings.length === 1 ? [{ layerId: id, intoId: parentId }] : [];
+  });
 }
 
 function parsedOrNull<Id>(parse: (text: string) => Id, text: string): Id | null {

@@ -4,20 +4,18 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { LayerId } from '../../domain/ids.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
-import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
-import { expectedLayer } from './drift.ts';
-import { identityOf, imageProblem } from './identity.ts';
+import { admit, layoutOf, type StoreContext } from './context.ts';
 import { inspectReplica } from './inspect.ts';
 import type { ReplicaLayout } from './layout.ts';
 import { finishMerges } from './merge.ts';
 import { dropPartial } from './open-partial.ts';
 import { removePoint } from './point-file.ts';
 import { rebuildRecord } from './rebuild-record.ts';
-import { requireRecord, type SealedLayer, writeRecord } from './record.ts';
+import { requireRecord, writeRecord } from './record.ts';
+import { rehash } from './rehash.ts';
 import { tidyChains } from './retire.ts';
 
 type Repairing = {
@@ -43,7 +41,9 @@ export async function repairReplica(
   await admit(layout, command);
   await forEachOf(wanted, 'finish-merge', () => finishMerges(context, layout, options));
   await forEachOf(wanted, 'discard-partial', ({ object }) => discard(repairing, object));
-  await forEachOf(wanted, 'rehash-layer', ({ layerId }) => rehash(repairing, layerId));
+  await forEachOf(wanted, 'rehash-layer', ({ layerId }) =>
+    rehash(context, layout, layerId, options),
+  );
   await forEachOf(wanted, 'drop-points', ({ pointIds }) => drop(layout, pointIds));
   await forEachOf(wanted, 'delete-debris', ({ object }) =>
     rm(join(layout.folder, object), { recursive: true, force: true }),
@@ -78,47 +78,4 @@ async function drop(layout: ReplicaLayout, pointIds: ReplicaFinding['pointIds'])
   const partials = record.partials.filter(({ pointId }) => !pointIds.includes(pointId));
   await writeRecord(layout, { ...record, partials });
   for (const id of pointIds) await removePoint(layout, id);
-}
-
-/** Reads the layer's own content against its own table; equal: its new identity is right; else it is damaged. */
-async function rehash(repairing: Repairing, layerId: LayerId | null): Promise<void> {
-  const { context, layout, options } = repairing;
-  const record = await requireRecord(layout);
-  const layer = record.layers.find(({ id }) => id === layerId);
-  if (layer === undefined || context.verifier === null) return;
-  const before = await identityOf(layout.image(layer));
-  const isEqual = await readsAsRecorded(repairing, layer);
-  const accepted: SealedLayer = { ...layer, identity: before, isDamaged: !isEqual };
-  const expected = { ...expectedLayer(layout, record, layer), identity: before };
-  // Changed again while it was read: the next inspection reports it anew.
-  if ((await imageProblem(expected)) !== null) return;
-  await writeRecord(layout, {
-    ...record,
-    layers: record.layers.map((each) => (each.id === layer.id ? accepted : each)),
-  });
-  options.signal.throwIfAborted();
-}
-
-async function readsAsRecorded(
-  { context, layout, options }: Repairing,
-  layer: SealedLayer,
-): Promise<boolean> {
-  const { verifier, server } = context;
-  if (verifier === null) return false;
-  const name = `${sessionName.ofRepair(layout.replicaId)}${layer.id}`;
-  const path = layout.image(layer);
-  const image = { exportName: layer.disk, path, isWritable: false, isAlone: true };
-  const session = { name, images: [image], scratchFolder: null };
-  const [endpoint] = await server.serve(session, options);
-  if (endpoint === undefined) return false;
-  try {
-    const request = {
-      endpoint,
-      sizeBytes: layer.sizeBytes,
-      hashesPath: layout.table(layer),
-    };
-    return (await verifier.verify(request, options)).wrongBlockCount === 0;
-  } finally {
-    await server.stop(name, { signal: new AbortController().signal });
-  }
 }

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { type ReplicaId, replicaId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
+import { branchIds } from './branch-file.ts';
+import { requireUnused } from './branches.ts';
 import { checkEpoch, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { makeFolder, removeFolder } from './durable-file.ts';
 import { FOLDER_MODE } from './layout.ts';
@@ -33,6 +35,8 @@ export async function createReplica(
     // An empty record beside points would call their layers debris.
     throw invalidFile(layout.record, 'it is missing although there are restore points');
   }
+  // On its own, because with a strict umask a folder made on the way would shut out QEMU's user.
+  await makeFolder(context.storageFolder, FOLDER_MODE);
   await makeFolder(layout.folder, FOLDER_MODE);
   for (const folder of [layout.layers, layout.points, layout.branches]) {
     await makeFolder(folder, FOLDER_MODE);
@@ -67,6 +71,7 @@ export async function deleteReplica(
   const layout = layoutOf(context, command.replicaId);
   const record = await recordOrDamage(() => readRecord(layout));
   if (record !== null && record !== 'damaged') checkEpoch(record, command);
+  for (const id of await branchIds(layout)) await requireUnused(context, layout, id, options);
   for (const name of context.server.sessions(sessionName.allOf(command.replicaId))) {
     await context.server.stop(name, options);
   }

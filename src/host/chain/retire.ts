@@ -8,7 +8,8 @@ import type { LayerId, PointId } from '../../domain/ids.ts';
 import { nextChainStep } from '../../domain/replica/chain.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
-import { admit, layoutOf, type StoreContext } from './context.ts';
+import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
+import { writeOrRemoveFirst } from './durable-file.ts';
 import { removeLayerFolder } from './layer-folder.ts';
 import type { ReplicaLayout } from './layout.ts';
 import { beginMerge, finishMerges } from './merge.ts';
@@ -22,11 +23,11 @@ export async function retirePoint(
   options: CallOptions,
 ): Promise<void> {
   const layout = layoutOf(context, command.replicaId);
-  await admit(layout, command);
+  const { partials } = await admit(layout, command);
   // Loaded strictly first: taking a point away beside one that cannot be read could free its layers.
-  const state = await loadState(layout);
+  const { record } = await loadState(layout);
   // A partial whose point goes at once must be forgotten before, or the point would turn into a partial again.
-  await writeRecord(layout, state.record);
+  if (record.partials.length < partials.length) await writeRecord(layout, record);
   context.crashPoint('retire: admitted');
   await removePoint(layout, command.pointId);
   context.crashPoint('retire: unlisted');
@@ -51,6 +52,7 @@ export async function tidyChains(
 ): Promise<void> {
   await finishMerges(context, layout, options);
   await sweepDebris(layout);
+  await sweepReadings(context, layout);
   // Each step takes one layer away, so this ends.
   for (;;) {
     const state = await loadState(layout);
@@ -68,13 +70,16 @@ async function removeLayer(
   { layout, record }: ReplicaState,
   layerId: LayerId,
 ): Promise<void> {
-  await writeRecord(layout, {
+  const without = {
     ...record,
     layers: record.layers.filter(({ id }) => id !== layerId),
     debris: [...record.debris, layerId],
-  });
+  };
+  // Nothing reads it, so that it may also be missing while it is still recorded.
+  const remove = () => removeLayerFolder(layout, layerId);
+  await writeOrRemoveFirst(() => writeRecord(layout, without), remove);
   context.crashPoint('remove: forgotten');
-  await removeLayerFolder(layout, layerId);
+  await remove();
 }
 
 /** Folders that the record gave up, and files that only sealing needed. */
@@ -90,6 +95,12 @@ async function sweepDebris(layout: ReplicaLayout): Promise<void> {
   }
   await sweepUnnamed(layout.layers);
   await sweepUnnamed(layout.branches);
+}
+
+/** Tables of readings that ended without us. A command's turn begins after their servers were ended. */
+async function sweepReadings({ server }: StoreContext, layout: ReplicaLayout): Promise<void> {
+  if (server.sessions(sessionName.ofReading(layout.replicaId, '')).length > 0) return;
+  await rm(layout.readings, { recursive: true, force: true });
 }
 
 /** What was being made or removed when its command died: it never had its name, or has it no more. */

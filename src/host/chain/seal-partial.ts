@@ -2,8 +2,8 @@
  * From a partial point to a restore point. In this order, so that dying between any two lines leaves either
  * a partial that can be sealed again, or the point:
  *
- *   server gone → layer files durable → hash tables durable → layers read-only and recorded
- *   → state files beside the point → points/<id>.json renamed into place = the point exists
+ *   server gone → layer files durable → hash tables durable → layers hold what the tables say
+ *   → layers read-only and recorded → state files beside the point → points/<id>.json renamed into place = the point exists
  */
 import { chmod, rm } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
@@ -16,13 +16,16 @@ import { pointRoot } from '../hash-table/tree.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { checkChains } from './drift.ts';
 import { copyDurably, syncFile, syncFolder } from './durable-file.ts';
-import { identityOf } from './identity.ts';
-import { type LayerPlace, type ReplicaLayout, SEALED_MODE } from './layout.ts';
+import { isNoSpace } from './errors.ts';
+import { identityOf, imageProblem, readImageHeader } from './identity.ts';
+import { requireContent } from './image-content.ts';
+import { backingOfLayer, type LayerPlace, type ReplicaLayout, SEALED_MODE } from './layout.ts';
 import { writePoint } from './point-file.ts';
 import {
   type PartialPoint,
   type RecordedLayer,
   type ReplicaRecord,
+  requireRecord,
   type SealedLayer,
   writeRecord,
 } from './record.ts';
@@ -58,6 +61,7 @@ export async function sealPartial(
   context.crashPoint('seal: layers recorded');
   const point = completePoint(command, sealed);
   await publish(context, layout, { point, sidecars: command.sidecars });
+  await forgetPartial(layout, point.id);
   await removeSpools(layout, partial.layers);
   return point;
 }
@@ -84,6 +88,7 @@ async function sealLayer(
   layer: RecordedLayer,
 ): Promise<SealedWithRoot> {
   const path = layout.image(layer);
+  await requirePlanned(layout, layer);
   const below = layer.parentId === null ? [] : chainOf(record, layer.parentId);
   const [rootHash] = await Promise.all([
     sealTable({
@@ -94,9 +99,29 @@ async function sealLayer(
     }),
     syncFile(path),
   ]);
+  // The server may have been killed, and then nobody saw whether its last write came through.
+  await requireContent({ what: nameOf(layer), path, tables: [layout.table(layer)] });
   await chmod(path, SEALED_MODE);
   await syncFolder(layout.layerFolder(layer.id));
   return { ...layer, identity: await identityOf(path), isDamaged: false, rootHash };
+}
+
+/** The image is the one that was opened. Throws `verification-failed`. */
+async function requirePlanned(layout: ReplicaLayout, layer: RecordedLayer): Promise<void> {
+  const { disk, parentId, sizeBytes } = layer;
+  const backingNames = [parentId === null ? null : backingOfLayer(parentId, disk)];
+  const expected = { path: layout.image(layer), identity: undefined, backingNames };
+  const problem = await imageProblem(expected);
+  const size = (await readImageHeader(expected.path))?.virtualSizeBytes;
+  const reason =
+    problem?.reason ??
+    (size === sizeBytes ? null : `it is a disk of ${size}, not ${sizeBytes} bytes`);
+  if (reason === null) return;
+  throw new UnderstudyError('verification-failed', { what: nameOf(layer), reason });
+}
+
+function nameOf({ id, disk }: RecordedLayer): string {
+  return `The new layer ${id}/${disk}.qcow2`;
 }
 
 /** The partial stays in the record: only the point's file says that it is one no more. */
@@ -131,6 +156,15 @@ async function publish(
   context.crashPoint('seal: sidecars copied');
   await writePoint(layout, { point, sidecars: sidecars.map(({ name }) => name) });
   context.crashPoint('seal: published');
+}
+
+/** From here on retiring the point needs no write before. Where there is no room for this one, the point's file says enough. */
+async function forgetPartial(layout: ReplicaLayout, id: RestorePoint['id']): Promise<void> {
+  const record = await requireRecord(layout);
+  const partials = record.partials.filter(({ pointId }) => pointId !== id);
+  await writeRecord(layout, { ...record, partials }).catch((error: unknown) => {
+    if (!isNoSpace(error)) throw error;
+  });
 }
 
 /** Only needed to seal again. Sealing again, or `tidy`, removes what a crash leaves. */

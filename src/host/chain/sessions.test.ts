@@ -3,8 +3,10 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
 import { pointId } from '../../domain/ids.ts';
+import type { ProcessIdentity } from '../../ports/processes.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { type ChainHarness, createChainHarness, needsQemu, qemu } from './testing/chain-harness.ts';
 
@@ -37,6 +39,36 @@ describe('servers of images', { skip: needsQemu }, () => {
     await story.assertPoints();
     assert.deepEqual(await readdir(harness.runtimeFolder), []);
   });
+
+  for (const moment of ['at once', 'when it serves']) {
+    test(`one whose starter died before it wrote down which process it is (${moment}) is ended`, async () => {
+      await using harness = await createChainHarness();
+      const story = await Story.begin(harness);
+      const real = systemProcesses();
+      const started: ProcessIdentity[] = [];
+      const startDaemon: typeof real.startDaemon = async (daemon) => {
+        const process = await real.startDaemon(daemon);
+        started.push(process);
+        const ready = daemon.arguments.at(-1) ?? '';
+        while (moment !== 'at once' && !(await harness.exists(ready))) await setImmediate();
+        throw new Error('died');
+      };
+      story.store = harness.openWith({ processes: { ...real, startDaemon } });
+      await assert.rejects(story.open(P1, null, PLAN), { code: 'unexpected' });
+      const [server] = started;
+      assert.ok(server !== undefined);
+      try {
+        await story.reopen();
+        await story.fill(await story.open(P1, null, PLAN), PLAN);
+        while (await real.isAlive(server)) await setImmediate();
+        await story.seal(P1, null, PLAN);
+        await story.assertPoints();
+        assert.deepEqual(await readdir(harness.runtimeFolder), []);
+      } finally {
+        await real.end(server, 0, NEVER);
+      }
+    });
+  }
 
   test('opening again finds the same server; a dead one is replaced and nothing flushed is lost', async () => {
     await using harness = await createChainHarness();

@@ -3,7 +3,7 @@
  * `ReplicaStore` for hosts that run QEMU. This file only puts the commands together: one at a time per
  * replica, after what an earlier life left running was ended, with native errors turned into ours.
  */
-import { mkdir, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import type { ReplicaId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -13,11 +13,12 @@ import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
 import { admit, layoutOf, type StoreContext } from './context.ts';
+import { makeFolder } from './durable-file.ts';
 import { storeError, throwIfCancelled } from './errors.ts';
 import { createImageServer } from './image-server.ts';
 import { createImages } from './images.ts';
 import { inspectReplica } from './inspect.ts';
-import { replicaLayout } from './layout.ts';
+import { FOLDER_MODE, replicaLayout } from './layout.ts';
 import { listPoints } from './list-points.ts';
 import { createKeyedMutex } from './mutex.ts';
 import { discardPartial, openPartial } from './open-partial.ts';
@@ -132,7 +133,7 @@ async function mapped<Result>(
 }
 
 async function freeBytes(folder: string): Promise<number> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder, FOLDER_MODE);
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;
 }

@@ -3,7 +3,7 @@
  * decides. Everything streams: memory is one page per layer.
  */
 import type { RecordCursor, WalkableTable } from './cursor.ts';
-import { compareKeyAt, levelAt, openWalkable } from './cursor.ts';
+import { compareKeyAt, indexAt, levelAt, openWalkable } from './cursor.ts';
 import { INDEX_BYTES, isZeroHash } from './record.ts';
 import { HashTableWriter } from './writer.ts';
 
@@ -58,6 +58,23 @@ export async function mergeTables(request: {
   await writer.finish();
 }
 
+/**
+ * Calls `visit` with each block that a chain reads content from (no zeros), in ascending order, until it answers false.
+ * `isTop`: the newest layer of the chain is the one that holds it. Throws `invalid-file`.
+ */
+export async function visitContent(
+  chain: TableChain,
+  visit: (blockIndex: number, isTop: boolean) => boolean | Promise<boolean>,
+): Promise<void> {
+  const { tables, open } = await openChain(chain);
+  await using _open = open;
+  const cursors = tables.map((table) => table.cursor());
+  await walkMerged(cursors, ({ bytes, at }, isTop) => {
+    const wanted = isContent(bytes, at);
+    return wanted === 'copy' ? visit(indexAt(bytes, at), isTop) : wanted === 'skip';
+  });
+}
+
 /** `skip` leaves a record out, `stop` ends the walk: no later record is wanted either. */
 type Wanted = 'copy' | 'skip' | 'stop';
 type Wants = (bytes: Buffer, at: number) => Wanted;
@@ -72,16 +89,33 @@ async function copyMerged(walk: {
   readonly wants: Wants;
 }): Promise<void> {
   const { cursors, writer, wants } = walk;
+  await walkMerged(cursors, ({ bytes, at }) => {
+    const wanted = wants(bytes, at);
+    if (wanted !== 'copy') return wanted === 'skip';
+    if (!writer.isFull) {
+      writer.append(bytes, at);
+      return true;
+    }
+    return writer.flush().then(() => {
+      writer.append(bytes, at);
+      return true;
+    });
+  });
+}
+
+/** Visits the newest record of each key in ascending order, until one answers false. */
+async function walkMerged(
+  cursors: readonly RecordCursor[],
+  visit: (newest: RecordCursor, isTop: boolean) => boolean | Promise<boolean>,
+): Promise<void> {
+  const top = cursors.at(-1);
   for (;;) {
     for (const cursor of cursors) if (cursor.needsPage) await cursor.load();
     const newest = firstRecord(cursors);
     if (newest === null) return;
-    const wanted = wants(newest.bytes, newest.at);
-    if (wanted === 'stop') return;
-    if (wanted === 'copy') {
-      if (writer.isFull) await writer.flush();
-      writer.append(newest.bytes, newest.at);
-    }
+    const goesOn = visit(newest, newest === top);
+    // Awaited only where it must be: a table has millions of records.
+    if (!(typeof goesOn === 'boolean' ? goesOn : await goesOn)) return;
     advancePast(cursors, newest);
   }
 }

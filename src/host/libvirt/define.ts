@@ -2,7 +2,7 @@
  * Defining and removing replica VMs. A VM is touched only when it carries our mark with the same replica's id, is
  * off, and was not defined under a higher epoch. Everything may be repeated.
  *
- * This is on the way of a failover: two rounds of `virsh` side by side, then `define`; 50 ms in all.
+ * This is on the way of a failover: one look by one `virsh`, then `define`; 50 ms in all.
  */
 import { UnderstudyError } from '../../domain/error.ts';
 import { type VmId, vmId } from '../../domain/ids.ts';
@@ -10,7 +10,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { DefineReplicaRequest } from '../../ports/hypervisor.ts';
 import type { Ids } from '../../ports/ids.ts';
 import { hasCode, wasRefusedBecause } from './errors.ts';
-import { lines, readDefinition, readFlags, type VmFlags } from './inspect.ts';
+import { lines, readDefinitionAndFlags, type VmFlags } from './inspect.ts';
 import { type ReplicaMark, readReplicaMark } from './replica-mark.ts';
 import { replicaXml, type TargetTraits } from './replica-xml.ts';
 import { placeTpm, type SidecarTools } from './sidecars.ts';
@@ -100,10 +100,7 @@ async function freeIdentity(
 
 async function load(virsh: Virsh, id: VmId, options: CallOptions): Promise<DefinedReplica | null> {
   try {
-    const [text, flags] = await Promise.all([
-      readDefinition(virsh, id, options),
-      readFlags(virsh, id, options),
-    ]);
+    const { definition: text, flags } = await readDefinitionAndFlags(virsh, id, options);
     const name = child(parseRoot(text, 'domain', id), 'name')?.textContent ?? '';
     return { id, name, mark: readReplicaMark(text, id), flags };
   } catch (error) {

@@ -10,6 +10,7 @@ import { readBackupSocket } from './backup-xml.ts';
 import { hasCode } from './errors.ts';
 import type { FreezeContext } from './freeze-context.ts';
 import { refusalOf, saysNotRunning } from './freeze-errors.ts';
+import { askTogether } from './virsh-together.ts';
 
 export type BackupJob = { readonly socketPath: string | null };
 
@@ -31,13 +32,16 @@ export async function activeBackup(
   options: CallOptions,
 ): Promise<BackupJob | null> {
   try {
-    const text = await virsh.run(['backup-dumpxml', '--', vmId], options);
+    const text = await virsh.run(backupQuery(vmId), options);
     return { socketPath: readBackupSocket(text, vmId) };
   } catch (error) {
     if (NO_BACKUP.test(refusalOf(error)) || saysNotRunning(error)) return null;
     throw error;
   }
 }
+
+const backupQuery = (vmId: VmId) => ['backup-dumpxml', '--', vmId] as const;
+const jobQuery = (vmId: VmId) => ['domjobinfo', '--', vmId] as const;
 
 /**
  * Clears the way for a backup: one of ours whose record was lost is ended, known by where its socket is. Throws
@@ -48,6 +52,10 @@ export async function clearTheWay(
   vmId: VmId,
   options: CallOptions,
 ): Promise<void> {
+  // A backup is a job, too: where there is no job, as nearly always, there is no backup.
+  const queries = [jobQuery(vmId), backupQuery(vmId)];
+  const [info, backup] = await askTogether(context.virsh, queries, options);
+  if (info && isFree(info) && backup === null) return;
   const job = await activeBackup(context, vmId, options);
   if (job !== null) {
     const { socketPath } = job;
@@ -57,11 +65,15 @@ export async function clearTheWay(
     }
     await endBackup(context, { vmId, socketPath }, options);
   }
-  const text = await context.virsh.run(['domjobinfo', '--', vmId], options);
-  const type = /^Job type:\s+(\S+)/m.exec(text)?.[1] ?? 'None';
-  if (type === 'None' || type === 'Completed') return;
+  const text = await context.virsh.run(jobQuery(vmId), options);
+  if (isFree(text)) return;
   const operation = /^Operation:\s+(.*\S)/m.exec(text)?.[1] ?? 'unnamed';
   throw new UnderstudyError('vm-busy', { vm: vmId, reason: `a job is running: ${operation}` });
+}
+
+function isFree(jobInfo: string): boolean {
+  const type = /^Job type:\s+(\S+)/m.exec(jobInfo)?.[1] ?? 'None';
+  return type === 'None' || type === 'Completed';
 }
 
 /**
@@ -73,12 +85,20 @@ export async function endBackup(
   { vmId, socketPath }: { readonly vmId: VmId; readonly socketPath: string },
   options: CallOptions,
 ): Promise<void> {
+  const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
+  if (job?.socketPath === socketPath) await abortAndAwait(context, { vmId, socketPath }, options);
+}
+
+/** Of a backup that was just seen. */
+async function abortAndAwait(
+  context: FreezeContext,
+  { vmId, socketPath }: { readonly vmId: VmId; readonly socketPath: string },
+  options: CallOptions,
+): Promise<void> {
   const { clock } = context;
   const began = clock.monotonicMs();
   let asked: number | null = null;
   for (;;) {
-    const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
-    if (job?.socketPath !== socketPath) return;
     const passed = clock.monotonicMs() - began;
     if (passed > END_DEADLINE_MS) {
       const reason = 'libvirt does not end the backup job';
@@ -87,8 +107,11 @@ export async function endBackup(
     if (asked === null || passed - asked > REPEAT_ABORT_MS) {
       await abortJob(context, vmId, options);
       asked = passed;
+    } else {
+      await clock.sleep(POLL_MS, options);
     }
-    await clock.sleep(POLL_MS, options);
+    const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
+    if (job?.socketPath !== socketPath) return;
   }
 }
 
@@ -102,20 +125,25 @@ export async function endBackupAndRescue(
   options: CallOptions,
 ): Promise<boolean> {
   const { vmId, socketPath } = request;
-  const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
+  const queries = [backupQuery(vmId), stateQuery(vmId)];
+  const [backup, state] = await askTogether(context.virsh, queries, options);
+  const job = backup
+    ? { socketPath: readBackupSocket(backup, vmId) }
+    : await activeBackup(context, vmId, options).catch(noneIfMissing);
   if (job?.socketPath !== socketPath) return false;
-  const wasStarved = await isPausedForSpace(context, vmId, options);
-  await endBackup(context, request, options);
+  const wasStarved = await isPausedForSpace(context, { vmId, state: state ?? null }, options);
+  await abortAndAwait(context, request, options);
   if (wasStarved) await context.virsh.run(['resume', '--', vmId], options);
   return wasStarved;
 }
 
 async function isPausedForSpace(
   context: FreezeContext,
-  vmId: VmId,
+  { vmId, state }: { readonly vmId: VmId; readonly state: string | null },
   options: CallOptions,
 ): Promise<boolean> {
-  if ((await powerWithReason(context, vmId, options)) !== PAUSED_BY_ERROR) return false;
+  const power = state ?? (await powerWithReason(context, vmId, options));
+  if (power !== PAUSED_BY_ERROR) return false;
   return /: no space$/m.test(await context.virsh.run(['domblkerror', '--', vmId], options));
 }
 
@@ -134,8 +162,10 @@ export async function powerWithReason(
   vmId: VmId,
   options: CallOptions,
 ): Promise<string> {
-  return (await virsh.run(['domstate', '--reason', '--', vmId], options)).trim();
+  return (await virsh.run(stateQuery(vmId), options)).trim();
 }
+
+const stateQuery = (vmId: VmId) => ['domstate', '--reason', '--', vmId] as const;
 
 function isOurSocket({ scratchFolder }: FreezeContext, path: string): boolean {
   const folder = dirname(path);

@@ -39,7 +39,9 @@ export async function watchFreeze(
   // The wall clock is read once: it may jump while we watch.
   const ageAtBegin = Math.max(0, clock.now() - command.frozenAt);
   let previous: { readonly reading: ScratchReading; readonly atMs: number } | null = null;
-  let askedAt: number | null = null;
+  // The first poll looks at files only: most runs are over before the second.
+  let askedAt = Number.NEGATIVE_INFINITY;
+  let isFirst = true;
   while (!signal.aborted) {
     const atMs = clock.monotonicMs();
     const record = await requireRecord(places, command);
@@ -55,10 +57,11 @@ export async function watchFreeze(
     const limits = { ...command.scratch, quotaBytes: record.quotaBytes };
     const verdict = scratchVerdict(reading, limits);
     if (verdict !== null) throw exhausted(command, verdict);
-    if (askedAt === null || atMs - askedAt >= HYPERVISOR_POLL_MS) {
+    if (!isFirst && atMs - askedAt >= HYPERVISOR_POLL_MS) {
       askedAt = atMs;
       await untilAborted(signal, refuseIfGone(context, record, { signal }));
     }
+    isFirst = false;
     await untilAborted(signal, clock.sleep(WATCH_POLL_MS, { signal }));
   }
 }

@@ -5,6 +5,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import { type DefinedDisk, powerStateOf, readDomain } from './domain-xml.ts';
 import { hasCode } from './errors.ts';
 import type { Virsh } from './virsh.ts';
+import { askTogether } from './virsh-together.ts';
 
 /** Asked often and answered from the daemon's memory: one that needs longer is hung. */
 const POWER_TIMEOUT_MS = 10_000;
@@ -47,7 +48,12 @@ export type VmFlags = {
 };
 
 export async function readFlags(virsh: Virsh, id: VmId, options: CallOptions): Promise<VmFlags> {
-  const text = await virsh.run(['dominfo', '--', id], options);
+  return parseFlags(await virsh.run(flagsQuery(id), options));
+}
+
+const flagsQuery = (id: VmId) => ['dominfo', '--', id] as const;
+
+function parseFlags(text: string): VmFlags {
   // A name cannot hold a line feed, so it cannot forge a line; the first match is on a line of its own.
   const value = (name: string) =>
     new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(text)?.[1]?.trim() ?? '';
@@ -60,7 +66,23 @@ export async function readFlags(virsh: Virsh, id: VmId, options: CallOptions): P
 
 /** The definition that the next start will use. */
 export function readDefinition(virsh: Virsh, id: VmId, options: CallOptions): Promise<string> {
-  return virsh.run(['dumpxml', '--inactive', '--', id], options);
+  return virsh.run(definitionQuery(id), options);
+}
+
+const definitionQuery = (id: VmId) => ['dumpxml', '--inactive', '--', id] as const;
+
+/** Both by one question, which is on the way of a failover. */
+export async function readDefinitionAndFlags(
+  virsh: Virsh,
+  id: VmId,
+  options: CallOptions,
+): Promise<{ readonly definition: string; readonly flags: VmFlags }> {
+  const [text, facts] = await askTogether(virsh, [definitionQuery(id), flagsQuery(id)], options);
+  const [definition, flags] = await Promise.all([
+    text ?? readDefinition(virsh, id, options),
+    facts ? parseFlags(facts) : readFlags(virsh, id, options),
+  ]);
+  return { definition, flags };
 }
 
 export async function describeVm(
@@ -68,14 +90,17 @@ export async function describeVm(
   id: VmId,
   options: CallOptions,
 ): Promise<VmDescription> {
+  const queries = [definitionQuery(id), currentQuery(id), flagsQuery(id), sizesQuery(id)];
+  const told = await askTogether(virsh, queries, options);
+  // What was not told is asked alone: that tells why.
   const [definition, current, flags] = await Promise.all([
-    readDefinition(virsh, id, options),
-    virsh.run(['dumpxml', '--', id], options),
-    readFlags(virsh, id, options),
+    told[0] ?? readDefinition(virsh, id, options),
+    told[1] ?? virsh.run(currentQuery(id), options),
+    told[2] ? parseFlags(told[2]) : readFlags(virsh, id, options),
   ]);
   const vm = readDomain(current, id);
   const kept = new Set(readDomain(definition, id).disks.map((disk) => disk.key));
-  const sizes = await diskSizes(virsh, id, vm.disks, options);
+  const sizes = await diskSizes(virsh, { id, disks: vm.disks, together: told[3] ?? null }, options);
   return {
     ...vm,
     power: flags.power,
@@ -107,16 +132,25 @@ function describeDisk(disk: DefinedDisk, { sizes, kept }: DiskFacts): VmDisk {
   };
 }
 
-/** One call for all disks; where one of them makes it fail (a missing file does), one call each. */
+const currentQuery = (id: VmId) => ['dumpxml', '--', id] as const;
+const sizesQuery = (id: VmId) => ['domblkinfo', '--all', '--', id] as const;
+
+type SizedDisks = {
+  readonly id: VmId;
+  readonly disks: readonly DefinedDisk[];
+  /** What was told of all disks already; null: nothing. */
+  readonly together: string | null;
+};
+
+/** One answer for all disks; where one of them makes it fail (a missing file does), one call each. */
 async function diskSizes(
   virsh: Virsh,
-  id: VmId,
-  disks: readonly DefinedDisk[],
+  { id, disks, together }: SizedDisks,
   options: CallOptions,
 ): Promise<ReadonlyMap<DiskKey, number>> {
   const sizes = new Map<DiskKey, number>();
   if (disks.length === 0) return sizes;
-  const table = await unlessRefused(virsh.run(['domblkinfo', '--all', '--', id], options));
+  const table = together ?? (await unlessRefused(virsh.run(sizesQuery(id), options)));
   for (const line of lines(table ?? '')) {
     const [target, capacity] = line.trim().split(/\s+/);
     const disk = disks.find(({ key }) => key === target);

@@ -23,6 +23,7 @@ import {
 import type { Hypervisor } from '../../ports/hypervisor.ts';
 import { ensureGuestImage } from '../../rig/guest-image.ts';
 import { type PrivateHost, startPrivateHost } from '../../rig/private-host.ts';
+import { killIfAlive, waitForExit } from '../../rig/processes.ts';
 import { createTestVm } from '../../rig/test-vm.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemIds } from '../../system/ids.ts';
@@ -97,6 +98,10 @@ describe('libvirt beyond the port', { skip }, () => {
       const onProgress = (done: number, total: number) => progress.push(done / total);
       await site.hypervisor.flatten({ key, vmId: id, disks }, { signal, onProgress });
       await site.hypervisor.flatten({ key, vmId: id, disks }, { signal });
+      // The layers go next, so that what was flattened must be in the file, not only in a QEMU that may die.
+      const pid = site.host.qemuPid(id);
+      if (pid !== undefined) killIfAlive(pid);
+      if (pid !== undefined) await waitForExit(pid);
       await remove(site, id, { keepDefinition: true });
       assert.doesNotMatch(await imageInfo(path), /"backing-filename"/);
       assert.equal(progress.at(-1), 1);

@@ -14,6 +14,7 @@ import { markXml, readMark } from './backup-xml.ts';
 import { hasCode } from './errors.ts';
 import type { FreezeContext } from './freeze-context.ts';
 import { diskWithoutMark, saysMarkMissing, saysNotRunning } from './freeze-errors.ts';
+import { unlessRefused } from './inspect.ts';
 import { changeBitmap, readImageHeader } from './marks-offline.ts';
 
 /** Ours are `us-…`; whatever else is there belongs to other people. */
@@ -28,14 +29,28 @@ export async function sweepMarks(
   { vmId, keep }: { readonly vmId: VmId; readonly keep: MarkName | null },
   options: CallOptions,
 ): Promise<void> {
-  const vm = await context.describeVm(vmId, options);
+  const [vm, known] = await Promise.all([
+    context.describeVm(vmId, options),
+    knownMarks(context, vmId, options),
+  ]);
   const bitmaps = await bitmapsByMark(context, vm, options);
-  const known = await knownMarks(context, vmId, options);
   const names = new Set([...known, ...bitmaps.keys()]);
   for (const name of names) {
     if (!isOurs(name) || name === keep) continue;
+    const isSound = vm.power !== 'off' && known.includes(name);
+    if (isSound && (await removeSoundMark(context, { vmId, mark: name }, options))) continue;
     await removeMark(context, { vmId, mark: name }, options);
   }
+}
+
+/** The ordinary case, without looking first: libvirt refuses what it cannot do whole. False then. */
+async function removeSoundMark(
+  { virsh }: FreezeContext,
+  { vmId, mark }: { readonly vmId: VmId; readonly mark: MarkName },
+  options: CallOptions,
+): Promise<boolean> {
+  const removed = await unlessRefused(virsh.run(['checkpoint-delete', '--', vmId, mark], options));
+  return removed !== null;
 }
 
 /** Removes one mark from libvirt and from every disk; one that is nowhere is success. */
@@ -174,14 +189,18 @@ async function bitmapsByMark(
   vm: VmDescription,
   options: CallOptions,
 ): Promise<ReadonlyMap<string, string[]>> {
+  const headers = await Promise.all(
+    vm.disks
+      .filter(({ tracksChanges }) => tracksChanges)
+      .map(async ({ key, path }) => {
+        const image = { path, format: 'qcow2', vm: vm.name };
+        const header = await readImageHeader(processes, image, options).catch(noneIfUnreadable);
+        return { key, bitmaps: header?.bitmaps ?? [] };
+      }),
+  );
   const found = new Map<string, string[]>();
-  for (const { key, path, tracksChanges } of vm.disks) {
-    if (!tracksChanges) continue;
-    const image = { path, format: 'qcow2', vm: vm.name };
-    const header = await readImageHeader(processes, image, options).catch(noneIfUnreadable);
-    for (const { name } of header?.bitmaps ?? []) {
-      found.set(name, [...(found.get(name) ?? []), key]);
-    }
+  for (const { key, bitmaps } of headers) {
+    for (const { name } of bitmaps) found.set(name, [...(found.get(name) ?? []), key]);
   }
   return found;
 }

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { vmId } from '../../domain/ids.ts';
 import type { DefineReplicaRequest } from '../../ports/hypervisor.ts';
 import { readDomain } from './domain-xml.ts';
-import { defineRequest } from './fixtures/fixtures.ts';
+import { defineRequest, describedAs, EVERYTHING } from './fixtures/fixtures.ts';
 import { readReplicaMark } from './replica-mark.ts';
 import { targetNetwork } from './replica-nics.ts';
 import { machineAt, replicaXml, type TargetTraits } from './replica-xml.ts';
@@ -117,6 +117,9 @@ describe('a replica definition', () => {
     assert.equal(nvram({ sidecars: [{ name: 'nvram', path: '/b/nvram' }] }), '/b/nvram');
     assert.equal(nvram({}), '/replicas/b 1/nvram');
     assert.equal(attribute(find(made().domain, 'os/nvram'), 'template'), null);
+    const text = EVERYTHING.replace('<nvram template=', "<nvram format='qcow2' template=");
+    const { domain } = made({ source: describedAs(text) });
+    assert.equal(attribute(find(domain, 'os/nvram'), 'format'), 'qcow2');
   });
 
   it('emulates where no acceleration was proved', () => {

@@ -117,7 +117,8 @@ function adaptFirmware(domain: XmlElement, { sidecars, disks }: DefineReplicaReq
     sidecars.find((sidecar) => sidecar.name === 'nvram')?.path ??
     (first === undefined ? null : join(dirname(first.path), 'nvram'));
   removeChildren(nvram, 'source');
-  setAttributes(nvram, { template: null, templateFormat: null, type: null, format: null });
+  // Its format stays: the file is a copy, byte for byte, and qcow2 read as raw is no set of variables.
+  setAttributes(nvram, { template: null, templateFormat: null, type: null });
   if (path === null) remove(nvram);
   else nvram.textContent = path;
 }

@@ -1,12 +1,11 @@
 /**
  * State of a VM outside its disks: the firmware's variables and the contents of an emulated TPM.
  *
- * Both are files of libvirt, read beside the hypervisor. Firmware variables of a running VM are copied as they are: they change
- * only when the guest sets one, and a copy caught in the middle reads as the older or newer set at worst by variable.
+ * Both are files of libvirt, read beside the hypervisor. Firmware variables change only when the guest sets one, in place and
+ * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-import { constants } from 'node:fs';
-import { chmod, copyFile, mkdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
@@ -18,6 +17,9 @@ import { attribute, child, find, parseRoot, textOf, type XmlElement } from './xm
 
 /** Where a system daemon keeps TPM state: `<folder>/<VM's UUID>/tpm2/`. */
 export const SWTPM_FOLDER = '/var/lib/libvirt/swtpm';
+
+/** Setting a variable takes milliseconds; reading all of them less than one. */
+const READINGS_MAX = 10;
 
 export type SidecarTools = {
   readonly processes: Processes;
@@ -39,8 +41,8 @@ export async function collectSidecars(
   const nvram = nvramPath(domain);
   if (nvram !== null && (await exists(nvram))) {
     const path = join(folder, 'nvram');
-    await copyFile(nvram, path, constants.COPYFILE_FICLONE).catch(denied(nvram));
-    await chmod(path, 0o600);
+    const variables = await settledContent(nvram).catch(denied(nvram));
+    await writeFile(path, variables, { mode: 0o600 }).catch(denied(path));
     sidecars.push({ name: 'nvram', path });
   }
   const state = tpmFolder(tools, domain, vm.id);
@@ -75,6 +77,17 @@ export function nvramPath(domain: XmlElement): string | null {
   const nvram = find(domain, 'os/nvram');
   if (nvram === null) return null;
   return attribute(child(nvram, 'source'), 'file') ?? (textOf(nvram) || null);
+}
+
+/** A guest that never stops setting variables gets the last reading: firmware recovers from a write that was cut off. */
+async function settledContent(path: string): Promise<Buffer> {
+  let previous = await readFile(path);
+  for (let reading = 1; reading < READINGS_MAX; reading += 1) {
+    const content = await readFile(path);
+    if (content.equals(previous)) return content;
+    previous = content;
+  }
+  return previous;
 }
 
 function tpmFolder({ swtpmFolder }: SidecarTools, domain: XmlElement, id: VmId): string | null {

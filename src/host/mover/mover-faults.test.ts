@@ -190,8 +190,8 @@ for (const fault of CASES) {
   });
 }
 
-/** By this request of 260 the workers have taken over. */
-const LATE = 200;
+/** By this request of 130 the workers have taken over. */
+const LATE = 100;
 const LATE_CASES: readonly Case[] = [
   {
     name: 'the target is full',

@@ -1,3 +1,5 @@
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { errorFromRecord, UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -15,8 +17,11 @@ export type PoolRequest = {
   readonly exhausted: Promise<void>;
 };
 
-/** A worker's own heap; buffers are not part of it. Far more than it needs, far less than it would take. */
-const HEAP_LIMITS = { maxOldGenerationSizeMb: 24, maxYoungGenerationSizeMb: 1 };
+/**
+ * A worker's own heap; buffers are not part of it. It needs about 8 MiB. The young generation is small
+ * because it is always used up; the old one is not, because V8 collects early where little is left.
+ */
+const HEAP_LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 };
 
 /**
  * Lets several threads share the batches; resolves with the wrong blocks that they found. When one fails, or
@@ -51,7 +56,19 @@ function startWorker(order: WorkerOrder): Worker {
     workerData: order,
     resourceLimits: HEAP_LIMITS,
     execArgv: [],
+    env: environment(),
   });
+}
+
+/**
+ * A worker needs nothing of the environment but the compile cache of this process, if it has one (whoever
+ * enabled it answers for the safety of its folder). Measured for two workers: 100 instead of 260 ms of
+ * processor time, and 33 instead of 70 MiB, because with it no worker loads the type stripper.
+ */
+function environment(): NodeJS.Dict<string> {
+  const folder = getCompileCacheDir();
+  // What is told is the part for this version of Node; what must be given is the folder of all parts.
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: dirname(folder) };
 }
 
 /** Answers a worker until it is done. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
 
 export interface PauseWatch extends AsyncDisposable {
-  /** Every suspension of the VM and every I/O error of its disks since the watch began, as virsh tells it. */
+  /** Every suspension of the VM and every I/O error of its disks since the watch began, as virsh tells it; deaf once the daemon ended. */
   seen(): readonly string[];
 }
 
@@ -18,11 +18,11 @@ export async function watchPauses(host: PrivateHost, vmId: string): Promise<Paus
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
   });
+  const ended = once(child, 'close');
   await once(child, 'spawn');
   return {
     seen: () => text.split('\n').filter((line) => /Suspended|io-error/.test(line)),
     async [Symbol.asyncDispose]() {
-      const ended = once(child, 'close');
       child.kill();
       await ended;
     },

@@ -69,9 +69,7 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'us-'));
   const cleaning = new AsyncDisposableStack();
   cleaning.defer(() => clear(folder));
-  const lastResort = () => clearNow(folder);
-  process.once('exit', lastResort);
-  cleaning.defer(() => void process.off('exit', lastResort));
+  cleaning.defer(whenEnded(() => clearNow(folder)));
   try {
     // QEMU runs as another user.
     await chmod(folder, 0o755);
@@ -176,6 +174,21 @@ async function furnish(building: Building): Promise<Stage> {
 async function clear(folder: string): Promise<void> {
   await endProcessesOf(folder);
   await rm(folder, { recursive: true, force: true });
+}
+
+/** Also when the process is told to end. @returns what makes it forget. */
+function whenEnded(clear: () => void): () => void {
+  const end = (signal: NodeJS.Signals): void => {
+    clear();
+    process.kill(process.pid, signal);
+  };
+  const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+  process.once('exit', clear);
+  for (const signal of signals) process.once(signal, end);
+  return () => {
+    process.off('exit', clear);
+    for (const signal of signals) process.off(signal, end);
+  };
 }
 
 /** When the process exits before its stage was closed: without waiting. */

@@ -159,7 +159,8 @@ export async function guestWrites(
   { disk, block, value }: { disk: string; block: number; value: number },
 ): Promise<void> {
   const device = `/machine/peripheral/${deviceOf(disk)}/virtio-backend`;
-  const write = `write -P ${value} ${block * BLOCK_BYTES} ${BLOCK_BYTES}`;
+  // Flushed (`-f`), as a guest would that counts on it: else a crash may take it, and under QEMU 10 does.
+  const write = `write -f -P ${value} ${block * BLOCK_BYTES} ${BLOCK_BYTES}`;
   const command = `qemu-io -d ${device} "${write}"`;
   await host.virsh(['qemu-monitor-command', '--hmp', id, command]);
 }

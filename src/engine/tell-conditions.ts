@@ -1,0 +1,55 @@
+/** Keeps the conditions that follow from time and operations equal to the facts; each is written only when it changes. */
+import type { ReplicaId } from '../domain/ids.ts';
+import { formatInstant, type Instant } from '../domain/instant.ts';
+import type { Job } from '../domain/job/job.ts';
+import type { OperationRecord } from '../domain/operation/operation.ts';
+import type { Condition, ConditionName, Replica } from '../domain/replica/replica.ts';
+import type { Schedule } from '../domain/replication/schedule.ts';
+import type { ControllerPorts } from './control/controller-ports.ts';
+
+export async function tellBreach(
+  ports: ControllerPorts,
+  job: Job,
+  replica: Replica,
+  { deadline, predictedMs }: Schedule,
+  now: Instant,
+): Promise<void> {
+  const when = now > deadline ? 'is older than' : 'is about to be older than';
+  const message =
+    `The newest restore point ${when} ${job.rpoSeconds} s (due by ${formatInstant(deadline)}; ` +
+    `a run takes about ${Math.ceil(predictedMs / 1000)} s). See \`understudy operation list\`.`;
+  await raise(ports, replica.id, { name: 'rpo-breached', message, since: now });
+}
+
+/** Nothing is promised any more: its job is paused or gone, the VM excluded, or the replica stands in. */
+export function withdrawBreach(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'rpo-breached');
+}
+
+/** `suspended` undefined: none of the replica's operations is. */
+export async function tellSuspended(
+  ports: ControllerPorts,
+  { id }: Replica,
+  suspended: OperationRecord | undefined,
+): Promise<void> {
+  if (suspended === undefined) return clear(ports, id, 'operation-suspended');
+  const message =
+    `${suspended.title} (${suspended.id}) needs a decision: ${suspended.error?.message ?? ''} ` +
+    '`understudy operation retry` tries again, `understudy operation cancel` gives it up.';
+  await raise(ports, id, { name: 'operation-suspended', message, since: ports.clock.now() });
+}
+
+/** `since` stays when it began, also when there is something new to say. */
+async function raise(ports: ControllerPorts, id: ReplicaId, condition: Condition): Promise<void> {
+  const conditions = await ports.catalog.conditions(id);
+  const known = conditions.find(({ name }) => name === condition.name);
+  if (known?.message === condition.message) return;
+  const told = { ...condition, since: known?.since ?? condition.since };
+  await ports.catalog.apply([{ type: 'condition-raised', replicaId: id, condition: told }]);
+}
+
+async function clear(ports: ControllerPorts, id: ReplicaId, name: ConditionName): Promise<void> {
+  const conditions = await ports.catalog.conditions(id);
+  if (!conditions.some((condition) => condition.name === name)) return;
+  await ports.catalog.apply([{ type: 'condition-cleared', replicaId: id, name }]);
+}

@@ -1,0 +1,193 @@
+/**
+ * The server is killed (SIGKILL) at every step of the operations that follow a loss. Each goes on by itself when the
+ * server is back, to the same end as if nothing had happened.
+ */
+import assert from 'node:assert/strict';
+import { access, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { z } from 'zod';
+import { type OperationDetailAnswer, operationDetailSchema } from '../../src/contract/operation.ts';
+import { replicaSchema } from '../../src/contract/replica.ts';
+import { run } from '../../src/rig/command.ts';
+import { commandLineOf, listProcesses } from '../../src/rig/processes.ts';
+import { type BlockVm, MIB } from './stage/block-vm.ts';
+import { requireSameContent } from './stage/bytes.ts';
+import { type EventLog, watchEvents } from './stage/event-log.ts';
+import {
+  type Archive,
+  archiveOf,
+  conditionNames,
+  failOverBlockVm,
+  untilRunning,
+} from './stage/life.ts';
+import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
+import { describe, type Protection } from './stage/operator.ts';
+import { until } from './stage/until.ts';
+
+suite('the server is killed at every step', { skip: skipReason() }, () => {
+  let stage: Stage;
+  let vm: BlockVm;
+  let protection: Protection;
+  let archive: Archive;
+
+  before(async () => {
+    stage = await openStage();
+    vm = await stage.blockVm({ name: 'killed' });
+    await vm.start();
+    protection = await stage.protect(vm.name, ['--archive', '1h']);
+    archive = archiveOf(stage, vm);
+    for (const value of [0x31, 0x32]) {
+      await vm.write('vda', { offset: value * 65536, length: 3 * MIB, value });
+      await vm.write('vdb', { offset: value * 512, length: 8192, value });
+      await archive.keep(await stage.replicate(protection));
+    }
+  });
+  after(() => stage?.[Symbol.asyncDispose]());
+
+  test('of a failover', async () => {
+    const { id } = await stage.replica(protection);
+    const steps = [
+      'check-drift',
+      'look-at-source',
+      'make-branch',
+      'define-replica',
+      'start-replica',
+    ];
+    const operationId = await killAt([...steps, 'await-guest-1'], 'failover', id);
+    const replica = await untilRunning(stage, protection, operationId);
+    assert.equal(replica.phase, 'Failover');
+    assert.equal(replica.failover?.operationId, operationId);
+    assert.deepEqual(await readdir(join(stage.storageFolder, id, 'branches')), [
+      replica.failover?.branchId,
+    ]);
+    assert.equal(qemusOnRecovery(), 1);
+    assert.equal(await vm.state(), 'running');
+    const points = await archive.requireAllExact(protection);
+    await requireServes(points.at(-1)?.id ?? '');
+  });
+
+  test('of an undo', async () => {
+    const { id, failover } = await stage.replica(protection);
+    const steps = ['power-off-replica', 'archive-branch', 'rest-replica'];
+    const operation = await settled(await killAt(steps, 'undo-failover', id));
+    assert.equal(operation.state, 'succeeded', describe(operation));
+    const replica = await stage.replica(protection);
+    assert.equal(replica.phase, 'Ready');
+    assert.deepEqual(conditionNames(replica), []);
+    assert.deepEqual(
+      replica.archives.map(({ branchId }) => branchId),
+      [failover?.branchId],
+    );
+    assert.equal(qemusOnRecovery(), 0);
+    await archive.requireAllExact(protection);
+    await vm.write('vda', { offset: 9 * MIB, length: 65536, value: 0x33 });
+    const point = await stage.replicate(protection);
+    assert.equal(point.disks[0]?.transfer, 'incremental');
+    await archive.keep(point);
+    assert.equal((await archive.requireAllExact(protection)).length, 3);
+    await stage.requireNothingLeft(protection);
+  });
+
+  test('of a permanent failover', async () => {
+    const [point] = await stage.points(protection);
+    assert.ok(point);
+    const taken = await failOverBlockVm(stage, protection, '--point', point.id);
+    const steps = ['flatten', 'gather-changes', 'drop-chain'];
+    const operation = await settled(await killAt(steps, 'permanent-failover', taken.id));
+    assert.equal(operation.state, 'succeeded', describe(operation));
+    assert.equal(qemusOnRecovery(), 1);
+    const folder = join(stage.storageFolder, taken.id);
+    const branchId = taken.failover?.branchId ?? '';
+    assert.deepEqual(await readdir(join(folder, 'branches')), [branchId]);
+    for (const name of ['points', 'layers']) {
+      assert.deepEqual(await readdir(join(folder, name)).catch(() => []), []);
+    }
+    for (const [key, image] of archive.expected(point)) {
+      const path = join(folder, 'branches', branchId, `${key}.qcow2`);
+      await requireSameContent(image, { path, format: 'qcow2' });
+      const info = await run('qemu-img', ['info', '-U', '--output=json', '--', path]);
+      assert.equal(JSON.parse(info)['backing-filename'], undefined);
+    }
+    const shown = await stage.ask(['replica', 'show', taken.id], replicaSchema);
+    assert.equal(shown.phase, 'Permanent');
+  });
+
+  test('of a deletion', async () => {
+    const other = await stage.blockVm({ name: 'deleted', disks: [{ sizeBytes: 8 * MIB }] });
+    await other.start();
+    await other.write('vda', { offset: 0, length: MIB, value: 1 });
+    const doomed = await stage.protect(other.name);
+    await stage.replicate(doomed);
+    const { id, targetVmId } = await stage.replica(doomed);
+    const steps = ['forget-marks', 'delete-replica', 'gather-changes'];
+    const operation = await settled(await killAt(steps, 'replica', 'delete', id));
+    assert.equal(operation.state, 'succeeded', describe(operation));
+    await assert.rejects(access(join(stage.storageFolder, id)), /ENOENT/);
+    await assert.rejects(stage.recovery.virsh(['domstate', '--domain', targetVmId ?? '']));
+    const listed = await stage.ask(['replica', 'list'], z.array(replicaSchema));
+    assert.ok(!listed.some((replica) => replica.id === id));
+    assert.deepEqual(await other.marks(), []);
+    assert.equal(await other.state(), 'running');
+  });
+
+  /** The client dies with its server; the operation is known by its first event. @returns its id. */
+  async function killAt(steps: readonly string[], ...args: readonly string[]): Promise<string> {
+    const events = await watchEvents(stage.server.dataFolder);
+    const client = stage.attempt([...args, '--no-wait']).catch(() => undefined);
+    let operationId: string | undefined;
+    for (const step of steps) {
+      operationId = await begun(events, step, operationId);
+      await stage.server.kill9();
+      await client;
+      await stage.server.restart();
+    }
+    assert.ok(operationId);
+    return operationId;
+  }
+
+  /** The last lines of a server that is killed may not reach its log; the journal has them. */
+  async function begun(events: EventLog, step: string, operationId?: string): Promise<string> {
+    const wanted = {
+      type: 'step-started',
+      step,
+      ...(operationId === undefined ? {} : { operationId }),
+    };
+    return until(`step ${step} begins`, async () => {
+      const logged = await events.next(wanted, { deadlineMs: 2000 }).catch(() => undefined);
+      if (logged !== undefined) return logged.operationId;
+      if (operationId === undefined) return undefined;
+      const args = ['operation', 'show', operationId];
+      const { history } = await stage.ask(args, operationDetailSchema);
+      return history.some((event) => event.step === step) ? operationId : undefined;
+    });
+  }
+
+  function settled(operationId: string): Promise<OperationDetailAnswer> {
+    return stage.settled(operationId);
+  }
+
+  /** QEMU names the disks of a branch on its command line. The probe for acceleration, another guest, has none. */
+  function qemusOnRecovery(): number {
+    const isReplica = (pid: number): boolean => {
+      const [program = '', ...args] = commandLineOf(pid);
+      const names = (argument: string) =>
+        argument.includes(`${stage.storageFolder}/`) && argument.includes('/branches/');
+      return program.includes('qemu-system') && args.some(names);
+    };
+    return listProcesses().filter(isReplica).length;
+  }
+
+  /** The branch reads as the point, because no guest has written. */
+  async function requireServes(pointId: string): Promise<void> {
+    const replica = await stage.replica(protection);
+    assert.equal(replica.failover?.pointId, pointId);
+    const point = (await stage.points(protection)).find(({ id }) => id === pointId);
+    assert.ok(point);
+    for (const [key, image] of archive.expected(point)) {
+      const { branchId } = replica.failover;
+      const path = join(stage.storageFolder, replica.id, 'branches', branchId, `${key}.qcow2`);
+      await requireSameContent(image, { path, format: 'qcow2' });
+    }
+  }
+});

@@ -1,0 +1,133 @@
+/** What people ask for at the wrong moment, twice, or of something that is half there. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { findOperation } from '../../src/engine/control/references.ts';
+import { options, Stage } from './stage.ts';
+
+function addSecondVm(stage: Stage): void {
+  const vm = stage.world.addVm(stage.production, {
+    name: 'mail',
+    disks: [{ key: 'vda' as never, sizeBytes: 1024 * 1024 }],
+  });
+  vm.start();
+}
+
+test('running a whole job runs what can be run; one VM that cannot does not stop the others', async () => {
+  await using stage = await Stage.open();
+  addSecondVm(stage);
+  await stage.protect({ vms: ['web', 'mail'] });
+  const { controller, ports } = stage.life;
+  await stage.run(controller.runJob('nightly', null, options));
+  await stage.settleAll();
+  await stage.failover();
+  const begun = await stage.run(controller.runJob('nightly', null, options));
+  await stage.settleAll();
+  assert.equal(begun.length, 1);
+  await assert.rejects(stage.run(controller.runJob('nightly', ['web'], options)), {
+    code: 'not-allowed-in-phase',
+  });
+  const mail = (await ports.catalog.replicas()).find(({ value }) => value.sourceVmName === 'mail');
+  assert.ok(mail !== undefined);
+  assert.equal((await ports.catalog.points(mail.value.id)).length, 2);
+});
+
+test('a job of which no VM can run says why', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await stage.failover();
+  await assert.rejects(stage.replicate(), { code: 'not-allowed-in-phase' });
+});
+
+test('a host that cannot be proved leaves no record, whatever the reason', async () => {
+  await using stage = await Stage.open();
+  const { controller, ports } = stage.life;
+  stage.world.addHost({ id: 'host-aaaaaaaaaaaaaaaaaaaaaaaa' as never });
+  const request = {
+    name: 'third',
+    kind: 'simulated',
+    address: 'sim:third',
+    storageFolder: '/third/replicas',
+    scratchFolder: null,
+    transferSlots: 2,
+  } as const;
+  const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
+  const fault = 'host-aaaaaaaaaaaaaaaaaaaaaaaa.hypervisor.describe';
+  const details = { path: '/run/libvirt', who: 'us', reason: 'no', fix: 'chmod' };
+  stage.world.faults.on(fault, 1, 'fail', { code: 'access-denied', details });
+  await assert.rejects(stage.run(controller.addHost(request, seeded)), { code: 'access-denied' });
+  assert.equal((await ports.catalog.hosts()).length, 2);
+  await stage.run(controller.addHost(request, seeded));
+  assert.equal((await ports.catalog.hosts()).length, 3);
+});
+
+test('an operation is found by its id however many came after it', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  const { id } = await stage.replicate();
+  const { durable } = stage.life.ports;
+  const forgetful = { ...durable, operations: async () => [] };
+  assert.equal((await findOperation(forgetful, id)).id, id);
+  await assert.rejects(findOperation(forgetful, 'Not an id!'), { code: 'operation-missing' });
+});
+
+test('a replica is not taken over by a new job while something is under way with it', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { controller, ports } = stage.life;
+  await stage.run(controller.deleteJob('nightly', options));
+  stage.world.faults.on('recovery.store.createBranch', 1, 'slow', { delayMs: 5000 });
+  const order = {
+    point: { type: 'latest' },
+    reason: 'a test',
+    fence: 'none',
+    acceptDuplicate: false,
+  } as const;
+  const begun = await stage.run(controller.failover('web-replica', order, options));
+  await stage.until(() => stage.world.faults.happened.length === 1);
+  await assert.rejects(stage.protect(), { code: 'operation-in-progress' });
+  const done = await stage.run(ports.durable.settled(begun.id, options));
+  assert.equal(done.state, 'succeeded', done.error?.message);
+  assert.equal((await stage.protect()).phase, 'Failover');
+});
+
+test('a VM that was made permanent does not share its name with the replica that follows it', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await stage.failover('latest', 'power-off');
+  await stage.finish((controller) => controller.permanentFailover('web-replica', options));
+  const { controller } = stage.life;
+  assert.equal((await controller.replica('web-replica', options)).replica.phase, 'Permanent');
+  await stage.run(controller.deleteJob('nightly', options));
+  await stage.protect();
+  assert.equal((await controller.replica('web-replica', options)).replica.phase, 'Pending');
+});
+
+test('two jobs made at once do not get one name', async () => {
+  await using stage = await Stage.open();
+  addSecondVm(stage);
+  const results = await Promise.allSettled([
+    stage.protect({ vms: ['web'] }),
+    stage.protect({ vms: ['mail'] }),
+  ]);
+  assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  assert.equal((await stage.life.ports.catalog.jobs()).length, 1);
+});
+
+test('a preview says that a source that does not answer cannot be fenced', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  stage.production.isUnreachable = true;
+  const order = {
+    point: { type: 'latest' },
+    reason: '',
+    fence: 'power-off',
+    acceptDuplicate: false,
+  } as const;
+  const { controller } = stage.life;
+  const preview = await stage.run(controller.previewFailover('web-replica', order, options));
+  assert.match(preview.refusedBecause ?? '', /cannot be fenced/);
+});
