@@ -86,14 +86,23 @@ export async function followAll(
   return settled;
 }
 
-/** 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. */
+/**
+ * 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. A verification that went
+ * through and found something wrong is no success to a script: 1.
+ */
 export function exitCodeOfOperation(operation: OperationAnswer): number {
-  if (operation.state === 'succeeded') return EXIT.ok;
+  if (operation.state === 'succeeded') return isUnsound(operation) ? EXIT.failed : EXIT.ok;
   if (operation.state === 'cancelled') return EXIT.cancelled;
   if (operation.state === 'failed' && operation.error !== null) {
     return exitCodeOf(operation.error.kind);
   }
   return EXIT.failed;
+}
+
+function isUnsound({ result }: OperationAnswer): boolean {
+  return (
+    result !== null && typeof result === 'object' && 'isSound' in result && result.isSound === false
+  );
 }
 
 /** One line of history: what happened, to which step, how long it took. */

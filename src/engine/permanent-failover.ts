@@ -7,10 +7,11 @@
  * Flattening only reads the layers below, so until the record is written every restore point is intact and the
  * failover can still be undone.
  */
-import { replicaId } from '../domain/ids.ts';
+import { type DiskKey, replicaId, type VmId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -45,12 +46,9 @@ async function flatten(
 ): Promise<void> {
   const vmId = replica.targetVmId;
   if (vmId === null) throw new Error(`replica ${replica.id} is in ${replica.phase} without a VM`);
-  const point = (await ports.catalog.points(replica.id)).find(
-    (candidate) => candidate.id === replica.failover?.pointId,
-  );
   await context.step<null>('flatten', {
     do: async ({ key, signal }) => {
-      const disks = point?.disks.map((disk) => disk.key) ?? [];
+      const disks = await disksToFlatten(ports, replica, target, vmId, { signal });
       await target.hypervisor.flatten(
         { key, vmId, disks },
         { signal, onProgress: (done, total) => report(context, done, total) },
@@ -59,6 +57,20 @@ async function flatten(
     },
     undo: 'nothing',
   });
+}
+
+/** Those of the point. Should the catalogue have lost it, all that the VM has: none must read through what goes. */
+async function disksToFlatten(
+  { catalog }: EnginePorts,
+  { id, failover }: Replica,
+  { hypervisor }: HostPorts,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<readonly DiskKey[]> {
+  const points = await catalog.points(id);
+  const point = points.find((candidate) => candidate.id === failover?.pointId);
+  const { disks } = point ?? (await hypervisor.vm(vmId, options));
+  return disks.map((disk) => disk.key);
 }
 
 function report(context: OperationContext, doneBytes: number, totalBytes: number): void {

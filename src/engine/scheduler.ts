@@ -12,7 +12,7 @@ import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
-import { startReplicate } from './control/jobs.ts';
+import { startReplicate } from './control/run-job.ts';
 import { type NewestPoints, planRun } from './run-facts.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';

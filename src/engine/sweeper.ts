@@ -10,7 +10,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { numberIn, textIn } from './input.ts';
+import { textIn } from './input.ts';
 import { keptMark } from './kept-mark.ts';
 import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
@@ -57,7 +57,7 @@ const PAUSE_MS_MAX = 10 * 60_000;
  */
 export function sweepAgainAt(sweeps: readonly OperationRecord[], now: Instant): Instant | null {
   const past = sweeps.filter(({ state }) => state === 'succeeded' || state === 'failed');
-  const done = past.findIndex(({ state, result }) => state === 'succeeded' && leftIn(result) === 0);
+  const done = past.findIndex(({ state, result }) => state === 'succeeded' && !hasLeft(result));
   const inVain = done === -1 ? past.length : done;
   const endedAt = past[0]?.endedAt ?? null;
   if (inVain === 0 || endedAt === null || endedAt > now) return null;
@@ -65,8 +65,8 @@ export function sweepAgainAt(sweeps: readonly OperationRecord[], now: Instant): 
   return againAt <= now ? null : instant(againAt);
 }
 
-function leftIn(result: Json): number {
-  return numberIn(result, 'left');
+function hasLeft(result: Json): boolean {
+  return result !== null && typeof result === 'object' && 'left' in result && result.left !== 0;
 }
 
 type Swept = { readonly swept: number; readonly left: number };

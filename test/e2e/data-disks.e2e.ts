@@ -111,7 +111,7 @@ suite('restore points of disks of all kinds', { skip: skipReason() }, () => {
 
     test('can be started while it is replicated, which costs that run alone', async () => {
       const vm = await stage.blockVm();
-      const slow = await stage.protect(vm.uuid, ['--limit', '4MiB']);
+      const slow = await stage.protect(vm.uuid, ['--limit', '8MiB']);
       await vm.write('vda', { offset: 0, length: 24 * MIB, value: 9 });
       const events = await watchEvents(stage.server.dataFolder);
       const { id } = await stage.beginReplicate(slow);

@@ -49,6 +49,15 @@ const STORIES: Readonly<Record<string, Story>> = {
       ),
   },
   'undo failover': { prepare: failedOver, act: (stage) => stage.undo() },
+  'clean-up after a forced undo': {
+    prepare: async (stage) => {
+      await failedOver(stage);
+      stage.recovery.isUnreachable = true;
+      await stage.undo(true);
+      stage.recovery.isUnreachable = false;
+    },
+    act: run,
+  },
   'permanent failover': {
     prepare: failedOver,
     act: (stage) =>

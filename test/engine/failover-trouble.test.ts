@@ -82,6 +82,21 @@ test('permanent when the guest has powered itself off', async () => {
   assert.equal((await stage.replica()).phase, 'Permanent');
 });
 
+test('permanent although the point was lost to the catalogue: nothing reads through a layer that goes', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage, 2);
+  const { id } = await stage.replica();
+  await stage.failover('latest', 'power-off');
+  const pointId = (await stage.replica()).failover?.pointId;
+  assert.ok(pointId !== undefined);
+  await stage.life.ports.catalog.apply([{ type: 'point-removed', replicaId: id, pointId }]);
+  const done = await stage.finish((controller) =>
+    controller.permanentFailover('web-replica', options),
+  );
+  assert.equal(done.state, 'succeeded', done.error?.message);
+  assert.equal(replicaVm(stage).read(VDA, 1), 'run-1');
+});
+
 test('the latest point is the latest once the run that was in the way has ended', async () => {
   await using stage = await Stage.open();
   await withPoints(stage, 1, 1);

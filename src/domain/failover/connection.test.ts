@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SourceFence } from '../replica/replica.ts';
-import { decideConnection, type SourceAtFailover } from './connection.ts';
+import {
+  decideConnection,
+  fenceRefusal,
+  neededFence,
+  type SourceAtFailover,
+} from './connection.ts';
 
 const POWERS = ['running', 'paused', 'off', 'unknown', 'absent'] as const;
 const FENCES: readonly SourceFence[] = ['none', 'nics', 'shutdown', 'power-off'];
@@ -21,6 +26,23 @@ test('two connected machines of one identity need a fence, a silent source, or a
           assert.equal(decision.isUnfenced, mayMeet);
           assert.notEqual(decision.because, '');
         }
+      }
+    }
+  }
+});
+
+test('a fence is refused exactly where the source cannot be asked, and needed only where it changes something', () => {
+  for (const power of POWERS) {
+    for (const isConnected of [true, false]) {
+      for (const fence of FENCES) {
+        const source: SourceAtFailover = { power, isConnected };
+        const isRefused = fenceRefusal(source, fence) !== null;
+        assert.equal(isRefused, power === 'unknown' && fence !== 'none');
+        if (isRefused) continue;
+        const needed = neededFence(source, fence);
+        const isDown = power === 'absent' || (fence !== 'nics' && power === 'off');
+        const isQuiet = isDown || (fence === 'nics' && !isConnected);
+        assert.equal(needed, isQuiet ? 'none' : fence);
       }
     }
   }

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { instant } from '../instant.ts';
-import { isRpoAtRisk, predictRunMs, type ScheduleFacts, schedule } from './schedule.ts';
+import {
+  isRpoAtRisk,
+  predictRunMs,
+  type ScheduleFacts,
+  schedule,
+  withoutFuture,
+} from './schedule.ts';
 
 const T0 = 1_700_000_000_000;
 const at = (ms: number) => instant(T0 + ms);
@@ -91,5 +97,20 @@ test('whenever runs take at most half the RPO and none fails, the planned run en
         assert.equal(isRpoAtRisk(given, planned, at(0)), false);
       },
     ),
+  );
+});
+
+test('whatever a clock that was ahead wrote down, a run is due within the RPO or the longest pause', () => {
+  const moment = fc.integer({ min: -1e10, max: 1e10 });
+  fc.assert(
+    fc.property(moment, moment, moment, fc.boolean(), (takenAt, since, endedAt, succeeded) => {
+      const recorded = facts({
+        newestTakenAt: at(takenAt),
+        protectedSince: at(since),
+        runs: [run(endedAt - 1000, endedAt, succeeded)],
+      });
+      const { startAt } = schedule(withoutFuture(recorded, at(0)));
+      assert.ok(startAt <= at(600_000 + 600_000), `${startAt - at(0)} ms from now`);
+    }),
   );
 });

@@ -2,9 +2,10 @@ import type { Controller } from '../../ports/controller.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
-import { createJob, deleteJob, listJobs, runJob, setJobPaused, showJob } from './jobs.ts';
+import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
 import { cancelOperation, listOperations, retryOperation, showOperation } from './operations.ts';
 import * as replicas from './replicas.ts';
+import { runJob } from './run-job.ts';
 
 /** One face for whoever asks: each verb is a function of its noun's file. */
 export function createController(ports: ControllerPorts): Controller {

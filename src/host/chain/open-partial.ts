@@ -95,17 +95,13 @@ function plannedPartial(state: ReplicaState, request: OpenPartialRequest): Parti
   };
 }
 
-/** The point, if it is the newest: the last taken, or, where a source's clock went back, the last sealed. */
 function newestPoint(state: ReplicaState, id: PointId): RestorePoint {
-  const points = state.points.map(({ point }) => point);
-  const lastTaken = points.at(-1);
-  const lastSealed = points.toSorted((a, b) => a.sealedAt - b.sealedAt).at(-1);
-  const found = [lastTaken, lastSealed].find((point) => point?.id === id);
-  if (found !== undefined) return found;
+  const newest = state.points.at(-1)?.point;
+  if (newest?.id === id) return newest;
   throw new UnderstudyError('parent-not-newest', {
     replica: state.layout.replicaId,
     point: id,
-    newest: lastTaken?.id ?? 'none',
+    newest: newest?.id ?? 'none',
   });
 }
 

@@ -10,7 +10,7 @@ import { syncFile } from './durable-file.ts';
 import { readImageHeader } from './identity.ts';
 import { requireContent } from './image-content.ts';
 import { removeLayerFolder } from './layer-folder.ts';
-import type { ReplicaLayout } from './layout.ts';
+import { backingOfBranch, type ReplicaLayout } from './layout.ts';
 import { pointIds, removePoint } from './point-file.ts';
 import { type ReplicaRecord, writeRecord } from './record.ts';
 import { chainOf } from './state.ts';
@@ -29,7 +29,9 @@ export async function promoteBranch(
   const record = await admit(layout, command);
   const branch = await requireBranch(layout, command.branchId);
   await requireIndependent(layout, branch);
-  if (record.promotedBranchId !== branch.id) await requireComplete(layout, record, branch);
+  if (record.promotedBranchId !== branch.id) {
+    await requireComplete(context, { layout, record, branch }, options);
+  }
   for (const id of await branchIds(layout)) {
     if (id !== branch.id) await requireUnused(context, layout, id, options);
   }
@@ -56,17 +58,28 @@ async function requireIndependent(layout: ReplicaLayout, branch: BranchFile): Pr
 
 /** The header changes before the content that stands behind it is sure to be in the file: see image-content.ts. */
 async function requireComplete(
-  layout: ReplicaLayout,
-  record: ReplicaRecord,
-  branch: BranchFile,
+  { images }: StoreContext,
+  { layout, record, branch }: Promotion,
+  options: CallOptions,
 ): Promise<void> {
   for (const { key, layerId } of branch.disks) {
     const path = layout.branchImage(branch.id, key);
     await syncFile(path);
     const tables = chainOf(record, layerId).map((layer) => layout.table(layer));
-    await requireContent({ what: `Disk ${key} of branch ${branch.id}`, path, tables });
+    const wanted = { what: `Disk ${key} of branch ${branch.id}`, path, tables };
+    await requireContent(wanted).catch(async (error: unknown) => {
+      // Over its layer it reads right again. Refused while a QEMU has it open, which then may still write what is missing.
+      await images.repoint(path, backingOfBranch(layerId, key), options).catch(() => undefined);
+      throw error;
+    });
   }
 }
+
+type Promotion = {
+  readonly layout: ReplicaLayout;
+  readonly record: ReplicaRecord;
+  readonly branch: BranchFile;
+};
 
 /** Goes on where an interrupted promotion stopped; without one, does nothing. */
 export async function finishPromotion(

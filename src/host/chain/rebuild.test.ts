@@ -85,8 +85,8 @@ describe('a record lost in the middle of a merge', { skip: needsQemu }, () => {
       await story.replicate('p2', P1, writes('parent', [3, 5]));
       const file = join(folder, 'points', 'p2.json');
       const point = JSON.parse(await readFile(file, 'utf8'));
-      // A source whose clock went back: the next point may lie over either.
-      await writeFile(file, JSON.stringify({ ...point, takenAt: point.takenAt - 90_000 }));
+      // As if sealed before its parent: then the next point lies over that one, too.
+      await writeFile(file, JSON.stringify({ ...point, sealedAt: point.sealedAt - 90_000 }));
       await story.replicate('p3', P1, writes('parent', [4, 6]));
       const real = systemProcesses();
       let rebased = 0;

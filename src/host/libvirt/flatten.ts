@@ -1,7 +1,8 @@
 /**
  * Makes disks independent of the layers below them. Running: libvirt's block pull, a job of QEMU that outlives us; a
  * repeated call finds it and goes on waiting. Off: `qemu-img rebase` to no backing file, which copies first and changes
- * the header last, so that it can be killed and repeated at any moment.
+ * the header last. Written through, because else the header may be in the file before the tables of what was copied are,
+ * and one that is killed then leaves a disk without half of its content (tried); so it can be killed and repeated.
  *
  * A pull ends by changing the header at once, while QEMU keeps the tables that say where the pulled blocks are in memory
  * until somebody flushes: a QEMU killed then leaves a disk that stands alone and reads as zeros (tried with 7.2).
@@ -184,7 +185,8 @@ async function rebase(processes: Processes, disk: VmDisk, options: CallOptions):
   const info = await run(['info', '--output=json', '-f', 'qcow2', '--', disk.path], 60_000);
   if (info.exitCode !== 0) throw refused('qemu-img info', info.stderr);
   if (!/^ {4}"backing-filename": /m.test(info.stdout)) return;
-  const done = await run(['rebase', '-f', 'qcow2', '-b', '', '--', disk.path], REBASE_TIMEOUT_MS);
+  const how = ['-t', 'writethrough', '-f', 'qcow2', '-b', ''];
+  const done = await run(['rebase', ...how, '--', disk.path], REBASE_TIMEOUT_MS);
   if (done.exitCode !== 0) throw refused('qemu-img rebase', done.stderr);
 }
 

@@ -21,6 +21,7 @@ import {
   vmId,
 } from '../../domain/ids.ts';
 import type { Hypervisor } from '../../ports/hypervisor.ts';
+import type { Processes } from '../../ports/processes.ts';
 import { ensureGuestImage } from '../../rig/guest-image.ts';
 import { type PrivateHost, startPrivateHost } from '../../rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../rig/processes.ts';
@@ -116,6 +117,38 @@ describe('libvirt beyond the port', { skip }, () => {
       ]);
       await remove(site, id);
     }
+  });
+
+  it('flattens while off, killed at any moment: the disk reads the same, and again goes on', async () => {
+    const request = await replicaRequest(site, 'flat-killed');
+    const id = await site.hypervisor.defineReplica(request, { signal });
+    const path = request.disks[0]?.path ?? '';
+    const fresh = join(site.folder, 'fresh.qcow2');
+    await run('cp', [path, fresh]);
+    const same = () =>
+      run('qemu-img', [
+        'compare',
+        '-U',
+        '-f',
+        'raw',
+        '-F',
+        'qcow2',
+        join(site.folder, 'base.raw'),
+        path,
+      ]);
+    const disks = [diskKey('vda')];
+    for (let killed = 0, afterMs = 10; afterMs < 200 || killed === 0; afterMs += 15) {
+      await run('cp', [fresh, path]);
+      const mortal = mortalHypervisor(site, afterMs / 1000);
+      await mortal.flatten({ key, vmId: id, disks }, { signal }).catch(() => {
+        killed += 1;
+      });
+      await same();
+    }
+    await site.hypervisor.flatten({ key, vmId: id, disks }, { signal });
+    assert.doesNotMatch(await imageInfo(path), /"backing-filename"/);
+    await same();
+    await remove(site, id);
   });
 
   it('takes no answer for no answer: a stopped daemon is unreachable, and nothing is missing or off', async () => {
@@ -301,6 +334,23 @@ async function overlay({ folder }: Site, path: string): Promise<void> {
 
 async function imageInfo(path: string): Promise<string> {
   return (await run('qemu-img', ['info', '-U', '--output=json', path])).stdout;
+}
+
+/** Its `qemu-img rebase` is killed after that time. */
+function mortalHypervisor({ virsh, folder }: Site, afterSeconds: number): Hypervisor {
+  const real = systemProcesses();
+  const processes: Processes = {
+    ...real,
+    run: (command, options) => {
+      if (command.arguments[0] !== 'rebase') return real.run(command, options);
+      const killing = ['-s', 'KILL', String(afterSeconds), command.command];
+      const args = [...killing, ...command.arguments];
+      return real.run({ ...command, command: 'timeout', arguments: args }, options);
+    },
+  };
+  const storageFolder = join(folder, 'storage');
+  const [clock, ids] = [systemClock(), systemIds()];
+  return createLibvirtHypervisor({ virsh, processes, clock, ids, storageFolder });
 }
 
 async function remove(site: Site, id: VmId, { keepDefinition = false } = {}): Promise<void> {

@@ -47,6 +47,8 @@ export interface Stage extends AsyncDisposable, Operator {
   requireExactVm(point: PointAnswer, vm: BlockVm): Promise<void>;
   /** Process ids of the storage daemons that write replicas now. */
   targetDaemons(): readonly number[];
+  /** What is left over of these VMs at this moment, in sentences. */
+  leftovers(...protections: readonly Protection[]): Promise<readonly string[]>;
   /** Waits until nothing temporary of these VMs is left (one period of the sweeper and a margin). */
   requireNothingLeft(...protections: readonly Protection[]): Promise<void>;
 }
@@ -132,6 +134,8 @@ async function furnish(building: Building): Promise<Stage> {
     replicaId: (await operator.replica(protection)).id,
     points: await operator.points(protection),
   });
+  const leftoversOf = async (...protections: readonly Protection[]) =>
+    leftovers(places, await Promise.all(protections.map(keptOf)));
   return {
     ...operator,
     folder,
@@ -152,11 +156,11 @@ async function furnish(building: Building): Promise<Stage> {
     requireExactVm: (point, vm) =>
       requireExact(point, new Map(vm.keys.map((key) => [key, vm.expected(key)]))),
     targetDaemons: () => storageDaemonsOf([storageFolder]),
+    leftovers: leftoversOf,
     async requireNothingLeft(...protections) {
       let last: readonly string[] = [];
       const look = async (): Promise<true | undefined> => {
-        const kept = await Promise.all(protections.map(keptOf));
-        last = await leftovers(places, kept);
+        last = await leftoversOf(...protections);
         return last.length === 0 ? true : undefined;
       };
       await until('nothing is left over', look, { deadlineMs: 40_000, pauseMs: 200 }).catch(

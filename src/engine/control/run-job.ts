@@ -1,0 +1,103 @@
+/** Begins runs of a job: of all its VMs that can be run, or of those named. */
+import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+import type { Job } from '../../domain/job/job.ts';
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import { accept } from './accept.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findJob, resolve } from './references.ts';
+
+export async function runJob(
+  ports: ControllerPorts,
+  reference: Reference,
+  vms: readonly Reference[] | null,
+  options: CommandOptions,
+): Promise<readonly OperationRecord[]> {
+  const { value: job } = await findJob(ports.catalog, reference);
+  const chosen = chooseVms(job, vms);
+  const replicas = await replicasOf(ports, job);
+  const started: OperationRecord[] = [];
+  const refusals: unknown[] = [];
+  for (const [index, { vmId }] of job.vms.entries()) {
+    const replica = replicas.find((candidate) => candidate.sourceVmId === vmId);
+    if (replica === undefined || !chosen.includes(vmId)) continue;
+    const seed = options.seed === null ? null : `${options.seed}-${index}`;
+    try {
+      started.push(await startReplicate(ports, replica, { ...options, seed }));
+    } catch (error) {
+      // Whoever wants the whole job run wants what can be run; whoever names a VM wants to hear of it.
+      if (vms !== null || asUnderstudyError(error).kind !== 'conflict') throw error;
+      refusals.push(error);
+    }
+  }
+  if (started.length === 0 && refusals.length > 0) throw refusals[0];
+  return started;
+}
+
+function chooseVms(
+  job: Job,
+  wanted: readonly Reference[] | null,
+): readonly Replica['sourceVmId'][] {
+  if (wanted === null) {
+    const included = job.vms.filter((vm) => vm.excludedBecause === null).map((vm) => vm.vmId);
+    if (included.length > 0) return included;
+    throw new UnderstudyError('vm-excluded', {
+      vm: 'Every VM',
+      job: job.name,
+      reason: 'see `understudy job show`',
+    });
+  }
+  const named = job.vms.map((vm) => ({ ...vm, id: vm.vmId }));
+  return wanted.map((reference) => {
+    const vm = resolve(
+      named,
+      reference,
+      () => new UnderstudyError('vm-missing', { vm: reference, host: `job ${job.name}` }),
+    );
+    if (vm.excludedBecause === null) return vm.vmId;
+    throw new UnderstudyError('vm-excluded', {
+      vm: vm.name,
+      job: job.name,
+      reason: vm.excludedBecause,
+    });
+  });
+}
+
+/** Begins a run: it takes a transfer slot of either host, and the only one of its source VM. */
+export async function startReplicate(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const hosts = (await ports.catalog.hosts()).map(({ value }) => value);
+  const involved = hosts.filter(
+    ({ id }) => id === replica.sourceHostId || id === replica.targetHostId,
+  );
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'replicate',
+      allowedAs: 'replicate',
+      title: `Replicate ${replica.sourceVmName}`,
+      input: {},
+      slots: [
+        ...involved.map(({ id, transferSlots }) => ({
+          name: `transfer:${id}`,
+          limit: transferSlots,
+        })),
+        // A VM can be frozen once: replicas of it on several targets take turns.
+        { name: `source:${replica.sourceHostId}/${replica.sourceVmId}`, limit: 1 },
+      ],
+    },
+    options,
+  );
+}
+
+export async function replicasOf(ports: ControllerPorts, job: Job): Promise<readonly Replica[]> {
+  const replicas = await ports.catalog.replicas();
+  return replicas
+    .map(({ value }) => value)
+    .filter((replica) => replica.jobId === job.id && replica.phase !== 'Removed');
+}
