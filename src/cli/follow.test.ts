@@ -62,6 +62,8 @@ test('how the operation ended is the exit code', async (t) => {
     [failed(new UnderstudyError('host-unreachable', { host: 'b' })), 1, /Host b does not/],
     [failed(new UnderstudyError('replica-drifted', { replica: 'r', finding: 'x' })), 3, /--repair/],
     [failed(new UnderstudyError('unexpected', { reason: 'x' })), 70, /unexpected/],
+    [{ state: 'succeeded', result: { isSound: true } }, 0, /$/],
+    [{ state: 'succeeded', result: { isSound: false } }, 1, /$/],
     [
       { state: 'suspended', error: errorRecord(new UnderstudyError('cancelled')) },
       1,
