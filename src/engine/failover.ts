@@ -39,6 +39,7 @@ import {
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { fenceSource, lookAtSource } from './source-fence.ts';
+import { branchTemporary } from './temporaries.ts';
 
 export function failoverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -145,11 +146,13 @@ function checkDrift(
   });
 }
 
-/** Recorded before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
+/** Recorded, with the branch to come, before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
 async function raiseEpoch(context: OperationContext, takeover: Takeover): Promise<Takeover> {
   const { epoch, version } = takeover;
   const replica = { ...takeover.replica, epoch };
-  await context.record('raise-epoch', [savedReplica(replica, version)], { undo: 'nothing' });
+  const { registered } = branchTemporary(context.operationId, takeover);
+  const changes = [savedReplica(replica, version), registered];
+  await context.record('raise-epoch', changes, { undo: 'nothing' });
   return { ...takeover, replica, version: version + 1 };
 }
 
@@ -247,7 +250,8 @@ async function recordFailover(
     { ...takeover.replica, epoch, failover, targetVmId: vmId },
     'failover-started',
   );
-  const changes: CatalogChange[] = [savedReplica(replica, takeover.version)];
+  const { released } = branchTemporary(context.operationId, takeover);
+  const changes: CatalogChange[] = [savedReplica(replica, takeover.version), released];
   if (connection.isUnfenced) changes.push(unfenced(replica, connection, startedAt));
   await context.record('record-failover', changes, { undo: 'irreversible' });
   return replica;

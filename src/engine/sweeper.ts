@@ -3,9 +3,18 @@
  * guesses: only what an operation registered, and only once that operation has ended.
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import { operationId, pointId, type ReplicaId, replicaId, vmId } from '../domain/ids.ts';
+import {
+  type BranchId,
+  branchId,
+  operationId,
+  pointId,
+  type ReplicaId,
+  replicaId,
+  vmId,
+} from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import { hasEnded, type Json, type OperationRecord } from '../domain/operation/operation.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -120,18 +129,30 @@ async function remove(
   options: CallOptions,
 ): Promise<void> {
   const { pointSource, store } = await ports.hosts.ports(hostId);
-  if (kind === 'freeze') {
-    const vm = vmId(identity.vmId ?? '');
-    await pointSource.end({ key, vmId: vm }, options);
-    const keep = await keptMark(ports.catalog, replica, newest);
-    await pointSource.sweepMarks({ vmId: vm, keep }, options);
-  } else {
-    const point = pointId(identity.pointId ?? '');
-    await store.discardPartial(
-      { key, replicaId: replica.id, epoch: replica.epoch, pointId: point },
-      options,
-    );
+  const command = { key, replicaId: replica.id, epoch: replica.epoch };
+  switch (kind) {
+    case 'freeze': {
+      const vm = vmId(identity.vmId ?? '');
+      await pointSource.end({ key, vmId: vm }, options);
+      const keep = await keptMark(ports.catalog, replica, newest);
+      await pointSource.sweepMarks({ vmId: vm, keep }, options);
+      break;
+    }
+    case 'partial-point':
+      await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
+      break;
+    case 'branch': {
+      const branch = branchId(identity.branchId ?? '');
+      if (!isKept(replica, branch))
+        await store.deleteBranch({ ...command, branchId: branch }, options);
+      break;
+    }
   }
+}
+
+/** Recorded by a failover, or archived by an undo: no debris. */
+function isKept({ failover, archives }: Replica, branch: BranchId): boolean {
+  return failover?.branchId === branch || archives.some(({ branchId }) => branchId === branch);
 }
 
 async function sweepArchives(

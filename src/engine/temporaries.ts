@@ -3,7 +3,13 @@
  * registered when its operation has ended, however that ended.
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import { type OperationId, type OperationKey, operationKey, type PointId } from '../domain/ids.ts';
+import {
+  type BranchId,
+  type OperationId,
+  type OperationKey,
+  operationKey,
+  type PointId,
+} from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -55,6 +61,32 @@ export function temporaryChanges(
     ],
     freezeReleased: { type: 'temporary-released', key: freezeKey },
     partialReleased: { type: 'temporary-released', key: partialKey },
+  };
+}
+
+/** A branch is temporary until the failover that made it is recorded. */
+export function branchTemporary(
+  operation: OperationId,
+  takeover: {
+    readonly replica: Replica;
+    readonly branchId: BranchId;
+    readonly requestedAt: Instant;
+  },
+): { readonly registered: CatalogChange; readonly released: CatalogChange } {
+  const { replica, branchId, requestedAt } = takeover;
+  const key = operationKey(operation, 'branch');
+  return {
+    registered: {
+      type: 'temporary-registered',
+      temporary: {
+        key,
+        hostId: replica.targetHostId,
+        kind: 'branch',
+        identity: { replicaId: replica.id, branchId },
+        expiresAt: instant(requestedAt + LIFETIME_MS),
+      },
+    },
+    released: { type: 'temporary-released', key },
   };
 }
 

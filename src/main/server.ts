@@ -58,56 +58,57 @@ export type RunningServer = {
   close(): Promise<void>;
 };
 
+/** A start that fails closes what was opened, in the reverse order, as an end does. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { dataFolder, version } = options;
   const listen = parseListenAddress(options.listen);
-  const data = openDataFolder({
-    folder: options.dataFolder,
-    schemas: [CATALOG_SCHEMA, JOURNAL_SCHEMA],
+  await using opened = new AsyncDisposableStack();
+  const schemas = [CATALOG_SCHEMA, JOURNAL_SCHEMA];
+  const logger = openLog(join(dataFolder, 'log.jsonl'), dataFolder, opened);
+  const { database } = opened.use(openDataFolder({ folder: dataFolder, schemas }));
+  const ports = composePorts(database, options, logger);
+  opened.defer(() => ports.durable.close());
+  await ports.durable.resume();
+  opened.use(goOnInBackground(ports, logger));
+  const api = createApi({
+    controller: createController(ports),
+    token: tokenOf(dataFolder),
+    logger: apiLogger(logger),
+    version,
   });
-  const log = createWriteStream(join(options.dataFolder, 'log.jsonl'), { flags: 'a', mode: 0o600 });
-  const clock = systemClock();
-  const logger = jsonLogger({ stream: log, clock, levelMin: 'info' });
+  opened.defer(() => api.close());
+  const address = formatServerAddress(await api.listen(listen));
+  const sign = join(dataFolder, 'server.json');
+  writeAtomically(sign, JSON.stringify({ address, pid: process.pid }));
+  opened.defer(() => rmSync(sign, { force: true }));
+  const running = opened.move();
+  return { address, close: () => running.disposeAsync() };
+}
+
+function openLog(path: string, dataFolder: string, opened: AsyncDisposableStack): Logger {
+  mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
+  const stream = createWriteStream(path, { flags: 'a', mode: 0o600 });
+  opened.defer(() => new Promise<void>((done) => stream.end(done)));
+  return jsonLogger({ stream, clock: systemClock(), levelMin: 'info' });
+}
+
+/** What runs by itself for as long as the server does. */
+function goOnInBackground(ports: ServerPorts, logger: Logger): AsyncDisposable {
   const stop = new AbortController();
-  try {
-    const ports = composePorts(data.database, options, logger);
-    await ports.durable.resume();
-    const controller = createController(ports);
-    const token = tokenOf(options.dataFolder);
-    const api = createApi({
-      controller,
-      token,
-      logger: apiLogger(logger),
-      version: options.version,
-    });
-    const address = formatServerAddress(await api.listen(listen));
-    void warmUp(ports, stop.signal);
-    void keepHistoryBounded(ports, stop.signal);
-    const scheduler = runScheduler(ports, {
-      signal: stop.signal,
-      onError: (error) => logger.log('error', 'the scheduler stumbled', { reason: String(error) }),
-    });
-    writeAtomically(
-      join(options.dataFolder, 'server.json'),
-      JSON.stringify({ address, pid: process.pid }),
-    );
-    return {
-      address,
-      async close() {
-        if (stop.signal.aborted) return;
-        stop.abort();
-        rmSync(join(options.dataFolder, 'server.json'), { force: true });
-        await api.close();
-        await scheduler;
-        await ports.durable.close();
-        data[Symbol.dispose]();
-        await new Promise((done) => log.end(done));
-      },
-    };
-  } catch (error) {
-    data[Symbol.dispose]();
-    log.end();
-    throw error;
-  }
+  const { signal } = stop;
+  const onError = (error: unknown) =>
+    logger.log('error', 'the scheduler stumbled', { reason: String(error) });
+  const ended = Promise.all([
+    warmUp(ports, signal),
+    keepHistoryBounded(ports, signal),
+    runScheduler(ports, { signal, onError }),
+  ]);
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await ended;
+    },
+  };
 }
 
 /**
@@ -116,8 +117,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
  */
 async function warmUp({ catalog, hosts }: ControllerPorts, signal: AbortSignal): Promise<void> {
   for (const { value } of await catalog.hosts()) {
-    const { hypervisor } = await hosts.ports(value.id);
-    await hypervisor.describe({ signal }).catch(() => undefined);
+    try {
+      const { hypervisor } = await hosts.ports(value.id);
+      await hypervisor.describe({ signal });
+    } catch {
+      // Away, or removed meanwhile: it is asked again when somebody needs it, who is then told.
+    }
   }
 }
 

@@ -210,3 +210,19 @@ test('a wish that is refused anyway stops nobody', async () => {
   const done = await stage.run(ports.durable.settled(reading.id, options));
   assert.equal(done.state, 'succeeded');
 });
+
+test('a failover given up on its way back leaves no branch behind', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { faults } = stage.world;
+  faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'access-denied' });
+  for (let nth = 1; nth <= 10; nth += 1) faults.on('recovery.store.deleteBranch', nth, 'fail');
+  const stuck = await stage.failover();
+  assert.equal(stuck.state, 'suspended');
+  await stage.run(stage.life.controller.cancelOperation(stuck.id, options));
+  faults.clear();
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  assert.equal((await stage.failover()).state, 'succeeded');
+});
