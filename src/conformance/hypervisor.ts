@@ -204,7 +204,8 @@ export function hypervisorSuite(
 
     it('reports a guest that is off as silent', async () => {
       const report = await harness.hypervisor.guest(source.id, { signal, deadlineMs: 2000 });
-      assert.deepEqual(report, { agentAnswers: false, addresses: [] });
+      assert.equal(report.agentAnswers, false);
+      assert.deepEqual(report.addresses, []);
     });
 
     it('preflights its own VM as a target without refusing it', async () => {

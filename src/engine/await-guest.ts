@@ -2,6 +2,7 @@
 import { asUnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { GuestReport } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -16,8 +17,8 @@ const ANSWER_MS = 1_000;
 const ROUND_MS = 2_000;
 
 /**
- * Milliseconds from the request to the first answer of the guest agent; null when it did not answer in time,
- * which does not fail the failover: many guests have no agent. Rounds are counted, because the wall clock may jump.
+ * Milliseconds from the request to the first answer of the guest agent; null when it did not answer in time, or has no
+ * way to. That does not fail the failover. Rounds are counted, because the wall clock may jump.
  */
 export async function awaitGuest(
   ports: EnginePorts,
@@ -27,40 +28,45 @@ export async function awaitGuest(
 ): Promise<number | null> {
   const rounds = Math.ceil(takeover.guestDeadlineMs / ROUND_MS);
   for (let round = 1; round <= rounds; round += 1) {
-    const answeredAt = await context.step<Instant | null>(`await-guest-${round}`, {
+    const { answeredAt, isInVain } = await context.step<Round>(`await-guest-${round}`, {
       do: ({ signal }) => poll(ports, takeover, vmId, { signal }),
       undo: 'nothing',
     });
     if (answeredAt !== null) return Math.max(0, answeredAt - takeover.requestedAt);
+    if (isInVain) return null;
     if ((await context.receive(`stop-waiting-${round}`, STOP_WAITING, 0)) !== null) return null;
   }
   return null;
 }
+
+type Round = { readonly answeredAt: Instant | null; readonly isInVain: boolean };
 
 async function poll(
   { clock }: EnginePorts,
   { target }: Takeover,
   vmId: VmId,
   options: CallOptions,
-): Promise<Instant | null> {
+): Promise<Round> {
   const endAt = clock.monotonicMs() + ROUND_MS;
   for (;;) {
-    if (await answers(target.hypervisor, vmId, options)) return clock.now();
-    if (clock.monotonicMs() >= endAt) return null;
+    const report = await ask(target.hypervisor, vmId, options);
+    if (report?.agentAnswers) return { answeredAt: clock.now(), isInVain: false };
+    if (report?.hasAgentChannel === false) return { answeredAt: null, isInVain: true };
+    if (clock.monotonicMs() >= endAt) return { answeredAt: null, isInVain: false };
     await clock.sleep(POLL_MS, options);
   }
 }
 
 /** A host that cannot be asked now says nothing about the failover, which is done: it only costs the figure. */
-async function answers(
+async function ask(
   hypervisor: Takeover['target']['hypervisor'],
   vmId: VmId,
   options: CallOptions,
-): Promise<boolean> {
+): Promise<GuestReport | null> {
   try {
-    return (await hypervisor.guest(vmId, { ...options, deadlineMs: ANSWER_MS })).agentAnswers;
+    return await hypervisor.guest(vmId, { ...options, deadlineMs: ANSWER_MS });
   } catch (error) {
     if (options.signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
-    return false;
+    return null;
   }
 }

@@ -112,7 +112,8 @@ async function askGuest(vm: SimulatedVm, deadlineMs: number, passing: Passing) {
   const waitMs = vm.answersInMs();
   await passing.spend(Math.min(waitMs ?? deadlineMs, deadlineMs));
   const agentAnswers = vm.answersInMs() === 0;
-  return { agentAnswers, addresses: agentAnswers && vm.isConnected ? ['192.0.2.10'] : [] };
+  const addresses = agentAnswers && vm.isConnected ? ['192.0.2.10'] : [];
+  return { agentAnswers, hasAgentChannel: vm.state.guest.hasAgent, addresses };
 }
 
 async function flatten(

@@ -22,6 +22,7 @@ import { scheduleRuns, sweepAll } from '../../src/engine/scheduler.ts';
 import type { Controller, CreateJob } from '../../src/ports/controller.ts';
 import { type CatalogueView, createCheckers } from '../../src/simulator/checkers.ts';
 import { CrashSignal } from '../../src/simulator/faults.ts';
+import type { GuestSpec } from '../../src/simulator/guest.ts';
 import type { SimulatedHost } from '../../src/simulator/host.ts';
 import type { SimulatedVm } from '../../src/simulator/vm.ts';
 import { type ControllerView, createWorld, type World } from '../../src/simulator/world.ts';
@@ -54,12 +55,13 @@ export class Stage implements AsyncDisposable {
   /** The journal's moment at which the controller died, once it did. */
   diedAt: string | null = null;
 
-  private constructor(seed: number) {
+  private constructor(seed: number, guest: GuestSpec) {
     this.world = createWorld({ seed });
     this.production = this.world.addHost({ id: hostId('production') });
     this.recovery = this.world.addHost({ id: hostId('recovery') });
     this.vm = this.world.addVm(this.production, {
       name: 'web',
+      guest,
       disks: [
         { key: VDA, sizeBytes: 8 * MIB },
         { key: VDB, sizeBytes: 16 * MIB },
@@ -70,8 +72,8 @@ export class Stage implements AsyncDisposable {
   }
 
   /** A running VM with some content, both hosts known, nothing protected yet. */
-  static async open(seed = 1): Promise<Stage> {
-    const stage = new Stage(seed);
+  static async open(seed = 1, guest: GuestSpec = {}): Promise<Stage> {
+    const stage = new Stage(seed, guest);
     stage.vm.start();
     for (let block = 0; block < 20; block += 1) stage.vm.write(VDA, block, `boot-${block}`);
     const addedAt = stage.world.clock.now();

@@ -133,6 +133,16 @@ test('retention keeps what the policy wants and merges the rest away', async () 
   await quiet(stage);
 });
 
+test('a guest without an agent channel is not waited for', async () => {
+  await using stage = await Stage.open(1, { hasAgent: false });
+  await stage.protect();
+  await stage.replicate();
+  const before = stage.world.clock.monotonicMs();
+  assert.equal((await stage.failover('latest', 'power-off')).state, 'succeeded');
+  assert.ok(stage.world.clock.monotonicMs() - before < 10_000);
+  assert.equal((await stage.replica()).failover?.answeringAfterMs, null);
+});
+
 test('a full target fails the run, harms nothing, and the next run after making room is exact', async () => {
   await using stage = await Stage.open();
   await stage.protect();

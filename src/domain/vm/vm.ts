@@ -52,6 +52,8 @@ export type VmSummary = {
 export type GuestReport = {
   /** The guest agent answered within the call's deadline. */
   readonly agentAnswers: boolean;
+  /** False: the definition gives an agent no way to answer, so that waiting for it is in vain. */
+  readonly hasAgentChannel: boolean;
   readonly addresses: readonly string[];
 };
 

@@ -38,8 +38,24 @@ describe('a guest', () => {
         domifaddr: ' vnet0 52:54:00:aa:bb:01 ipv4 192.168.122.7/24',
       });
       const report = await askGuest(virsh, { vmId: id, deadlineMs: 1500 }, { signal });
-      assert.deepEqual(report, { agentAnswers: false, addresses: ['192.168.122.7'] });
+      assert.deepEqual(report, {
+        agentAnswers: false,
+        hasAgentChannel: true,
+        addresses: ['192.168.122.7'],
+      });
     }
+  });
+
+  it('without a channel to its agent is told apart: nobody need wait for it', async () => {
+    const reason = 'argument unsupported: QEMU guest agent is not configured';
+    const virsh = scriptedVirsh({
+      'qemu-agent-command': () => {
+        throw new UnderstudyError('hypervisor-refused', { action: 'ask the agent', reason });
+      },
+      domifaddr: '',
+    });
+    const report = await askGuest(virsh, { vmId: id, deadlineMs: 1000 }, { signal });
+    assert.deepEqual(report, { agentAnswers: false, hasAgentChannel: false, addresses: [] });
   });
 
   it('on a host that is gone is an error', async () => {

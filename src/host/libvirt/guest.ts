@@ -7,6 +7,8 @@ import { hasCode } from './errors.ts';
 import type { Virsh } from './virsh.ts';
 
 const ADDRESSES_MAX = 64;
+/** libvirt's words for a definition without the agent's channel. */
+const NOT_CONFIGURED = /guest agent is not configured/i;
 const NO_ANSWER: unique symbol = Symbol('no answer');
 
 type GuestQuestion = { readonly vmId: VmId; readonly deadlineMs: number };
@@ -20,13 +22,17 @@ export async function askGuest(
   // In seconds, at least one. It also frees the daemon's channel to the agent when we stop waiting earlier.
   const seconds = String(Math.max(1, Math.ceil(deadlineMs / 1000)));
   const ping = ['qemu-agent-command', '--timeout', seconds, '--', vmId, '{"execute":"guest-ping"}'];
-  const answer = await unlessSilent(virsh.run(ping, options));
+  let hasAgentChannel = true;
+  const answer = await unlessSilent(virsh.run(ping, options), (error) => {
+    hasAgentChannel = !NOT_CONFIGURED.test(error.message);
+  });
   const source = answer === NO_ANSWER ? 'lease' : 'agent';
   const table = await unlessSilent(
     virsh.run(['domifaddr', '--full', '--source', source, '--', vmId], options),
   );
   return {
     agentAnswers: answer !== NO_ANSWER,
+    hasAgentChannel,
     addresses: table === NO_ANSWER ? [] : parseAddresses(table),
   };
 }
@@ -46,11 +52,17 @@ function isReachable(address: string): boolean {
 }
 
 /** An agent that is silent, absent or hung is an answer; a daemon that is gone, or a VM, is an error. */
-async function unlessSilent(call: Promise<string>): Promise<string | typeof NO_ANSWER> {
+async function unlessSilent(
+  call: Promise<string>,
+  onRefusal: (error: Error) => void = () => undefined,
+): Promise<string | typeof NO_ANSWER> {
   try {
     return await call;
   } catch (error) {
-    if (hasCode(error, 'guest-not-answering', 'hypervisor-refused', 'vm-busy')) return NO_ANSWER;
+    if (hasCode(error, 'guest-not-answering', 'hypervisor-refused', 'vm-busy')) {
+      onRefusal(error);
+      return NO_ANSWER;
+    }
     if (hasCode(error, 'host-unreachable') && hasCode(error.cause, 'timed-out')) return NO_ANSWER;
     throw error;
   }
