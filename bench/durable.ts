@@ -52,7 +52,13 @@ async function measure({ name, operations, steps, take }: Load): Promise<void> {
     },
   });
   const claims = { exclusive: [], slots: [] };
-  const request = { kind: 'replicate', subject: 'rp', title: 'Bench', input: null, claims } as const;
+  const request = {
+    kind: 'replicate',
+    subject: 'rp',
+    title: 'Bench',
+    input: null,
+    claims,
+  } as const;
   const ids = Array.from({ length: operations }, (_, n) => operationId(`op-${n}`));
   const startedMs = clock.monotonicMs();
   await Promise.all(ids.map((id) => engine.start({ ...request, id })));

@@ -30,13 +30,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { GLIBC_TUNABLES } from '../src/host/nbd-server-tuning.ts';
 import {
   type RunningServer,
   run,
   serveWithQemuNbd,
   serveWithStorageDaemon,
 } from '../src/host/mover/testing/nbd-servers.ts';
+import { GLIBC_TUNABLES } from '../src/host/nbd-server-tuning.ts';
 
 const MIB = 1024 * 1024;
 const { values } = parseArgs({
@@ -113,7 +113,9 @@ async function series(title: string, source: string, dataMib: number): Promise<v
     );
   }
   const of = (contestant: Contestant) => median(results[contestant].map((each) => each.seconds));
-  console.log(`mover = ${(of('B0') / of('mover')).toFixed(2)} x B0, ${(of('B1') / of('mover')).toFixed(2)} x B1`);
+  console.log(
+    `mover = ${(of('B0') / of('mover')).toFixed(2)} x B0, ${(of('B1') / of('mover')).toFixed(2)} x B1`,
+  );
 }
 
 async function race(contestant: Contestant, source: string): Promise<Figures> {
@@ -133,7 +135,8 @@ async function race(contestant: Contestant, source: string): Promise<Figures> {
     return { ...figures, serverCpuSeconds };
   } finally {
     for (const server of ends) await server.close();
-    if (contestant === 'mover') run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
+    if (contestant === 'mover')
+      run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
   }
 }
 
@@ -146,7 +149,13 @@ async function move(
   const convert = ['convert', '-n', '-W', '-m', '16', '-t', 'writeback', '-f', 'raw', '-O', 'raw'];
   const command =
     contestant === 'mover'
-      ? [process.execPath, join(import.meta.dirname, 'mover-run.ts'), JSON.stringify([source.endpoint, target.endpoint]), String(sizeBytes), join(folder, 'spool')]
+      ? [
+          process.execPath,
+          join(import.meta.dirname, 'mover-run.ts'),
+          JSON.stringify([source.endpoint, target.endpoint]),
+          String(sizeBytes),
+          join(folder, 'spool'),
+        ]
       : ['qemu-img', ...convert, nbdUrl(source), nbdUrl(target)];
   const [program = '', ...args] = ['/usr/bin/env', ...command];
   const cpuBefore = childrenCpuSeconds();
