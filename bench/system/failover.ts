@@ -1,6 +1,4 @@
-/** Failover and undo beside what libvirt itself takes to start and stop the very same definition. */
-import { operationDetailSchema } from '../../src/contract/operation.ts';
-import { order, succeed } from '../../test/e2e/stage/life.ts';
+import { succeed } from '../../test/e2e/stage/life.ts';
 import type { Stage } from '../../test/e2e/stage/open-stage.ts';
 import { heading, median, seconds, verdict } from './figures.ts';
 import { doneAfterMs, durationMs, stepMs, tabulateSteps } from './steps.ts';

@@ -125,26 +125,26 @@ export async function endBackupAndRescue(
   options: CallOptions,
 ): Promise<boolean> {
   const { vmId, socketPath } = request;
-  const queries = [backupQuery(vmId), stateQuery(vmId)];
-  const [backup, state] = await askTogether(context.virsh, queries, options);
-  const job = backup
-    ? { socketPath: readBackupSocket(backup, vmId) }
-    : await activeBackup(context, vmId, options).catch(noneIfMissing);
+  const job = await activeBackup(context, vmId, options).catch(noneIfMissing);
   if (job?.socketPath !== socketPath) return false;
-  const wasStarved = await isPausedForSpace(context, { vmId, state: state ?? null }, options);
   await abortAndAwait(context, request, options);
+  // Only now: until the job is gone the guest may still run into the full file system, and the reason why it is
+  // paused may still be on its way to the daemon. What its disks ran into is remembered until it is resumed.
+  const wasStarved = await isPausedForSpace(context, vmId, options).catch(falseIfMissing);
   if (wasStarved) await context.virsh.run(['resume', '--', vmId], options);
   return wasStarved;
 }
 
 async function isPausedForSpace(
-  context: FreezeContext,
-  { vmId, state }: { readonly vmId: VmId; readonly state: string | null },
+  { virsh }: FreezeContext,
+  vmId: VmId,
   options: CallOptions,
 ): Promise<boolean> {
-  const power = state ?? (await powerWithReason(context, vmId, options));
-  if (power !== PAUSED_BY_ERROR) return false;
-  return /: no space$/m.test(await context.virsh.run(['domblkerror', '--', vmId], options));
+  const errorsQuery = ['domblkerror', '--', vmId];
+  const [power, errors] = await askTogether(virsh, [stateQuery(vmId), errorsQuery], options);
+  const state = power ?? (await virsh.run(stateQuery(vmId), options)).trim();
+  if (state !== PAUSED_BY_ERROR) return false;
+  return /: no space$/m.test(errors ?? (await virsh.run(errorsQuery, options)));
 }
 
 async function abortJob({ virsh }: FreezeContext, vmId: VmId, options: CallOptions): Promise<void> {
@@ -175,4 +175,9 @@ function isOurSocket({ scratchFolder }: FreezeContext, path: string): boolean {
 function noneIfMissing(error: unknown): null {
   if (hasCode(error, 'vm-missing')) return null;
   throw error;
+}
+
+function falseIfMissing(error: unknown): false {
+  noneIfMissing(error);
+  return false;
 }
