@@ -142,6 +142,7 @@ async function isPausedForSpace(
 ): Promise<boolean> {
   const errorsQuery = ['domblkerror', '--', vmId];
   const [power, errors] = await askTogether(virsh, [stateQuery(vmId), errorsQuery], options);
+  console.log('DBG', JSON.stringify([power, errors]));
   const state = power ?? (await virsh.run(stateQuery(vmId), options)).trim();
   if (state !== PAUSED_BY_ERROR) return false;
   return /: no space$/m.test(errors ?? (await virsh.run(errorsQuery, options)));
