@@ -18,8 +18,17 @@ const NO_BACKUP = /no domain backup job present|domain backup job id not found/i
 const NO_JOB = /no job is active|no domain backup job present|domain is not running/i;
 const POLL_MS = 25;
 
-/** What `powerWithReason` says of a guest whose write failed. */
-export const PAUSED_BY_ERROR = 'paused (I/O error)';
+/**
+ * What libvirt says of a guest whose write failed. Since QEMU 10 a disk tells of errors at most once a second: a guest that
+ * stops twice within one has stopped for reasons unknown, and only its disks can be asked.
+ */
+const PAUSED_BY_ERROR = /^paused \((?:I\/O error|unknown)\)$/;
+
+const ERROR_HELD_BACK_MS = 1100;
+
+/** `No errors found`, or one line for each disk that made the guest stop; forgotten when it goes on. */
+const DISK_ERROR = /^\S+: (?:no space|unspecified error)$/m;
+const DISK_FULL = /^\S+: no space$/m;
 
 /** An abort takes 75 ms with reads in flight; asking again is harmless. */
 const REPEAT_ABORT_MS = 2000;
@@ -130,22 +139,36 @@ export async function endBackupAndRescue(
   await abortAndAwait(context, request, options);
   // Only now: until the job is gone the guest may still run into the full file system, and the reason why it is
   // paused may still be on its way to the daemon. What its disks ran into is remembered until it is resumed.
-  const wasStarved = await isPausedForSpace(context, vmId, options).catch(falseIfMissing);
-  if (wasStarved) await context.virsh.run(['resume', '--', vmId], options);
+  const error = await pausingError(context, vmId, options).catch(noneIfMissing);
+  const wasStarved = error !== null && DISK_FULL.test(error);
+  if (wasStarved) await resume(context, vmId, options);
   return wasStarved;
 }
 
-async function isPausedForSpace(
+/** The error that QEMU held back arrives when the guest runs again, and makes libvirt believe that it does not. */
+async function resume(context: FreezeContext, vmId: VmId, options: CallOptions): Promise<void> {
+  const command = ['resume', '--', vmId];
+  await context.virsh.run(command, options);
+  await context.clock.sleep(ERROR_HELD_BACK_MS, options);
+  const power = await powerWithReason(context, vmId, options);
+  // One that really stands still has run into something else, which is not ours to judge.
+  const isMisjudged =
+    PAUSED_BY_ERROR.test(power) && (await pausingError(context, vmId, options)) === null;
+  if (isMisjudged) await context.virsh.run(command, options);
+}
+
+/** What the disks of a guest that stands still ran into, as libvirt says it; null when that is not why, or it runs. */
+export async function pausingError(
   { virsh }: FreezeContext,
   vmId: VmId,
   options: CallOptions,
-): Promise<boolean> {
+): Promise<string | null> {
   const errorsQuery = ['domblkerror', '--', vmId];
   const [power, errors] = await askTogether(virsh, [stateQuery(vmId), errorsQuery], options);
-  console.log('DBG', JSON.stringify([power, errors]));
   const state = power ?? (await virsh.run(stateQuery(vmId), options)).trim();
-  if (state !== PAUSED_BY_ERROR) return false;
-  return /: no space$/m.test(errors ?? (await virsh.run(errorsQuery, options)));
+  if (!PAUSED_BY_ERROR.test(state)) return null;
+  const told = errors ?? (await virsh.run(errorsQuery, options));
+  return DISK_ERROR.test(told) ? told : null;
 }
 
 async function abortJob({ virsh }: FreezeContext, vmId: VmId, options: CallOptions): Promise<void> {
@@ -176,9 +199,4 @@ function isOurSocket({ scratchFolder }: FreezeContext, path: string): boolean {
 function noneIfMissing(error: unknown): null {
   if (hasCode(error, 'vm-missing')) return null;
   throw error;
-}
-
-function falseIfMissing(error: unknown): false {
-  noneIfMissing(error);
-  return false;
 }

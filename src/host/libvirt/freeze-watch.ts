@@ -9,12 +9,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { FreezeCommand } from '../../ports/point-source.ts';
 import { hasCode } from './errors.ts';
 import { type FreezeContext, UNABORTED } from './freeze-context.ts';
-import {
-  activeBackup,
-  endBackupAndRescue,
-  PAUSED_BY_ERROR,
-  powerWithReason,
-} from './freeze-job.ts';
+import { activeBackup, endBackupAndRescue, pausingError, powerWithReason } from './freeze-job.ts';
 import { type FreezePlaces, type FreezeRecord, freezePlaces, readRecord } from './freeze-record.ts';
 import { offlineProblem } from './offline-freeze.ts';
 import { growth, type ScratchReading, scratchVerdict, WATCH_POLL_MS } from './scratch-policy.ts';
@@ -100,8 +95,8 @@ async function refuseIfGone(
     throw new UnderstudyError('freeze-failed', { vm: record.vmId, reason: problem });
   }
   if (record.kind === 'off') return;
-  const power = await powerWithReason(context, record.vmId, options);
-  if (power === PAUSED_BY_ERROR) await rescue(context, record);
+  const error = await pausingError(context, record.vmId, options);
+  if (error !== null) await rescue(context, record);
 }
 
 /** We came too late: whatever paused the guest, what we hold must not be the reason that it stays so. Always throws. */
