@@ -80,6 +80,11 @@ export const ERROR_CATALOG = {
     message: 'The program {command} cannot be started: {reason}.',
     remedy: 'Install it, or correct PATH.',
   },
+  'failback-missing': {
+    kind: 'missing',
+    message: 'There is no failback {failback} on host {host}.',
+    remedy: 'Cancel the failback and begin it anew.',
+  },
   'host-missing': {
     kind: 'missing',
     message: 'There is no host {host}.',
@@ -202,6 +207,12 @@ export const ERROR_CATALOG = {
     kind: 'conflict',
     message: 'The replica VM {vm} is running although it should be off.',
     remedy: 'Shut it down on its host, then retry.',
+  },
+  'saved-state-present': {
+    kind: 'conflict',
+    message:
+      'VM {vm} has a saved memory image, which a start would resume over disks that have changed.',
+    remedy: 'Start and shut it down properly, or repeat the command with --discard-saved-state.',
   },
   'scratch-exhausted': {
     kind: 'conflict',

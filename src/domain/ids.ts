@@ -14,6 +14,7 @@ export type ReplicaId = Branded<'ReplicaId'>;
 export type PointId = Branded<'PointId'>;
 export type BranchId = Branded<'BranchId'>;
 export type LayerId = Branded<'LayerId'>;
+export type FailbackId = Branded<'FailbackId'>;
 export type OperationId = Branded<'OperationId'>;
 
 /** The hypervisor's own identity of a VM: a UUID, because names may repeat, change and carry any character. */
@@ -46,6 +47,7 @@ export const replicaId = parser<ReplicaId>('replica id', ID);
 export const pointId = parser<PointId>('restore point id', ID);
 export const branchId = parser<BranchId>('branch id', ID);
 export const layerId = parser<LayerId>('layer id', ID);
+export const failbackId = parser<FailbackId>('failback id', ID);
 export const operationId = parser<OperationId>('operation id', ID);
 export const vmId = parser<VmId>('VM id', UUID);
 export const diskKey = parser<DiskKey>('disk', DISK_KEY);

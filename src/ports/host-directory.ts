@@ -1,6 +1,7 @@
 import type { HostId } from '../domain/ids.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import type { PointSource } from './point-source.ts';
+import type { ProductionDisks } from './production-disks.ts';
 import type { ReplicaStore } from './replica-store.ts';
 
 /** Everything that runs beside one hypervisor. */
@@ -8,6 +9,7 @@ export type HostPorts = {
   readonly hypervisor: Hypervisor;
   readonly pointSource: PointSource;
   readonly store: ReplicaStore;
+  readonly productionDisks: ProductionDisks;
 };
 
 /** How the engine reaches hosts by id. */

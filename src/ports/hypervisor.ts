@@ -83,6 +83,8 @@ export interface Hypervisor {
   ): Promise<boolean>;
   /** Resolves only with positive evidence that the VM is off. */
   powerOff(command: VmCommand, options: CallOptions): Promise<void>;
+  /** Removes a saved memory image, which a start would resume over disks that have changed. None is success. */
+  discardSavedState(command: VmCommand, options: CallOptions): Promise<void>;
   /** Sets the link of every NIC, in the running VM and in its definition. */
   setNicsConnected(
     command: VmCommand & { readonly connected: boolean },

@@ -1,3 +1,4 @@
+import type { BlockSet } from '../domain/disk/block-set.ts';
 import type { OperationKey } from '../domain/ids.ts';
 import type { CallOptions } from './call.ts';
 
@@ -16,13 +17,16 @@ export type ExtentSelection =
   /** What changed since a mark, by an NBD meta context such as `qemu:dirty-bitmap:NAME`. */
   | { readonly type: 'changed'; readonly metaContext: string };
 
+/** Just these blocks, whatever the source says of them; those behind its end are left out. */
+export type ListedBlocks = { readonly type: 'listed'; readonly blocks: BlockSet };
+
 export type TransferRequest = {
   readonly key: OperationKey;
   readonly source: BlockEndpoint;
   readonly target: BlockEndpoint;
   /** Virtual size; both endpoints must report at least this many bytes, the source exactly. */
   readonly sizeBytes: number;
-  readonly extents: ExtentSelection;
+  readonly extents: ExtentSelection | ListedBlocks;
   /**
    * What the target reads where nothing is written. `zeros`: a fresh base, so zero blocks are skipped and
    * leave no record. `parent`: older content shines through, so zero blocks are written as zeros.
@@ -34,8 +38,8 @@ export type TransferRequest = {
    * table knows content, zeros are written. Only with `allocated` extents.
    */
   readonly knownHashesPath: string | null;
-  /** Where the hash records of sent blocks go: a record spool, ascending by block. Created or overwritten. */
-  readonly recordsPath: string;
+  /** Where the hash records of sent blocks go: a record spool, ascending by block. Created or overwritten. Null: nowhere, and nothing need be hashed. */
+  readonly recordsPath: string | null;
   /** Upper bound on payload per second; null: none. */
   readonly bytesPerSecondMax: number | null;
 };
@@ -77,6 +81,18 @@ export type VerifyResult = {
   readonly wrongBlocks: readonly number[];
 };
 
+export type SurveyRequest = {
+  readonly endpoint: BlockEndpoint;
+  readonly sizeBytes: number;
+  readonly by: /** What changed since a mark, by an NBD meta context. Costs no reading. */
+    | { readonly type: 'changed'; readonly metaContext: string }
+    /**
+     * Content that is not what a complete hash table says, where blocks without a record are zeros. Reads what
+     * is allocated. A table of a smaller disk is fine: what lies behind its end is compared with zeros.
+     */
+    | { readonly type: 'compared'; readonly hashesPath: string };
+};
+
 export type MoveOptions = CallOptions & {
   /** Called at most a few times a second. Must not throw. */
   readonly onProgress?: (progress: TransferProgress) => void;
@@ -96,4 +112,7 @@ export interface Mover {
 
   /** Reads everything that is allocated or has a record and compares. Wrong content is a result, not an error. */
   verify(request: VerifyRequest, options: MoveOptions): Promise<VerifyResult>;
+
+  /** Which blocks differ, without moving any. Reads near the endpoint; nothing is written. Throws as `transfer`. */
+  survey(request: SurveyRequest, options: MoveOptions): Promise<BlockSet>;
 }

@@ -48,7 +48,8 @@ export type FreezeCommand = { readonly key: OperationKey; readonly vmId: VmId };
 export interface PointSource {
   /**
    * Freezes one instant across all disks, relative to the marks. A mark that turns out lost demotes its
-   * disk to `allocated` with the reason; it does not fail the freeze. Repeated with the same key while
+   * disk to `allocated` with the reason; it does not fail the freeze. A mark that lies in the disks although the
+   * hypervisor was never told of it, as in those of a new branch, is as good as any. Repeated with the same key while
    * the freeze holds, it answers the same point; one of ours under another key is left over, and is ended first.
    * Throws `vm-busy`, `scratch-exhausted` (no room to begin), `access-denied` (with the exact fix),
    * `freeze-failed`, `guest-not-answering` (quiescing required but impossible), `unsupported-disk`.

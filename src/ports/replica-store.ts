@@ -1,7 +1,9 @@
+import type { BlockSet } from '../domain/disk/block-set.ts';
 import type {
   BranchId,
   DiskKey,
   LayerId,
+  MarkName,
   OperationKey,
   PointId,
   ReplicaId,
@@ -11,7 +13,7 @@ import type { ReplicaFinding } from '../domain/replica/finding.ts';
 import type { PointDisk, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from './call.ts';
 import type { Sidecar } from './hypervisor.ts';
-import type { BlockEndpoint } from './mover.ts';
+import type { BlockEndpoint, ExtentSelection } from './mover.ts';
 
 /** Every command that changes a replica's files. An epoch lower than the highest one seen: `epoch-refused`. */
 export type StoreCommand = {
@@ -22,8 +24,10 @@ export type StoreCommand = {
 
 export type OpenPartialRequest = StoreCommand & {
   readonly pointId: PointId;
-  /** The point that layers with base `parent` lie over: must be the newest; null for the first point. */
+  /** The point that layers with base `parent` lie over; null for the first point. */
   readonly parentPointId: PointId | null;
+  /** Without it `parent-not-newest` unless the parent is the newest point; what a failback brings may lie beside newer ones. */
+  readonly mayBranchOff?: true;
   readonly disks: readonly {
     readonly key: DiskKey;
     readonly sizeBytes: number;
@@ -55,6 +59,11 @@ export type ReadableDisk = {
   readonly endpoint: BlockEndpoint;
   /** Complete hash table of the point; null for a branch, whose content has no recorded hashes. */
   readonly hashesPath: string | null;
+  /**
+   * Of a branch: what was written to it since it was made, where its mark still tells; else, as for a point, what is
+   * allocated in the whole chain.
+   */
+  readonly extents: ExtentSelection;
 };
 
 /**
@@ -122,9 +131,16 @@ export interface ReplicaStore {
   /** Where the disks of a replica at rest would be: these files never exist, so it cannot be started by hand. */
   restingDisks(replicaId: ReplicaId, disks: readonly DiskKey[]): readonly BranchDisk[];
 
-  /** Writable layers over a point. An existing branch of the same id and point is the answer. */
+  /**
+   * Writable layers over a point. An existing branch of the same id and point is the answer. `mark`: a change mark set
+   * on every disk before anything is written, so that a failback knows what the branch holds.
+   */
   createBranch(
-    command: StoreCommand & { readonly branchId: BranchId; readonly pointId: PointId },
+    command: StoreCommand & {
+      readonly branchId: BranchId;
+      readonly pointId: PointId;
+      readonly mark?: MarkName;
+    },
     options: CallOptions,
   ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;
 
@@ -151,6 +167,20 @@ export interface ReplicaStore {
     options: CallOptions,
   ): Promise<readonly ReadableDisk[]>;
   closeReading(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /**
+   * A superset of the blocks in which two points differ, per disk that both have: what the layers between them and
+   * their nearest common layer hold. By the hash tables alone, so the cost follows the changes. A disk whose
+   * points have no common layer differs everywhere. Throws `point-missing`.
+   */
+  differingBlocks(
+    request: {
+      readonly replicaId: ReplicaId;
+      readonly fromPointId: PointId;
+      readonly toPointId: PointId;
+    },
+    options: CallOptions,
+  ): Promise<readonly { readonly key: DiskKey; readonly blocks: BlockSet }[]>;
 
   /** Compares what is recorded with what is there. Changes nothing. */
   inspect(replicaId: ReplicaId, options: CallOptions): Promise<readonly ReplicaFinding[]>;
