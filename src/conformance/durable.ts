@@ -4,6 +4,7 @@ import type { CatalogChange } from '../ports/catalog.ts';
 import type { Durable } from '../ports/durable.ts';
 import { claimTests } from './durable/claims.ts';
 import { compensationTests } from './durable/compensation.ts';
+import { partTests } from './durable/parts.ts';
 import { replayTests } from './durable/replay.ts';
 import { requestTests } from './durable/requests.ts';
 import { stoppingTests } from './durable/stopping.ts';
@@ -30,6 +31,7 @@ export function durableSuite(name: string, createHarness: () => Promise<DurableH
     ['requests', requestTests],
     ['replay', replayTests],
     ['compensation', compensationTests],
+    ['parts', partTests],
     ['stopping', stoppingTests],
     ['waiting', waitingTests],
     ['claims', claimTests],

@@ -133,6 +133,20 @@ export interface OperationContext {
   /** A line in the history, once. */
   note(name: string, message: string): Promise<void>;
 
+  /**
+   * Work with a name of its own: its steps are called `name/step`, so that one function can be part of several
+   * operations, or several times of one. With `operation`, its steps count as if they stood outside.
+   *
+   * With `part`, what is irreversible in it binds the part alone: once such a step has succeeded the part goes on to its
+   * end even if a cancel is asked for, which then takes effect; and when the operation goes back later, no
+   * step up to that one is undone, while what came before the part is. Parts do not overlap.
+   */
+  part<T>(
+    name: string,
+    binds: 'part' | 'operation',
+    run: (context: OperationContext) => Promise<T>,
+  ): Promise<T>;
+
   /** Live progress; not stored. */
   progress(progress: Omit<OperationProgress, 'operationId'>): void;
 }

@@ -1,9 +1,9 @@
 /** The way back: undoes what was attempted, newest first, each undo journaled, so that a crash resumes it. */
 import { asUnderstudyError, type UnderstudyError } from '../../domain/error.ts';
 import { operationKey } from '../../domain/ids.ts';
-import { noteRetry } from './context.ts';
 import type { Course } from './course.ts';
 import { type EngineParts, HALT } from './parts.ts';
+import { noteRetry } from './perform-step.ts';
 import { withRetries } from './retry.ts';
 import type { StepRow } from './rows.ts';
 
@@ -12,9 +12,10 @@ export async function compensate(
   parts: EngineParts,
   course: Course,
 ): Promise<UnderstudyError | null> {
-  const attempted = parts.journal.steps(course.operationId).toReversed();
-  for (const row of attempted) {
-    if (row.isUndone) continue;
+  const journaled = parts.journal.steps(course.operationId);
+  const isSettled = settledBy(journaled);
+  for (const row of journaled.toReversed()) {
+    if (row.isUndone || isSettled(row)) continue;
     try {
       if (row.undo === 'call') await course.track((signal) => undoCall(parts, course, row, signal));
       if (row.undo === 'changes') await undoRecord(parts, course, row);
@@ -24,6 +25,15 @@ export async function compensate(
     }
   }
   return null;
+}
+
+/** What is irreversible in a part stands, with all that the part did before it. */
+function settledBy(rows: readonly StepRow[]): (row: StepRow) => boolean {
+  const settled = rows
+    .filter(({ undo, outcome }) => undo === 'settling' && outcome === 'done')
+    .map(({ name, position }) => ({ prefix: name.slice(0, name.lastIndexOf('/') + 1), position }));
+  return ({ name, position }) =>
+    settled.some((part) => name.startsWith(part.prefix) && position <= part.position);
 }
 
 /** The signal is fresh: a cancel has done its work by now, and only the engine's own end aborts an undo. */

@@ -33,6 +33,7 @@ export function createCourse(settings: {
   let { direction, isCancelRequested } = settings;
   let stale: UnderstudyError | null = null;
   let nextPosition = 0;
+  let isSheltered = false;
 
   function becomeStale(expected: string, found: string): UnderstudyError {
     stale ??= new UnderstudyError('stale-journal', { operation: operationId, expected, found });
@@ -66,7 +67,7 @@ export function createCourse(settings: {
     /** Throws unless a step beyond the journal may begin now. */
     requireOnward({ evenIfCancelled = false } = {}): void {
       if (parts.isHalted()) throw HALT;
-      const isCancelled = isCancelRequested && !evenIfCancelled;
+      const isCancelled = isCancelRequested && !evenIfCancelled && !isSheltered;
       if (direction === 'backward' || isCancelled) throw new UnderstudyError('cancelled');
     },
 
@@ -100,7 +101,11 @@ export function createCourse(settings: {
 
     cancel(): void {
       isCancelRequested = true;
-      abortInFlight();
+      if (!isSheltered) abortInFlight();
+    },
+    /** From here to the end of a part that has settled, a cancel waits. */
+    shelter(isOn: boolean): void {
+      isSheltered = isOn;
     },
     /** A cancel that came too late lapses. */
     uncancel(): void {

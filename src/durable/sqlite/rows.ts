@@ -10,7 +10,7 @@ import type { Claims } from '../../ports/durable.ts';
 export type Row = Record<string, SQLOutputValue>;
 
 export type Direction = 'forward' | 'backward';
-export type UndoKind = 'nothing' | 'irreversible' | 'call' | 'changes';
+export type UndoKind = 'nothing' | 'irreversible' | 'settling' | 'call' | 'changes';
 
 /** An operation with what only the engine needs to know about it. */
 export type JournaledOperation = {

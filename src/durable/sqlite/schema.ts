@@ -44,7 +44,7 @@ export const JOURNAL_SCHEMA = {
       type TEXT NOT NULL,
       -- 'begun', 'done' or 'failed'
       outcome TEXT NOT NULL,
-      -- 'nothing', 'irreversible', 'call' (the function knows) or 'changes' (in undo_changes)
+      -- 'nothing', 'irreversible', 'settling' (irreversible for its part), 'call' (the function knows) or 'changes' (in undo_changes)
       undo TEXT NOT NULL,
       undo_changes TEXT,
       is_undone INTEGER NOT NULL DEFAULT 0,
