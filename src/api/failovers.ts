@@ -7,7 +7,12 @@ import type { Handlers } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 import { pointSelector } from './point-selector.ts';
 
-type Verbs = 'previewFailover' | 'failover' | 'undoFailover' | 'permanentFailover';
+type Verbs =
+  | 'previewFailover'
+  | 'failover'
+  | 'plannedFailover'
+  | 'undoFailover'
+  | 'permanentFailover';
 
 export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> {
   return {
@@ -18,6 +23,8 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
     },
     failover: async ({ parameters, body, options }) =>
       operationAnswer(await controller.failover(parameters.replica, failoverOrder(body), options)),
+    plannedFailover: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.plannedFailover(parameters.replica, body, options)),
     undoFailover: async ({ parameters, body, options }) =>
       operationAnswer(await controller.undoFailover(parameters.replica, body.force, options)),
     permanentFailover: async ({ parameters, options }) =>

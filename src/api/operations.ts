@@ -13,7 +13,12 @@ import type {
 import type { Controller } from '../ports/controller.ts';
 import type { Handlers } from './handlers.ts';
 
-type Verbs = 'listOperations' | 'showOperation' | 'retryOperation' | 'cancelOperation';
+type Verbs =
+  | 'listOperations'
+  | 'showOperation'
+  | 'retryOperation'
+  | 'answerOperation'
+  | 'cancelOperation';
 
 const DEFAULT_LIMIT = 50;
 
@@ -38,6 +43,8 @@ export function operationHandlers(controller: Controller): Pick<Handlers, Verbs>
     },
     retryOperation: async ({ parameters, options }) =>
       operationAnswer(await controller.retryOperation(parameters.operation, options)),
+    answerOperation: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.answerOperation(parameters.operation, body.answer, options)),
     cancelOperation: async ({ parameters, options }) =>
       operationAnswer(await controller.cancelOperation(parameters.operation, options)),
   };

@@ -14,6 +14,7 @@ const PARAMETERS = { host: 'h', job: 'j', replica: 'r', point: 'latest', operati
 
 /** The smallest body that each endpoint takes. */
 const BODIES: Partial<Record<EndpointName, object>> = {
+  answerOperation: { answer: 'wait' },
   addHost: { name: 'lab', address: 'qemu:///system', storageFolder: '/srv/u' },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };

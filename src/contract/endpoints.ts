@@ -42,12 +42,14 @@ export const ENDPOINTS = {
 
   previewFailover: { method: 'POST', path: '/api/v1/replicas/:replica/failover-preview' },
   failover: { method: 'POST', path: '/api/v1/replicas/:replica/failover' },
+  plannedFailover: { method: 'POST', path: '/api/v1/replicas/:replica/planned-failover' },
   undoFailover: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failover' },
   permanentFailover: { method: 'POST', path: '/api/v1/replicas/:replica/permanent-failover' },
 
   listOperations: { method: 'GET', path: '/api/v1/operations' },
   showOperation: { method: 'GET', path: '/api/v1/operations/:operation' },
   retryOperation: { method: 'POST', path: '/api/v1/operations/:operation/retry' },
+  answerOperation: { method: 'POST', path: '/api/v1/operations/:operation/answer' },
   cancelOperation: { method: 'POST', path: '/api/v1/operations/:operation/cancel' },
 } as const satisfies Record<string, Endpoint>;
 

@@ -12,6 +12,22 @@ export const failoverRequestSchema = z.strictObject({
   acceptDuplicate: z.boolean().default(false),
 });
 
+export const plannedFailoverSchema = z.strictObject({
+  reason: sentenceSchema.default(''),
+  /** How often the running VM is replicated at the most before it is stopped. */
+  passesMax: z.int().min(1).max(100).default(5),
+  /** The VM is stopped when the last delta is expected to take at most this. */
+  lastDeltaMsMax: z.int().min(0).default(5000),
+  /** How long the guest may take to shut down. */
+  shutdownDeadlineMs: z
+    .int()
+    .min(1000)
+    .max(24 * 3600 * 1000)
+    .default(300_000),
+  /** What happens when it takes longer. */
+  onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
+});
+
 /** What a failover would mean now. Nothing was changed to find out. */
 export const failoverPreviewSchema = z.strictObject({
   replicaId: idSchema,
@@ -45,4 +61,5 @@ export const undoFailoverSchema = z.strictObject({
 });
 
 export type FailoverRequestBody = z.input<typeof failoverRequestSchema>;
+export type PlannedFailoverBody = z.input<typeof plannedFailoverSchema>;
 export type FailoverPreviewAnswer = z.output<typeof failoverPreviewSchema>;

@@ -5,6 +5,7 @@ import { byteCountSchema, idSchema, instantSchema } from './values.ts';
 export const operationKindSchema = z.enum([
   'replicate',
   'failover',
+  'planned-failover',
   'undo-failover',
   'permanent-failover',
   'remove-replica',
@@ -13,6 +14,11 @@ export const operationKindSchema = z.enum([
   'verify',
   'sweep',
 ]);
+
+/** What an operation that asked can be told. */
+export const answerOperationSchema = z.strictObject({
+  answer: z.enum(['wait', 'power-off', 'give-up']),
+});
 
 export const operationStateSchema = z.enum([
   'queued',

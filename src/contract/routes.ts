@@ -5,10 +5,20 @@
  */
 import { z } from 'zod';
 import type { EndpointName } from './endpoints.ts';
-import { failoverPreviewSchema, failoverRequestSchema, undoFailoverSchema } from './failover.ts';
+import {
+  failoverPreviewSchema,
+  failoverRequestSchema,
+  plannedFailoverSchema,
+  undoFailoverSchema,
+} from './failover.ts';
 import { addHostSchema, hostDetailSchema, hostSchema, vmSchema } from './host.ts';
 import { createJobSchema, jobCreatedSchema, jobSchema, runJobSchema } from './job.ts';
-import { operationDetailSchema, operationFilterSchema, operationSchema } from './operation.ts';
+import {
+  answerOperationSchema,
+  operationDetailSchema,
+  operationFilterSchema,
+  operationSchema,
+} from './operation.ts';
 import { pointDetailSchema, pointSchema } from './point.ts';
 import { overviewSchema, replicaSchema, rescanSchema, verifySchema } from './replica.ts';
 import { listOf } from './values.ts';
@@ -84,6 +94,10 @@ export const ROUTES = {
     failoverPreviewSchema,
   ),
   failover: beginning('Switch to the replica at a restore point', failoverRequestSchema),
+  plannedFailover: beginning(
+    'Switch to the replica without loss: the source is shut down first',
+    plannedFailoverSchema,
+  ),
   undoFailover: beginning('Go back to the source', undoFailoverSchema),
   permanentFailover: beginning('Make the replica an ordinary VM', nothing),
 
@@ -93,6 +107,7 @@ export const ROUTES = {
   },
   showOperation: reading('Show an operation with its history', operationDetailSchema),
   retryOperation: beginning('Run a suspended operation again from where it failed', nothing),
+  answerOperation: beginning('Tell an operation that asked what to do', answerOperationSchema),
   cancelOperation: beginning('Ask an operation to stop and undo what it did', nothing),
 } satisfies Record<EndpointName, Route>;
 

@@ -6,7 +6,7 @@ import type { GuestReport } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import type { Takeover } from './failover.ts';
+import type { Takeover } from './take-over.ts';
 
 /** Whoever wants the replica for the next operation says so on this topic, and waiting ends. */
 export const STOP_WAITING = 'stop-waiting';

@@ -10,7 +10,7 @@ import type { TransferProgress, TransferRequest, TransferResult } from '../ports
 import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { plansFor, type Run } from './replicate.ts';
+import { plansFor, type Run } from './make-point.ts';
 import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
 
 /** A storage daemon may need a while to let go of what it was writing, and the target is not what was lost. */

@@ -2,6 +2,7 @@ import type { Durable, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { failoverDefinition } from './failover.ts';
 import { permanentFailoverDefinition } from './permanent-failover.ts';
+import { plannedFailoverDefinition } from './planned-failover.ts';
 import { deleteReplicaDefinition, removeReplicaDefinition } from './remove-replica.ts';
 import { replicateDefinition } from './replicate.ts';
 import { rescanDefinition } from './rescan.ts';
@@ -17,6 +18,7 @@ export function operationDefinitions(
   return [
     replicateDefinition(ports),
     failoverDefinition(ports),
+    plannedFailoverDefinition(ports),
     undoFailoverDefinition(ports),
     permanentFailoverDefinition(ports),
     removeReplicaDefinition(ports),

@@ -8,18 +8,25 @@ import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import type { Run } from './replicate.ts';
+import type { PointOrder, Run } from './make-point.ts';
 import { whyLater } from './why-later.ts';
 
 export async function retirePoints(
   ports: EnginePorts,
   context: OperationContext,
   run: Pick<Run, 'replica' | 'settings' | 'target'>,
+  { supersedes, appliesRetention }: Pick<PointOrder, 'supersedes' | 'appliesRetention'>,
 ): Promise<void> {
   const { replica, settings } = run;
   const now = await context.now('retention-at');
   const due = await context.step<readonly PointId[]>('choose-retired', {
-    do: async () => pointsToRetire(await ports.catalog.points(replica.id), settings.retention, now),
+    do: async () => {
+      const points = await ports.catalog.points(replica.id);
+      const counted = points.filter(({ id }) => id !== supersedes);
+      const superseded = points.filter(({ id, isPinned }) => id === supersedes && !isPinned);
+      const old = appliesRetention ? pointsToRetire(counted, settings.retention, now) : [];
+      return [...superseded.map(({ id }) => id), ...old];
+    },
     undo: 'nothing',
   });
   await tidyStore(context, run);

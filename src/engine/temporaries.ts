@@ -32,8 +32,9 @@ export function temporaryChanges(
   readonly freezeReleased: CatalogChange;
   readonly partialReleased: CatalogChange;
 } {
-  const freezeKey = operationKey(operation, 'freeze');
-  const partialKey = operationKey(operation, 'partial');
+  // One operation may make several points: each has a freeze of its own, so that none is taken for another's.
+  const freezeKey = operationKey(operation, `freeze-${point}`);
+  const partialKey = operationKey(operation, `partial-${point}`);
   const expiresAt = instant(startedAt + LIFETIME_MS);
   return {
     freezeKey,

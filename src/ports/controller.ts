@@ -107,6 +107,21 @@ export type FailoverOrder = {
 };
 
 /** Meanings as in the contract's `failoverPreviewSchema`. */
+export type PlannedFailoverOrder = {
+  readonly reason: string;
+  /** How often the running VM is replicated at the most before it is stopped. */
+  readonly passesMax: number;
+  /** The VM is stopped when the last delta is expected to take at most this. */
+  readonly lastDeltaMsMax: number;
+  /** How long the guest may take to shut down. */
+  readonly shutdownDeadlineMs: number;
+  /** What happens when it takes longer; `ask`: the operation waits for `answerOperation`. */
+  readonly onMissedDeadline: 'ask' | 'power-off' | 'give-up';
+};
+
+/** What an operation that asked can be told. */
+export type OperationAnswer = 'wait' | 'power-off' | 'give-up';
+
 export type FailoverPreview = {
   readonly replicaId: ReplicaId;
   readonly replicaName: string;
@@ -201,6 +216,12 @@ export interface Controller {
     order: FailoverOrder,
     options: CommandOptions,
   ): Promise<OperationRecord>;
+  /** Without loss: replicates until the last delta is short, shuts the source down, moves that, fails over. */
+  plannedFailover(
+    replica: Reference,
+    order: PlannedFailoverOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
   undoFailover(
     replica: Reference,
     force: boolean,
@@ -218,6 +239,12 @@ export interface Controller {
     options: CallOptions,
   ): Promise<readonly OperationEvent[]>;
   retryOperation(reference: Reference, options: CommandOptions): Promise<OperationRecord>;
+  /** Tells an operation that asked what to do. One that did not ask keeps the answer until it does. */
+  answerOperation(
+    reference: Reference,
+    answer: OperationAnswer,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
   cancelOperation(reference: Reference, options: CommandOptions): Promise<OperationRecord>;
 
   /** As `Durable.subscribe`: every event and progress from now on, in order. */

@@ -48,6 +48,23 @@ const STORIES: Readonly<Record<string, Story>> = {
         controller.failover('web-replica', failoverOrder('latest', 'power-off'), options),
       ),
   },
+  'planned failover': {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish((controller) =>
+        controller.plannedFailover(
+          'web-replica',
+          {
+            reason: 'maintenance',
+            passesMax: 2,
+            lastDeltaMsMax: 5000,
+            shutdownDeadlineMs: 60_000,
+            onMissedDeadline: 'give-up',
+          },
+          options,
+        ),
+      ),
+  },
   'undo failover': { prepare: failedOver, act: (stage) => stage.undo() },
   'clean-up after a forced undo': {
     prepare: async (stage) => {

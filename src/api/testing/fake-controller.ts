@@ -122,6 +122,7 @@ export function createFakeController(): FakeController {
     setPointPinned: async (_replica, _point, isPinned) => ({ ...POINT, isPinned }),
     previewFailover: async () => PREVIEW,
     failover: async () => find(OPERATION.id),
+    plannedFailover: async () => find(OPERATION.id),
     undoFailover: async () => find(OPERATION.id),
     permanentFailover: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
@@ -129,6 +130,7 @@ export function createFakeController(): FakeController {
     history: async (id, after) =>
       (histories.get(id) ?? []).filter((event) => event.sequence > after),
     retryOperation: async (reference) => find(reference),
+    answerOperation: async (reference) => find(reference),
     cancelOperation: async (reference) => find(reference),
   };
   return {

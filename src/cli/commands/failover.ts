@@ -12,6 +12,7 @@ import { EXIT } from '../exit-codes.ts';
 import { formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { renderDetails } from '../table.ts';
 import { settleAndShow } from './operation.ts';
+import { plannedFailoverCommand } from './planned-failover.ts';
 
 type FailoverOptions = WaitOptions & {
   readonly point?: string;
@@ -23,6 +24,7 @@ type FailoverOptions = WaitOptions & {
 
 export function failoverCommands(program: Command, runner: Runner): void {
   failoverCommand(program, runner);
+  plannedFailoverCommand(program, runner);
   undoCommand(program, runner);
 
   const permanent = waitOptions(

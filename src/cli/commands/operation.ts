@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { OperationAnswer, OperationDetailAnswer } from '../../contract/operation.ts';
 import {
   choice,
+  choiceArgument,
   group,
   leaf,
   notEmpty,
@@ -27,6 +28,7 @@ type ListOptions = {
 const KINDS = [
   'replicate',
   'failover',
+  'planned-failover',
   'undo-failover',
   'permanent-failover',
   'remove-replica',
@@ -50,6 +52,7 @@ export function operationCommands(program: Command, runner: Runner): void {
 
   followCommand(operation, runner);
   retryCommand(operation, runner);
+  answerCommand(operation, runner);
   cancelCommand(operation, runner);
 }
 
@@ -112,6 +115,27 @@ function retryCommand(operation: Command, runner: Runner): void {
     return settleAndShow(session, accepted, wait);
   });
 }
+
+function answerCommand(operation: Command, runner: Runner): void {
+  const answer = waitOptions(
+    leaf(
+      operation,
+      'answer <operation>',
+      'Tell an operation that asked what to do, such as a planned failover whose guest does not shut down',
+      ['operation answer op-4f2a wait', 'operation answer op-4f2a power-off'],
+    ).addArgument(choiceArgument('<answer>', 'what to do', ANSWERS)),
+  );
+  runner.run<WaitOptions>(answer, async (session, [id = '', said = ''], { wait }) => {
+    const chosen = ANSWERS.find((candidate) => candidate === said) ?? 'wait';
+    const accepted = await session.client.call('answerOperation', {
+      parameters: { operation: id },
+      body: { answer: chosen },
+    });
+    return settleAndShow(session, accepted, wait);
+  });
+}
+
+const ANSWERS = ['wait', 'power-off', 'give-up'] as const;
 
 function cancelCommand(operation: Command, runner: Runner): void {
   const cancel = waitOptions(

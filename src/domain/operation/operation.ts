@@ -6,6 +6,7 @@ import type { Instant } from '../instant.ts';
 export type OperationKind =
   | 'replicate'
   | 'failover'
+  | 'planned-failover'
   | 'undo-failover'
   | 'permanent-failover'
   | 'remove-replica'

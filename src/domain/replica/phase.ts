@@ -52,6 +52,7 @@ export const TRANSITIONS = {
 export type ReplicaOperation =
   | 'replicate'
   | 'failover'
+  | 'planned-failover'
   | 'undo-failover'
   | 'permanent-failover'
   | 'verify'
@@ -63,6 +64,7 @@ export type ReplicaOperation =
 export const ALLOWED_IN = {
   replicate: ['Pending', 'Ready'],
   failover: ['Ready'],
+  'planned-failover': ['Pending', 'Ready'],
   'undo-failover': ['Failover'],
   'permanent-failover': ['Failover'],
   verify: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],

@@ -27,9 +27,10 @@ const MAKE_WAY_MS = 60_000;
 
 /** What each kind may push aside; whatever is not listed makes it wait its turn by `operation-in-progress`. */
 const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
-  failover: ['replicate', 'verify', 'rescan', 'sweep'],
-  'undo-failover': ['failover', 'verify', 'rescan', 'sweep'],
-  'permanent-failover': ['failover', 'verify', 'rescan', 'sweep'],
+  failover: ['replicate', 'planned-failover', 'verify', 'rescan', 'sweep'],
+  'planned-failover': ['replicate', 'verify', 'rescan', 'sweep'],
+  'undo-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
+  'permanent-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
   replicate: ['sweep'],
   rescan: ['sweep'],
   verify: ['sweep'],
@@ -38,7 +39,12 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
 };
 
 /** While one of these is under way, what will be allowed after it is not known yet. */
-const PHASE_CHANGING: readonly OperationKind[] = ['replicate', 'failover', 'undo-failover'];
+const PHASE_CHANGING: readonly OperationKind[] = [
+  'replicate',
+  'failover',
+  'planned-failover',
+  'undo-failover',
+];
 
 export async function accept(
   ports: ControllerPorts,
@@ -101,9 +107,11 @@ async function stop(
     await cancelIfPossible(durable, operation.id);
   }
   try {
-    await withDeadline(clock, MAKE_WAY_MS, { signal }, (patience) =>
+    const settled = await withDeadline(clock, MAKE_WAY_MS, { signal }, (patience) =>
       durable.settled(operation.id, { signal: patience }),
     );
+    // Its way back is barred, as by the very outage that it has to make way for: then it is given up.
+    if (settled.state === 'suspended') await cancelIfPossible(durable, operation.id);
   } catch (error) {
     if (signal.aborted) throw error;
     const { id, kind, subject } = operation;

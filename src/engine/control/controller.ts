@@ -3,7 +3,14 @@ import type { ControllerPorts } from './controller-ports.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
 import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
-import { cancelOperation, listOperations, retryOperation, showOperation } from './operations.ts';
+import {
+  answerOperation,
+  cancelOperation,
+  listOperations,
+  retryOperation,
+  showOperation,
+} from './operations.ts';
+import { plannedFailover } from './planned-failovers.ts';
 import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
 
@@ -34,12 +41,14 @@ export function createController(ports: ControllerPorts): Controller {
       replicas.setPointPinned(ports, replica, point, isPinned),
     previewFailover: (replica, order, options) => previewFailover(ports, replica, order, options),
     failover: (replica, order, options) => failover(ports, replica, order, options),
+    plannedFailover: (replica, order, options) => plannedFailover(ports, replica, order, options),
     undoFailover: (replica, force, options) => undoFailover(ports, replica, force, options),
     permanentFailover: (replica, options) => permanentFailover(ports, replica, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),
     retryOperation: (reference) => retryOperation(ports, reference),
+    answerOperation: (reference, answer) => answerOperation(ports, reference, answer),
     cancelOperation: (reference) => cancelOperation(ports, reference),
     subscribe: (listener) => ports.durable.subscribe(listener),
   };

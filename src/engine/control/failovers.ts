@@ -23,7 +23,7 @@ import type { ControllerPorts } from './controller-ports.ts';
 import { findPoint, findReplica } from './references.ts';
 
 /** How long a failover waits for the guest to answer before it ends without that figure. */
-const GUEST_DEADLINE_MS = 180_000;
+export const GUEST_DEADLINE_MS = 180_000;
 const MEASUREMENTS_CONSIDERED = 20;
 
 export async function failover(

@@ -1,5 +1,6 @@
 import type { OperationRecord } from '../../domain/operation/operation.ts';
-import type { OperationQuery, Reference } from '../../ports/controller.ts';
+import type { OperationAnswer, OperationQuery, Reference } from '../../ports/controller.ts';
+import { ANSWER } from '../answer.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findHost, findJob, findOperation, findReplica } from './references.ts';
 
@@ -60,6 +61,16 @@ export async function retryOperation(
   reference: Reference,
 ): Promise<OperationRecord> {
   return ports.durable.retry((await findOperation(ports.durable, reference)).id);
+}
+
+export async function answerOperation(
+  ports: ControllerPorts,
+  reference: Reference,
+  answer: OperationAnswer,
+): Promise<OperationRecord> {
+  const operation = await findOperation(ports.durable, reference);
+  await ports.durable.send(operation.id, ANSWER, answer);
+  return operation;
 }
 
 export async function cancelOperation(

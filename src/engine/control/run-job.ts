@@ -4,6 +4,7 @@ import type { Job } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { Claims } from '../../ports/durable.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findJob, resolve } from './references.ts';
@@ -64,16 +65,12 @@ function chooseVms(
   });
 }
 
-/** Begins a run: it takes a transfer slot of either host, and the only one of its source VM. */
+/** Begins a run. */
 export async function startReplicate(
   ports: ControllerPorts,
   replica: Replica,
   options: CommandOptions,
 ): Promise<OperationRecord> {
-  const hosts = (await ports.catalog.hosts()).map(({ value }) => value);
-  const involved = hosts.filter(
-    ({ id }) => id === replica.sourceHostId || id === replica.targetHostId,
-  );
   return accept(
     ports,
     replica,
@@ -82,17 +79,24 @@ export async function startReplicate(
       allowedAs: 'replicate',
       title: `Replicate ${replica.sourceVmName}`,
       input: {},
-      slots: [
-        ...involved.map(({ id, transferSlots }) => ({
-          name: `transfer:${id}`,
-          limit: transferSlots,
-        })),
-        // A VM can be frozen once: replicas of it on several targets take turns.
-        { name: `source:${replica.sourceHostId}/${replica.sourceVmId}`, limit: 1 },
-      ],
+      slots: await transferSlots(ports, replica),
     },
     options,
   );
+}
+
+/** What moving blocks takes: a transfer slot of either host, and the only one of the source VM. */
+export async function transferSlots(
+  { catalog }: ControllerPorts,
+  { sourceHostId, sourceVmId, targetHostId }: Replica,
+): Promise<Claims['slots']> {
+  const hosts = (await catalog.hosts()).map(({ value }) => value);
+  const involved = hosts.filter(({ id }) => id === sourceHostId || id === targetHostId);
+  return [
+    ...involved.map(({ id, transferSlots: limit }) => ({ name: `transfer:${id}`, limit })),
+    // A VM can be frozen once: replicas of it on several targets take turns.
+    { name: `source:${sourceHostId}/${sourceVmId}`, limit: 1 },
+  ];
 }
 
 export async function replicasOf(ports: ControllerPorts, job: Job): Promise<readonly Replica[]> {

@@ -1,0 +1,69 @@
+import type { Command } from 'commander';
+import type { PlannedFailoverBody } from '../../contract/failover.ts';
+import { choice, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
+import { parseCount, parseSeconds } from '../quantities.ts';
+import { exitCodeOfAll } from '../session.ts';
+import { renderOperations, settleAndShow } from './operation.ts';
+
+type PlannedOptions = WaitOptions & {
+  readonly reason?: string;
+  readonly passes?: string;
+  readonly lastDelta?: string;
+  readonly shutdownDeadline?: string;
+  readonly onMissedDeadline?: 'ask' | 'power-off' | 'give-up';
+};
+
+export function plannedFailoverCommand(program: Command, runner: Runner): void {
+  const planned = leaf(
+    program,
+    'planned-failover <replica...>',
+    'Switch to the replica without losing a write: replicate until little is left, shut the source down, move the rest.\nUntil the replica runs, any failure starts the source again. Several replicas proceed in parallel.',
+    [
+      'planned-failover web-01-replica --reason "kernel update"',
+      'planned-failover web-01-replica db-01-replica --on-missed-deadline power-off',
+    ],
+  )
+    .option('--reason <text>', 'recorded with the failover')
+    .option('--passes <count>', 'replicate the running VM at most this often (default: 5)')
+    .option(
+      '--last-delta <duration>',
+      'shut down when moving the rest will take at most this (default: 5s)',
+    )
+    .option('--shutdown-deadline <duration>', 'what the guest may take to shut down (default: 5m)')
+    .addOption(
+      choice('--on-missed-deadline <what>', 'when it takes longer (default: ask)', [
+        'ask',
+        'power-off',
+        'give-up',
+      ]),
+    );
+  runner.run<PlannedOptions>(waitOptions(planned), async (session, replicas, options) => {
+    const body = request(options);
+    const accepted = await Promise.all(
+      replicas.map((replica) =>
+        session.client.call('plannedFailover', { parameters: { replica }, body }),
+      ),
+    );
+    const [only] = accepted;
+    if (accepted.length === 1 && only !== undefined) {
+      return settleAndShow(session, only, options.wait);
+    }
+    const settled = await session.settle(accepted, options.wait);
+    session.show({ items: settled }, ({ items }) => renderOperations(items));
+    return exitCodeOfAll(settled, options.wait);
+  });
+}
+
+function request(options: PlannedOptions): PlannedFailoverBody {
+  const { reason, passes, lastDelta, shutdownDeadline, onMissedDeadline } = options;
+  const milliseconds = (text: string, name: string) => parseSeconds(text, name) * 1000;
+  return {
+    ...(reason === undefined ? {} : { reason }),
+    ...(passes === undefined ? {} : { passesMax: parseCount(passes, '--passes') }),
+    ...(lastDelta === undefined ? {} : { lastDeltaMsMax: milliseconds(lastDelta, '--last-delta') }),
+    ...(shutdownDeadline === undefined
+      ? {}
+      : { shutdownDeadlineMs: milliseconds(shutdownDeadline, '--shutdown-deadline') }),
+    ...(onMissedDeadline === undefined ? {} : { onMissedDeadline }),
+  };
+}

@@ -1,0 +1,267 @@
+/**
+ * One new restore point of one VM.
+ *
+ *   load → prepare target → freeze → move blocks → check → end freeze → seal → define the replica VM
+ *        → record → sweep marks → retire old points
+ *
+ * Until the seal everything is undone on failure, and nothing half-written was ever visible. From the
+ * seal on the point exists, and the rest only tidies up: what cannot be tidied now is left to the next run and
+ * the sweeper, because a restore point must not be lost to a housekeeping failure.
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import { markName, type PointId, pointId, type ReplicaId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import { apply } from '../domain/replica/phase.ts';
+import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
+import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Clock } from '../ports/clock.ts';
+import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { FrozenPoint } from '../ports/point-source.ts';
+import { cleanUpTarget } from './clean-up.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { findPoints } from './find-points.ts';
+import { markNamedBy } from './kept-mark.ts';
+import { type MovedDisk, moveBlocks } from './move-blocks.ts';
+import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { type Rested, restReplica } from './rest-replica.ts';
+import { retirePoints } from './retire-points.ts';
+import {
+  orLeaveToSweeper,
+  PATIENCE_MS,
+  temporaryChanges,
+  UNDO_PATIENCE_MS,
+} from './temporaries.ts';
+
+export type PointOrder = {
+  readonly replicaId: ReplicaId;
+  /** A point that only led up to this one, and goes once this one is there. */
+  readonly supersedes: PointId | null;
+  /** Whether the job's retention is applied then. */
+  readonly appliesRetention: boolean;
+};
+
+export type MadePoint = {
+  readonly pointId: PointId;
+  readonly takenAt: Instant;
+  readonly sentBytes: number;
+  /** The instant of the point before; null when this one is the first. */
+  readonly previousTakenAt: Instant | null;
+};
+
+export async function makePoint(
+  ports: EnginePorts,
+  context: OperationContext,
+  order: PointOrder,
+): Promise<MadePoint> {
+  const run = await prepareRun(ports, context, order.replicaId);
+  const frozen = await freeze(context, run);
+  if (frozen.consistencyNote !== null) {
+    await context.note('note-consistency', `Not quiesced: ${frozen.consistencyNote}.`);
+  }
+  const moved = await moveBlocks(ports, context, { ...run, frozen });
+  await checkStillFrozen(context, run);
+  const isThawed = await endFreeze(context, run);
+  const point = await seal(context, run, frozen, moved);
+  const rested = await restReplica(ports, context, { ...run, point });
+  await recordPoint(context, run, point, rested);
+  const isSwept = await sweepMarks(context, run, point);
+  if (isThawed && isSwept) await releaseFreeze(context, run);
+  await retirePoints(ports, context, run, order);
+  return {
+    pointId: point.id,
+    takenAt: point.takenAt,
+    sentBytes: point.disks.reduce((sum, disk) => sum + disk.sentBytes, 0),
+    previousTakenAt: run.newest?.takenAt ?? null,
+  };
+}
+
+/** What every step of a run refers to. */
+export type Run = ReplicaFacts & {
+  readonly settings: Awaited<ReturnType<typeof loadSettings>>;
+  readonly source: HostPorts;
+  readonly target: HostPorts;
+  readonly pointId: RestorePoint['id'];
+  readonly temporaries: ReturnType<typeof temporaryChanges>;
+  readonly startedAt: Awaited<ReturnType<OperationContext['now']>>;
+  readonly clock: Clock;
+};
+
+async function prepareRun(
+  ports: EnginePorts,
+  context: OperationContext,
+  id: ReplicaId,
+): Promise<Run> {
+  const startedAt = await context.now('started-at');
+  const loaded = await loadReplica(ports, context, id, 'replicate');
+  const settings = await loadSettings(ports, context, loaded.replica);
+  const newPoint = pointId(await context.freshId('point-id', 'pt'));
+  const source = await ports.hosts.ports(loaded.replica.sourceHostId);
+  const target = await ports.hosts.ports(loaded.replica.targetHostId);
+  await cleanUpTarget(ports, context, { ...loaded, settings, target });
+  await context.step('prepare-target', {
+    do: async ({ key, signal }) => {
+      const { id: replicaId, epoch, name } = loaded.replica;
+      await target.store.createReplica({ key, replicaId, epoch, name }, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+  const facts = await findPoints(context, loaded, target);
+  const { replica } = facts;
+  const temporaries = temporaryChanges(context.operationId, replica, newPoint, startedAt);
+  await context.record('register-temporaries', temporaries.registered, { undo: 'nothing' });
+  const { clock } = ports;
+  return { ...facts, settings, source, target, pointId: newPoint, temporaries, startedAt, clock };
+}
+
+function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
+  const { replica, newest, settings, source } = run;
+  const command = { key: run.temporaries.freezeKey, vmId: replica.sourceVmId };
+  return context.step<FrozenPoint>('freeze', {
+    do: async ({ signal }) => {
+      const vm = await source.hypervisor.vm(replica.sourceVmId, { signal });
+      const refused = vm.disks.find((disk) => disk.unsupportedBecause !== null);
+      if (refused !== undefined) {
+        const reason = refused.unsupportedBecause ?? '';
+        throw new UnderstudyError('unsupported-disk', { disk: refused.key, vm: vm.name, reason });
+      }
+      return source.pointSource.freeze(
+        {
+          ...command,
+          disks: vm.disks.map((disk) => disk.key),
+          mark: markOf(run),
+          since: marksOf(newest),
+          quiesce: settings.quiesce,
+          scratch: settings.scratch,
+        },
+        { signal },
+      );
+    },
+    undo: async ({ signal }) => {
+      const tidying = { clock: run.clock, patienceMs: UNDO_PATIENCE_MS, signal };
+      await orLeaveToSweeper(tidying, async (options) => {
+        await source.pointSource.end(command, options);
+        const keep = markNamedBy(newest);
+        await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
+      });
+    },
+  });
+}
+
+/** Ours are known by the prefix; the point's id makes them unique and traceable. */
+function markOf(run: Run): ReturnType<typeof markName> {
+  return markName(`us-${run.pointId}`);
+}
+
+function marksOf(
+  point: RestorePoint | null,
+): Readonly<Record<string, ReturnType<typeof markName>>> {
+  const pairs = point?.disks.flatMap((disk) => (disk.mark === null ? [] : [[disk.key, disk.mark]]));
+  return Object.fromEntries(pairs ?? []);
+}
+
+/** For each frozen disk what to transfer and why: pure, so the same on every replay. */
+export function plansFor(
+  frozen: FrozenPoint,
+  newest: RestorePoint | null,
+): readonly TransferPlan[] {
+  return frozen.disks.map((disk) => {
+    const known = newest?.disks.find((candidate) => candidate.key === disk.key) ?? null;
+    return planTransfer(disk, known, newest !== null);
+  });
+}
+
+function checkStillFrozen(context: OperationContext, run: Run): Promise<null> {
+  const command = { key: run.temporaries.freezeKey, vmId: run.replica.sourceVmId };
+  return context.step<null>('check-still-frozen', {
+    do: async ({ signal }) => {
+      const { isIntact, because } = await run.source.pointSource.check(command, { signal });
+      if (isIntact) return null;
+      const reason = because ?? 'the frozen instant was lost';
+      throw new UnderstudyError('freeze-lost', { vm: run.replica.sourceVmName, reason });
+    },
+    undo: 'nothing',
+    retry: NO_RETRY,
+  });
+}
+
+function endFreeze(context: OperationContext, run: Run): Promise<boolean> {
+  const command = { key: run.temporaries.freezeKey, vmId: run.replica.sourceVmId };
+  return context.step<boolean>('end-freeze', {
+    do: ({ signal }) =>
+      orLeaveToSweeper({ clock: run.clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        run.source.pointSource.end(command, options),
+      ),
+    undo: 'nothing',
+  });
+}
+
+async function seal(
+  context: OperationContext,
+  run: Run,
+  frozen: FrozenPoint,
+  moved: readonly MovedDisk[],
+): Promise<RestorePoint> {
+  const sealedAt = nextSealedAt(run.newest, await context.now('sealed-at'));
+  return context.step<RestorePoint>('seal', {
+    do: ({ key, signal }) =>
+      run.target.store.sealPartial(
+        {
+          key,
+          replicaId: run.replica.id,
+          epoch: run.replica.epoch,
+          point: {
+            id: run.pointId,
+            takenAt: frozen.takenAt,
+            sealedAt,
+            consistency: frozen.consistency,
+            disks: moved,
+            vm: frozen.vm,
+            isPinned: false,
+          },
+          sidecars: frozen.sidecars,
+        },
+        { signal },
+      ),
+    undo: 'irreversible',
+  });
+}
+
+async function recordPoint(
+  context: OperationContext,
+  run: Run,
+  point: RestorePoint,
+  rested: Rested,
+): Promise<void> {
+  const { replica } = run;
+  const { vmId, changes } = rested;
+  const sealed = apply({ ...replica, newestPointId: point.id, targetVmId: vmId }, 'point-sealed');
+  await context.record(
+    'record-point',
+    [
+      { type: 'point-saved', point },
+      savedReplica(sealed, run.version),
+      { type: 'condition-cleared', replicaId: replica.id, name: 'rpo-breached' },
+      ...changes,
+      run.temporaries.partialReleased,
+    ],
+    { undo: 'irreversible' },
+  );
+}
+
+function sweepMarks(context: OperationContext, run: Run, point: RestorePoint): Promise<boolean> {
+  const request = { vmId: run.replica.sourceVmId, keep: markNamedBy(point) };
+  return context.step<boolean>('sweep-marks', {
+    do: ({ signal }) =>
+      orLeaveToSweeper({ clock: run.clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        run.source.pointSource.sweepMarks(request, options),
+      ),
+    undo: 'nothing',
+  });
+}
+
+/** Nothing of this run is left at the source: neither the freeze nor a mark that no point names. */
+function releaseFreeze(context: OperationContext, run: Run): Promise<void> {
+  return context.record('release-freeze', [run.temporaries.freezeReleased], { undo: 'nothing' });
+}

@@ -1,0 +1,48 @@
+/** What a takeover does about the source: looks at it, fences it if asked, decides whether the replica may be connected. */
+import { UnderstudyError } from '../domain/error.ts';
+import {
+  type ConnectionDecision,
+  decideConnection,
+  fenceRefusal,
+  neededFence,
+  type SourceAtFailover,
+} from '../domain/failover/connection.ts';
+import type { SourceFence } from '../domain/replica/replica.ts';
+import type { OperationContext } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { fenceSource, lookAtSource } from './source-fence.ts';
+import type { Takeover } from './take-over.ts';
+
+export async function settleSource(
+  ports: EnginePorts,
+  context: OperationContext,
+  takeover: Takeover,
+): Promise<{ readonly fence: SourceFence; readonly connection: ConnectionDecision }> {
+  const { replica, source, acceptsDuplicate, isFencedBy } = takeover;
+  const { seen, fence } = await context.step<Settled>('look-at-source', {
+    do: async ({ signal }) => {
+      const parts = { hypervisor: source.hypervisor, clock: ports.clock };
+      const seen = await lookAtSource(parts, replica, { signal });
+      requireStillFenced(takeover, seen);
+      const refused = fenceRefusal(seen, takeover.fence);
+      if (refused === null) return { seen, fence: neededFence(seen, takeover.fence) };
+      throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason: refused });
+    },
+    undo: 'nothing',
+  });
+  if (fence !== 'none') await fenceSource(context, source, replica, fence);
+  const connection = decideConnection(seen, fence, acceptsDuplicate);
+  return { fence: fence === 'none' ? isFencedBy : fence, connection };
+}
+
+/** Somebody may have started it since this operation shut it down: then what it writes would be lost. */
+function requireStillFenced(
+  { isFencedBy, replica }: Pick<Takeover, 'isFencedBy' | 'replica'>,
+  { power }: SourceAtFailover,
+): void {
+  if (isFencedBy === 'none' || (power !== 'running' && power !== 'paused')) return;
+  const reason = `it is ${power} again after it was shut down`;
+  throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason });
+}
+
+type Settled = { readonly seen: SourceAtFailover; readonly fence: SourceFence };

@@ -1,0 +1,231 @@
+/**
+ * The replica takes over at a chosen restore point.
+ *
+ *   load → clean up → check drift → look at the source → fence → record epoch → branch → define → record phase
+ *        → start → running → guest answering
+ *
+ * Until the phase is recorded, a failure discards the branch and lifts the fence. From then on the replica stays in
+ * Failover: a start that fails suspends the operation, and can be retried or undone. Where the way back to a source that
+ * is known to be fine must stay open, as in a planned failover, all of that is undone until the replica runs.
+ */
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
+import type { ConnectionDecision } from '../domain/failover/connection.ts';
+import { branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Versioned } from '../ports/catalog.ts';
+import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { Sidecar } from '../ports/hypervisor.ts';
+import type { BranchDisk } from '../ports/replica-store.ts';
+import { awaitGuest } from './await-guest.ts';
+import { cleanUpTarget } from './clean-up.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { powerOffReplica } from './leave-branch.ts';
+import { recordFailover, recordRunning, recordTimes } from './record-failover.ts';
+import {
+  loadReplica,
+  loadSettings,
+  type ReplicaFacts,
+  type ReplicaSettings,
+  savedReplica,
+} from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
+import { settleSource } from './settle-source.ts';
+import { branchTemporary } from './temporaries.ts';
+
+export type TakeoverOrder = {
+  readonly replicaId: ReplicaId;
+  /** Null: the newest there is when it begins. */
+  readonly pointId: PointId | null;
+  /** What is to be done to the source first. */
+  readonly fence: SourceFence;
+  /** What this operation has done to the source already, with evidence: an undo lifts it. */
+  readonly isFencedBy: SourceFence;
+  readonly acceptsDuplicate: boolean;
+  readonly reason: string;
+  /** When the request came, before anything was made to give way: what RTO is measured from. */
+  readonly requestedAt: Instant;
+  /** How long to wait for the guest to answer before the operation ends without that figure. */
+  readonly guestDeadlineMs: number;
+  /** Whether everything is undone when the replica does not come to run: only where the source is fine. */
+  readonly isReturnable: boolean;
+};
+
+export type Tookover = {
+  readonly pointId: PointId;
+  readonly runningAfterMs: number;
+  readonly answeringAfterMs: number | null;
+};
+
+export async function takeOver(
+  ports: EnginePorts,
+  context: OperationContext,
+  order: TakeoverOrder,
+): Promise<Tookover> {
+  const prepared = await prepare(ports, context, order);
+  await checkDrift(context, prepared);
+  const { fence, connection } = await settleSource(ports, context, prepared);
+  const takeover = await raiseEpoch(context, { ...prepared, fence });
+  const branch = await makeBranch(context, takeover);
+  const vmId = await defineOnBranch(context, takeover, branch, connection);
+  const recorded = await recordFailover(context, takeover, vmId, connection);
+  const runningAfterMs = await start(context, takeover, recorded);
+  const running = await recordRunning(context, recorded, runningAfterMs);
+  const answeringAfterMs = await awaitGuest(ports, context, takeover, vmId);
+  await recordTimes(context, running, answeringAfterMs);
+  return { pointId: takeover.point.id, runningAfterMs, answeringAfterMs };
+}
+
+export type Takeover = ReplicaFacts &
+  TakeoverOrder & {
+    readonly settings: ReplicaSettings;
+    readonly source: HostPorts;
+    readonly target: HostPorts;
+    readonly point: RestorePoint;
+    readonly branchId: ReturnType<typeof branchId>;
+    /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
+    readonly epoch: number;
+  };
+
+async function prepare(
+  ports: EnginePorts,
+  context: OperationContext,
+  order: TakeoverOrder,
+): Promise<Takeover> {
+  const facts = await loadReplica(ports, context, order.replicaId, 'failover');
+  const point = await loadPoint(ports, context, facts, order);
+  const settings = await loadSettings(ports, context, facts.replica);
+  const target = await ports.hosts.ports(facts.replica.targetHostId);
+  await cleanUpTarget(ports, context, { ...facts, settings, target });
+  return {
+    ...facts,
+    ...order,
+    settings,
+    source: await ports.hosts.ports(facts.replica.sourceHostId),
+    target,
+    point,
+    branchId: branchId(await context.freshId('branch-id', 'br')),
+    epoch: facts.replica.epoch + 1,
+  };
+}
+
+/** Whoever asked for the latest gets it, also when the run that had to end first has made a newer one, or retired it. */
+function loadPoint(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, newest }: ReplicaFacts,
+  { pointId: wanted }: TakeoverOrder,
+): Promise<RestorePoint> {
+  return context.step<RestorePoint>('load-point', {
+    do: async () => {
+      const points = await ports.catalog.points(replica.id);
+      const found = wanted === null ? newest : points.find((candidate) => candidate.id === wanted);
+      if (found !== null && found !== undefined) return found;
+      const point = wanted ?? 'latest';
+      throw new UnderstudyError('point-missing', { replica: replica.name, point });
+    },
+    undo: 'nothing',
+  });
+}
+
+/** Before anything is done to the source. Only what the chosen point needs counts: another one's damage is no reason. */
+function checkDrift(
+  context: OperationContext,
+  { replica, target, point }: Takeover,
+): Promise<null> {
+  return context.step<null>('check-drift', {
+    do: async ({ signal }) => {
+      const findings = await target.store.inspect(replica.id, { signal });
+      const finding = findings.find(
+        ({ blocksWrites, pointIds }) => blocksWrites && pointIds.includes(point.id),
+      );
+      if (finding === undefined) return null;
+      throw new UnderstudyError('replica-drifted', {
+        replica: replica.name,
+        finding: `${finding.object}: ${finding.message.replace(/\.$/, '')}`,
+      });
+    },
+    undo: 'nothing',
+  });
+}
+
+/** Recorded, with the branch to come, before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
+async function raiseEpoch(context: OperationContext, takeover: Takeover): Promise<Takeover> {
+  const { epoch, version } = takeover;
+  const replica = { ...takeover.replica, epoch };
+  const { registered } = branchTemporary(context.operationId, takeover);
+  const changes = [savedReplica(replica, version), registered];
+  await context.record('raise-epoch', changes, { undo: 'nothing' });
+  return { ...takeover, replica, version: version + 1 };
+}
+
+type Branch = { readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] };
+
+function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
+  const { replica, target, epoch } = takeover;
+  const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
+  return context.step<Branch>('make-branch', {
+    do: ({ key, signal }) =>
+      target.store.createBranch({ ...command, key, pointId: takeover.point.id }, { signal }),
+    undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),
+  });
+}
+
+function defineOnBranch(
+  context: OperationContext,
+  takeover: Takeover,
+  branch: Branch,
+  connection: ConnectionDecision,
+): Promise<VmId> {
+  const { replica, target, point, settings, epoch, newest } = takeover;
+  return context.step<VmId>('define-replica', {
+    do: ({ key, signal }) =>
+      target.hypervisor.defineReplica(
+        {
+          key,
+          replicaId: replica.id,
+          epoch,
+          name: replica.name,
+          source: point.vm,
+          vmId: replica.targetVmId,
+          disks: branch.disks,
+          networkMap: settings.networkMap,
+          connectNics: connection.connect,
+          sidecars: branch.sidecars,
+        },
+        { signal },
+      ),
+    undo: async ({ key, signal }) => {
+      const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
+      try {
+        await defineAtRest(resting, key, { signal });
+      } catch (error) {
+        // A VM of somebody else has the name: then there is no definition of ours to take back.
+        if (asUnderstudyError(error).code !== 'name-taken') throw error;
+      }
+    },
+  });
+}
+
+/** Milliseconds from the request to the hypervisor calling it running. */
+async function start(
+  context: OperationContext,
+  takeover: Takeover,
+  { value: replica }: Versioned<Replica>,
+): Promise<number> {
+  const { target, isReturnable, requestedAt } = takeover;
+  const vmId = replica.targetVmId;
+  if (vmId === null) throw new Error(`replica ${replica.id} is to be started without a VM`);
+  await context.step<null>('start-replica', {
+    do: async ({ key, signal }) => {
+      await target.hypervisor.start({ key, vmId }, { signal });
+      return null;
+    },
+    undo: isReturnable ? (attempt) => powerOffReplica(target, replica, attempt) : 'nothing',
+    retry: { ...NO_RETRY, attemptsMax: 2, firstDelayMs: 500, delayMsMax: 500 },
+  });
+  const runningAt = await context.now('running-at');
+  return Math.max(0, runningAt - requestedAt);
+}
