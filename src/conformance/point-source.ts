@@ -108,12 +108,9 @@ export function pointSourceSuite(
       harness.settled(harness.pointSource.end({ key, vmId: vm.id }, { signal }));
     const check = (key: OperationKey) =>
       harness.settled(harness.pointSource.check({ key, vmId: vm.id }, { signal }));
-    const sweep = (keep: string | null): Promise<void> =>
+    const sweep = (...keep: readonly string[]): Promise<void> =>
       harness.settled(
-        harness.pointSource.sweepMarks(
-          { vmId: vm.id, keep: keep === null ? null : markName(keep) },
-          { signal },
-        ),
+        harness.pointSource.sweepMarks({ vmId: vm.id, keep: keep.map(markName) }, { signal }),
       );
 
     /** A whole cycle that was sealed: frozen, read, ended, older marks swept. */
@@ -207,24 +204,29 @@ export function pointSourceSuite(
       assert.equal(again.disks[0]?.mark, 'us-1');
     });
 
-    it("removes our marks but the one that counts, and nobody else's", async () => {
+    it("removes our marks but those that count, and nobody else's", async () => {
       const { first } = vm.disks;
       await vm.setForeignMark('theirs');
-      for (const mark of ['us-1', 'us-2', 'us-3']) {
+      for (const mark of ['us-0', 'us-1', 'us-2', 'us-3']) {
         const request = requestOf(mark);
         await freeze(request);
         await end(request.key);
         await vm.write(first, Number(mark.at(-1)), 1);
       }
-      await sweep('us-2');
-      assert.deepEqual([...(await vm.marks())].sort(), ['theirs', 'us-2']);
-      await sweep('us-2');
-      const request = requestOf('us-4', { since: since('us-2') });
-      const [disk] = (await freeze(request)).disks;
-      assert.ok(disk !== undefined);
-      assert.deepEqual(await harness.selected(disk), [2, 3]);
-      await end(request.key);
-      await sweep(null);
+      await sweep('us-0', 'us-2');
+      assert.deepEqual([...(await vm.marks())].sort(), ['theirs', 'us-0', 'us-2']);
+      await sweep('us-0', 'us-2');
+      for (const [mark, changed] of [
+        ['us-2', [2, 3]],
+        ['us-0', [0, 1, 2, 3]],
+      ] as const) {
+        const request = requestOf(`us-4-${mark}`, { since: since(mark) });
+        const [disk] = (await freeze(request)).disks;
+        assert.ok(disk !== undefined);
+        assert.deepEqual(await harness.selected(disk), changed);
+        await end(request.key);
+      }
+      await sweep();
       assert.deepEqual(await vm.marks(), ['theirs']);
     });
 

@@ -9,11 +9,12 @@
  * the sweeper, because a restore point must not be lost to a housekeeping failure.
  */
 import { UnderstudyError } from '../domain/error.ts';
-import { markName, type PointId, pointId, type ReplicaId } from '../domain/ids.ts';
+import { type MarkName, type PointId, pointId, type ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import { apply } from '../domain/replica/phase.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Catalog } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
 import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -21,7 +22,7 @@ import type { FrozenPoint } from '../ports/point-source.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { findPoints } from './find-points.ts';
-import { markNamedBy } from './kept-mark.ts';
+import { keptMarks, markOfPoint } from './kept-marks.ts';
 import { type MovedDisk, moveBlocks } from './move-blocks.ts';
 import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { type Rested, restReplica } from './rest-replica.ts';
@@ -85,6 +86,7 @@ export type Run = ReplicaFacts & {
   readonly temporaries: ReturnType<typeof temporaryChanges>;
   readonly startedAt: Awaited<ReturnType<OperationContext['now']>>;
   readonly clock: Clock;
+  readonly catalog: Catalog;
 };
 
 async function prepareRun(
@@ -111,8 +113,9 @@ async function prepareRun(
   const { replica } = facts;
   const temporaries = temporaryChanges(context.operationId, replica, newPoint, startedAt);
   await context.record('register-temporaries', temporaries.registered, { undo: 'nothing' });
-  const { clock } = ports;
-  return { ...facts, settings, source, target, pointId: newPoint, temporaries, startedAt, clock };
+  const { clock, catalog } = ports;
+  const parts = { settings, source, target, pointId: newPoint, temporaries, startedAt };
+  return { ...facts, ...parts, clock, catalog };
 }
 
 function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
@@ -130,7 +133,7 @@ function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
         {
           ...command,
           disks: vm.disks.map((disk) => disk.key),
-          mark: markOf(run),
+          mark: markOfPoint(run.pointId),
           since: marksOf(newest),
           quiesce: settings.quiesce,
           scratch: settings.scratch,
@@ -142,21 +145,14 @@ function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
       const tidying = { clock: run.clock, patienceMs: UNDO_PATIENCE_MS, signal };
       await orLeaveToSweeper(tidying, async (options) => {
         await source.pointSource.end(command, options);
-        const keep = markNamedBy(newest);
+        const keep = await keptMarks(run.catalog, replica, newest);
         await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
       });
     },
   });
 }
 
-/** Ours are known by the prefix; the point's id makes them unique and traceable. */
-function markOf(run: Run): ReturnType<typeof markName> {
-  return markName(`us-${run.pointId}`);
-}
-
-function marksOf(
-  point: RestorePoint | null,
-): Readonly<Record<string, ReturnType<typeof markName>>> {
+function marksOf(point: RestorePoint | null): Readonly<Record<string, MarkName>> {
   const pairs = point?.disks.flatMap((disk) => (disk.mark === null ? [] : [[disk.key, disk.mark]]));
   return Object.fromEntries(pairs ?? []);
 }
@@ -251,12 +247,13 @@ async function recordPoint(
 }
 
 function sweepMarks(context: OperationContext, run: Run, point: RestorePoint): Promise<boolean> {
-  const request = { vmId: run.replica.sourceVmId, keep: markNamedBy(point) };
+  const { replica, source, clock, catalog } = run;
   return context.step<boolean>('sweep-marks', {
     do: ({ signal }) =>
-      orLeaveToSweeper({ clock: run.clock, patienceMs: PATIENCE_MS, signal }, (options) =>
-        run.source.pointSource.sweepMarks(request, options),
-      ),
+      orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, async (options) => {
+        const keep = await keptMarks(catalog, replica, point);
+        await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
+      }),
     undo: 'nothing',
   });
 }

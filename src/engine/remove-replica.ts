@@ -7,7 +7,7 @@ import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
-import { keptMark } from './kept-mark.ts';
+import { keptMarks } from './kept-marks.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { marksLeft, orLeaveToSweeper, PATIENCE_MS } from './temporaries.ts';
 
@@ -64,7 +64,7 @@ async function forgetMarks(
     do: ({ signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, async (options) => {
         const { pointSource } = await ports.hosts.ports(replica.sourceHostId);
-        const keep = await keptMark(ports.catalog, replica, null);
+        const keep = await keptMarks(ports.catalog, replica, null);
         await pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
       }),
     undo: 'nothing',

@@ -20,7 +20,7 @@ import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
-import { keptMark } from './kept-mark.ts';
+import { keptMarks } from './kept-marks.ts';
 import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
@@ -134,7 +134,7 @@ async function remove(
     case 'freeze': {
       const vm = vmId(identity.vmId ?? '');
       await pointSource.end({ key, vmId: vm }, options);
-      const keep = await keptMark(ports.catalog, replica, newest);
+      const keep = await keptMarks(ports.catalog, replica, newest);
       await pointSource.sweepMarks({ vmId: vm, keep }, options);
       break;
     }

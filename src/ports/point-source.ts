@@ -79,11 +79,11 @@ export interface PointSource {
   end(command: FreezeCommand, options: CallOptions): Promise<void>;
 
   /**
-   * Removes every mark of ours on the VM except `keep`. What a removed mark had recorded falls to its predecessor, so
-   * that `keep` stays exact. Other people's marks are left alone. `null`: remove all of ours.
+   * Removes every mark of ours on the VM except those to keep, which stay exact. Other people's marks are left alone.
+   * None to keep: all of ours go.
    */
   sweepMarks(
-    request: { readonly vmId: VmId; readonly keep: MarkName | null },
+    request: { readonly vmId: VmId; readonly keep: readonly MarkName[] },
     options: CallOptions,
   ): Promise<void>;
 }

@@ -63,7 +63,7 @@ export function createCheckers(): Checkers {
     catalogueMatchesStore,
     replicasAtRestCannotStart,
     nothingTemporaryIsLeft,
-    oneMarkPerDisk,
+    onlyNamedMarks,
   ];
   const all = (checkers: readonly Checker[]): Checker => {
     return (world, view) => checkers.flatMap((check) => check(world, view));
@@ -209,16 +209,26 @@ export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView
   return left;
 }
 
-/** 9: of our change marks, only the newest point's is kept. */
-export function oneMarkPerDisk(world: World): string[] {
+/** 9: of our change marks, only those that a newest point names are kept; one that nobody names any more may wait for its sweep. */
+export function onlyNamedMarks(world: World, { replicas, points }: CatalogueView): string[] {
   const found: string[] = [];
   for (const host of world.hosts.values()) {
     for (const vm of host.vms.values()) {
+      const named = replicas
+        .filter(({ sourceVmId, sourceHostId }) => sourceVmId === vm.id && sourceHostId === host.id)
+        .flatMap(
+          ({ id }) =>
+            points
+              .get(id)
+              ?.at(-1)
+              ?.disks.map(({ mark }) => mark) ?? [],
+        );
       for (const { key, path } of vm.state.disks) {
         const marks = [...(diskAt(world.files, path)?.marks ?? [])];
         const ours = marks.filter(([, mark]) => mark.isOurs).map(([name]) => name);
-        if (ours.length < 2) continue;
-        found.push(`disk ${key} of ${vm.state.name} has several marks: ${ours.join(', ')}`);
+        const unnamed = ours.filter((name) => !named.some((mark) => mark === name));
+        if (unnamed.length === 0 || ours.length < 2) continue;
+        found.push(`disk ${key} of ${vm.state.name} has marks for nothing: ${unnamed.join(', ')}`);
       }
     }
   }

@@ -133,7 +133,7 @@ test("sweeping takes our marks but one, and nobody else's", async () => {
   marks.set('us-older', { isOurs: true, dirty: new Set() });
   const sweep = (keep: string | null) =>
     world.clock.run(
-      pointSource.sweepMarks({ vmId: vm.id, keep: keep === null ? null : markName(keep) }, NEVER),
+      pointSource.sweepMarks({ vmId: vm.id, keep: keep === null ? [] : [markName(keep)] }, NEVER),
     );
   await sweep('us-test');
   assert.deepEqual([...marks.keys()].sort(), ['theirs', 'us-test']);

@@ -68,9 +68,9 @@ function isCancelled(error: unknown): boolean {
 }
 
 /** Every mark records all writes since it was set, so that removing one takes nothing from another. */
-function sweep(image: Image, keep: string | null): void {
+function sweep(image: Image, keep: readonly string[]): void {
   for (const [name, mark] of [...image.marks]) {
-    if (mark.isOurs && name !== keep) image.marks.delete(name);
+    if (mark.isOurs && !keep.includes(name)) image.marks.delete(name);
   }
 }
 

@@ -107,7 +107,7 @@ export async function replicateOnce(run: Replication): Promise<RestorePoint> {
     isPinned: false,
   };
   const sealed = await store.sealPartial({ ...command, point, sidecars: frozen.sidecars }, options);
-  await pointSource.sweepMarks({ vmId: vm.id, keep: mark }, options);
+  await pointSource.sweepMarks({ vmId: vm.id, keep: [mark] }, options);
   return sealed;
 }
 

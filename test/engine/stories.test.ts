@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MIB } from '../../src/domain/bytes.ts';
-import { diskKey } from '../../src/domain/ids.ts';
+import { diskKey, hostId } from '../../src/domain/ids.ts';
 import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
 
@@ -241,4 +241,46 @@ test('a failover does not wait for tidying on a host that hangs', async () => {
   const { startedAt } = (await stage.replica()).failover ?? {};
   assert.ok((startedAt ?? 0) - done.createdAt < 5_000);
   assert.ok(clock.monotonicMs() - askedAt < 60_000);
+});
+
+test('two replicas of one VM on two targets: both stay incremental', async () => {
+  await using stage = await Stage.open();
+  const third = stage.world.addHost({ id: hostId('elsewhere') });
+  const addedAt = stage.world.clock.now();
+  await stage.life.ports.catalog.apply([
+    {
+      type: 'host-saved',
+      host: {
+        id: third.id,
+        name: third.id,
+        kind: 'simulated',
+        address: `sim:${third.id}`,
+        storageFolder: `/${third.id}/replicas`,
+        scratchFolder: `/${third.id}/scratch`,
+        transferSlots: 2,
+        addedAt,
+      },
+      expectedVersion: null,
+    },
+  ]);
+  const near = await stage.protect();
+  const far = await stage.protect({ name: 'far', targetHost: 'elsewhere', replicaSuffix: '-far' });
+  const runs = (name: string) =>
+    stage.finish(async (controller) => {
+      const [operation] = await controller.runJob(name, null, options);
+      if (operation === undefined) throw new Error('no run was started');
+      return operation;
+    });
+  for (let round = 0; round < 3; round += 1) {
+    stage.vm.write(VDA, round, `round-${round}`);
+    for (const name of ['nightly', 'far']) assert.equal((await runs(name)).state, 'succeeded');
+  }
+  for (const { id } of [near, far]) {
+    const points = await stage.life.ports.catalog.points(id);
+    assert.deepEqual(
+      points.map((point) => point.disks[0]?.transfer),
+      ['full', 'incremental', 'incremental'],
+    );
+  }
+  await quiet(stage);
 });

@@ -26,7 +26,7 @@ const TRIES = 3;
 /** See `PointSource.sweepMarks`. */
 export async function sweepMarks(
   context: FreezeContext,
-  { vmId, keep }: { readonly vmId: VmId; readonly keep: MarkName | null },
+  { vmId, keep }: { readonly vmId: VmId; readonly keep: readonly MarkName[] },
   options: CallOptions,
 ): Promise<void> {
   const [vm, known] = await Promise.all([
@@ -36,7 +36,7 @@ export async function sweepMarks(
   const bitmaps = await bitmapsByMark(context, vm, options);
   const names = new Set([...known, ...bitmaps.keys()]);
   for (const name of names) {
-    if (!isOurs(name) || name === keep) continue;
+    if (!isOurs(name) || keep.includes(name)) continue;
     const isSound = vm.power !== 'off' && known.includes(name);
     if (isSound && (await removeSoundMark(context, { vmId, mark: name }, options))) continue;
     await removeMark(context, { vmId, mark: name }, options);

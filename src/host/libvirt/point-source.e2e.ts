@@ -90,7 +90,7 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
           assert.equal(hash(target.get(key)), expected.get(key), `${key} in cycle ${cycle}`);
         }
         newest = request.mark;
-        await rig.pointSource.sweepMarks({ vmId: vm.id, keep: newest }, { signal });
+        await rig.pointSource.sweepMarks({ vmId: vm.id, keep: [newest] }, { signal });
         assert.deepEqual(await vm.marks(), [newest]);
       }
       await nothingIsLeft();
@@ -238,7 +238,10 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
         ['changed', 'allocated'],
       );
       await end(second);
-      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: second.mark }, { signal });
+      await rig.pointSource.sweepMarks(
+        { vmId: vm.id, keep: second.mark === null ? [] : [second.mark] },
+        { signal },
+      );
       assert.deepEqual(await vm.marks(), [second.mark]);
       const gone = requestOf(vm, { disks: [diskKey('vdz')] });
       await rejects('unsupported-disk', freeze(gone));
@@ -260,14 +263,14 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
       await run('qemu-img', ['bitmap', '--remove', '-f', 'qcow2', vm.pathOf('vdb'), first.mark]);
       await run('qemu-img', ['bitmap', '--add', '-f', 'qcow2', vm.pathOf('vdb'), 'us-orphan']);
       await vm.start();
-      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: null }, { signal });
+      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: [] }, { signal });
       assert.deepEqual(await vm.marks(), []);
       await vm.stop();
       for (const disk of [DISKS.first, DISKS.second]) {
         assert.doesNotMatch(await run('qemu-img', ['info', vm.pathOf(disk)]), /us-[mo]/);
       }
       await run('qemu-img', ['bitmap', '--add', '-f', 'qcow2', vm.pathOf('vda'), 'us-orphan']);
-      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: null }, { signal });
+      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: [] }, { signal });
       assert.doesNotMatch(await run('qemu-img', ['info', vm.pathOf('vda')]), /us-[mo]/);
     });
   });
