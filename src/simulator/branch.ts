@@ -1,6 +1,6 @@
 /** Branches: writable images over a restore point, which a started replica writes to. */
 import { UnderstudyError } from '../domain/error.ts';
-import type { BranchId, DiskKey, PointId, ReplicaId } from '../domain/ids.ts';
+import type { BranchId, DiskKey, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
@@ -29,7 +29,11 @@ type At = Omit<Folder, 'newLayerId'>;
 
 export function createBranchOn(
   at: At,
-  { branchId, pointId }: { readonly branchId: BranchId; readonly pointId: PointId },
+  {
+    branchId,
+    pointId,
+    mark,
+  }: { readonly branchId: BranchId; readonly pointId: PointId; readonly mark?: MarkName },
 ): BranchAnswer {
   const { folder } = at;
   const present = folder.branches.get(branchId);
@@ -50,10 +54,18 @@ export function createBranchOn(
       backing,
       room: at.host.storage,
     });
+    if (mark !== undefined) image.marks.set(mark, { isOurs: true, dirty: new Set() });
     at.around.files.set(image.path, { type: 'disk', image });
     return { key: disk.key, image, parentId: disk.layerId };
   });
-  const branch: StoredBranch = { id: branchId, pointId, disks, sidecars, keepUntil: null };
+  const branch: StoredBranch = {
+    id: branchId,
+    pointId,
+    mark: mark ?? null,
+    disks,
+    sidecars,
+    keepUntil: null,
+  };
   for (const [name, content] of sidecars) {
     at.around.files.set(`${branchPath(folder, branchId)}/${name}`, { type: 'sidecar', content });
   }

@@ -86,10 +86,20 @@ function replicaNic(
   { networkMap, connectNics }: DefineReplicaRequest,
   nic: VmNic,
 ): VmNic {
+  const { isConnected, ...rest } = connectedNic(host, networkMap, nic);
+  return { ...rest, isConnected: connectNics && isConnected };
+}
+
+/** A NIC as it is on this host, connected wherever the host has its network. */
+export function connectedNic(
+  host: SimulatedHost,
+  networkMap: DefineReplicaRequest['networkMap'],
+  nic: VmNic,
+): VmNic {
   const mapped = Object.hasOwn(networkMap, nic.network) ? networkMap[nic.network] : nic.network;
   const network = mapped ?? nic.network;
   const isThere = mapped !== null && host.networks.includes(network);
-  return { mac: nic.mac, network, isConnected: connectNics && isThere };
+  return { mac: nic.mac, network, isConnected: isThere };
 }
 
 type Definition = { readonly identity: VmId | null; readonly guest: GuestSpec };
@@ -100,7 +110,7 @@ export function writeDefinition(definition: Definition & { readonly note: string
 }
 
 /** A definition from elsewhere runs a plain guest. */
-function readDefinition(text: string): Definition {
+export function readDefinition(text: string): Definition {
   try {
     const { identity, guest } = JSON.parse(text) as Partial<Definition>;
     return { identity: identity ?? null, guest: guest ?? {} };

@@ -1,7 +1,7 @@
 /** One simulated host: what lies on its disks and runs on it, whatever becomes of its controllers. */
 import { GIB } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
-import type { HostId, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
+import type { FailbackId, HostId, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { VirtualClock } from './clock.ts';
@@ -10,6 +10,7 @@ import type { Files } from './files.ts';
 import type { Image, Room } from './image.ts';
 import type { ReplicaFolder } from './replica-folder.ts';
 import type { SimulatedVm } from './vm.ts';
+import type { LaidLayers } from './working-layers.ts';
 
 export type SimulatedHost = {
   readonly id: HostId;
@@ -29,6 +30,10 @@ export type SimulatedHost = {
   readonly epochs: Map<ReplicaId, number>;
   readonly replicas: Map<ReplicaId, ReplicaFolder>;
   readonly readings: Map<OperationKey, Reading>;
+  /** Working layers over production's disks. */
+  readonly failbacks: Map<FailbackId, LaidLayers>;
+  /** Failbacks whose layers were merged: asked again, they say so. */
+  readonly committedFailbacks: Set<FailbackId>;
   clockOffsetMs: number;
 };
 
@@ -90,6 +95,8 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     epochs: new Map(),
     replicas: new Map(),
     readings: new Map(),
+    failbacks: new Map(),
+    committedFailbacks: new Set(),
     clockOffsetMs: 0,
   };
 }

@@ -57,6 +57,10 @@ export function createSimulatedHypervisor(parts: {
     shutdown: ({ vmId, deadlineMs }, options) =>
       call('shutdown', options, (passing) => shutDown(vmOf(vmId), deadlineMs, passing)),
     powerOff: ({ vmId }, options) => call('powerOff', options, () => vmOf(vmId).stop()),
+    discardSavedState: ({ vmId }, options) =>
+      call('discardSavedState', options, () => {
+        vmOf(vmId).state.hasSavedState = false;
+      }),
     setNicsConnected: ({ vmId, connected }, options) =>
       call('setNicsConnected', options, () => {
         const { state } = vmOf(vmId);

@@ -3,12 +3,14 @@
  * Stands beside the target, so its calls are named `<target host>.mover.<method>`.
  */
 import { BLOCK_BYTES, blockCount } from '../domain/bytes.ts';
+import { addBlocks, type BlockSet, noBlocks, rangesOf } from '../domain/disk/block-set.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { HostId } from '../domain/ids.ts';
 import type {
   BlockEndpoint,
   MoveOptions,
   Mover,
+  SurveyRequest,
   TransferRequest,
   TransferResult,
   VerifyRequest,
@@ -46,6 +48,10 @@ export function createSimulatedMover(parts: Parts & { readonly gate: CallGate })
       gate.call(callTo(request.endpoint, 'verify'), options, (passing) =>
         verify(parts, request, options, passing),
       ),
+    survey: async (request, options) =>
+      gate.call(callTo(request.endpoint, 'survey'), options, (passing) =>
+        survey(parts, request, options, passing),
+      ),
   };
 }
 
@@ -62,7 +68,7 @@ async function transfer(
   const known = request.knownHashesPath === null ? null : recordsAt(files, request.knownHashesPath);
   const blocks = selectedBlocks(parts, request, known);
   const records: Blocks = new Map();
-  files.set(request.recordsPath, { type: 'records', records });
+  if (request.recordsPath !== null) files.set(request.recordsPath, { type: 'records', records });
   const counts: Counts = { read: 0, sent: 0, zeroed: 0, unchanged: 0 };
   const report = reporter(parts, request.sizeBytes, blocks, counts, options);
   for (let done = 0; done < blocks.length; done += BATCH_BLOCKS) {
@@ -95,9 +101,12 @@ function selectedBlocks(
   const source = around.endpoints.view(request.source);
   const target = around.endpoints.view(request.target);
   requireSizes(request, source, target);
+  const limit = blockCount(request.sizeBytes);
+  if (request.extents.type === 'listed') {
+    return indexesOf(request.extents.blocks).filter((index) => index < limit);
+  }
   if (request.extents.type === 'allocated') {
     const wanted = new Set([...source.allocated(), ...(known?.keys() ?? [])]);
-    const limit = blockCount(request.sizeBytes);
     return [...wanted].filter((index) => index < limit).sort((a, b) => a - b);
   }
   const changed = source.changed(request.extents.metaContext);
@@ -210,6 +219,39 @@ async function verify(
   options: MoveOptions,
   passing: Passing,
 ): Promise<VerifyResult> {
+  const { checkedBytes, wrong } = await compare(parts, request, options, passing);
+  return {
+    checkedBytes,
+    wrongBlockCount: wrong.length,
+    wrongBlocks: wrong.slice(0, WRONG_BLOCKS_MAX),
+  };
+}
+
+async function survey(
+  parts: Parts,
+  { endpoint, sizeBytes, by }: SurveyRequest,
+  options: MoveOptions,
+  passing: Passing,
+): Promise<BlockSet> {
+  const blocks = noBlocks(sizeBytes);
+  const add = (firstBlock: number) => addBlocks(blocks, { firstBlock, blockCount: 1 });
+  if (by.type === 'compared') {
+    const request = { endpoint, sizeBytes, hashesPath: by.hashesPath };
+    for (const index of (await compare(parts, request, options, passing)).wrong) add(index);
+    return blocks;
+  }
+  const changed = parts.around.endpoints.view(endpoint).changed(by.metaContext);
+  if (changed === null) throw invalidEndpoint(endpoint, `it has no context ${by.metaContext}`);
+  for (const index of changed) add(index);
+  return blocks;
+}
+
+async function compare(
+  parts: Parts,
+  request: VerifyRequest,
+  options: MoveOptions,
+  passing: Passing,
+): Promise<{ readonly checkedBytes: number; readonly wrong: readonly number[] }> {
   const records = recordsAt(parts.around.files, request.hashesPath);
   const first = parts.around.endpoints.view(request.endpoint);
   if (first.sizeBytes() < request.sizeBytes) {
@@ -232,11 +274,13 @@ async function verify(
     await passing.spend((BATCH_BLOCKS * BLOCK_BYTES * 1000) / VERIFY_BYTES_PER_SECOND);
     report(done);
   }
-  return {
-    checkedBytes: counts.read,
-    wrongBlockCount: wrong.length,
-    wrongBlocks: wrong.slice(0, WRONG_BLOCKS_MAX),
-  };
+  return { checkedBytes: counts.read, wrong };
+}
+
+function indexesOf(set: BlockSet): readonly number[] {
+  return [...rangesOf(set)].flatMap(({ firstBlock, blockCount: count }) =>
+    Array.from({ length: count }, (_, index) => firstBlock + index),
+  );
 }
 
 /** Reading and hashing on one machine. */

@@ -57,13 +57,15 @@ export function openPartialPoint(
   return disks;
 }
 
-/** Layers lie over the newest point or over nothing. */
+/** Layers lie over the newest point or over nothing, unless they may branch off. */
 function requireParent(folder: ReplicaFolder, request: OpenPartialRequest): void {
   if (folder.points.has(request.pointId)) {
     throw invalid(`restore point ${request.pointId} is already sealed`);
   }
   const newest = listedPoints(folder).at(-1)?.id ?? null;
-  if (request.parentPointId !== newest) {
+  if (request.mayBranchOff === true && request.parentPointId !== null) {
+    requirePoint(folder, request.parentPointId);
+  } else if (request.parentPointId !== newest) {
     throw new UnderstudyError('parent-not-newest', {
       replica: folder.id,
       point: request.parentPointId,
@@ -136,13 +138,14 @@ export function serveImage(
   label: string,
   image: Image,
   isWritable: boolean,
+  changed: (metaContext: string) => readonly number[] | null = () => null,
 ) {
   return around.endpoints.serve(label, {
     hostId: host.id,
     sizeBytes: () => image.sizeBytes,
     read: (index) => readBlock(image, index),
     allocated: () => allocatedBlocks(image),
-    changed: () => null,
+    changed,
     write: isWritable ? (index, token) => writeBlock(image, index, token) : null,
   });
 }

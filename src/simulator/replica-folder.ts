@@ -8,7 +8,7 @@
  */
 import { blockCount } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
-import type { BranchId, DiskKey, LayerId, PointId, ReplicaId } from '../domain/ids.ts';
+import type { BranchId, DiskKey, LayerId, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import { comparePoints, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
@@ -52,6 +52,8 @@ export type PartialDisk = {
 export type StoredBranch = {
   readonly id: BranchId;
   readonly pointId: PointId;
+  /** Set when it was made: what it has written since. */
+  readonly mark: MarkName | null;
   readonly disks: readonly BranchImage[];
   readonly sidecars: ReadonlyMap<'nvram' | 'tpm', string>;
   keepUntil: Instant | null;

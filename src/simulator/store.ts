@@ -2,6 +2,7 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { LayerId, ReplicaId } from '../domain/ids.ts';
 import type { CallOptions } from '../ports/call.ts';
+import type { ExtentSelection } from '../ports/mover.ts';
 import type { ReadableDisk, ReplicaStore, StoreCommand } from '../ports/replica-store.ts';
 import {
   archiveBranchUntil,
@@ -14,9 +15,10 @@ import {
   restingPaths,
 } from './branch.ts';
 import type { CallGate, Passing } from './call-gate.ts';
+import { differingBlocks } from './differing-blocks.ts';
 import { removeUnder } from './files.ts';
 import { admitEpoch, type SimulatedHost, type Surroundings } from './host.ts';
-import { freeBytes } from './image.ts';
+import { freeBytes, type Image } from './image.ts';
 import { inspectFolder, repairFolder } from './inspection.ts';
 import { removeLayerFile, tidyLayers } from './layer-merging.ts';
 import {
@@ -103,6 +105,10 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       change('openReading', request, options, (at) => openReading(at, request)),
     closeReading: ({ key }, options) =>
       call('closeReading', options, () => closeReading({ host, around }, key)),
+    differingBlocks: ({ replicaId, fromPointId, toPointId }, options) =>
+      call('differingBlocks', options, () =>
+        differingBlocks(requireFolder(host, replicaId), fromPointId, toPointId),
+      ),
     inspect: (replicaId, options) =>
       call('inspect', options, () => inspectFolder(around.files, requireFolder(host, replicaId))),
     repair: (request, options) =>
@@ -175,14 +181,16 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
           return { key: disk.key, image, layerId: disk.layerId };
         })
       : requireBranch(folder, of.branchId).disks.map((disk) => ({ ...disk, layerId: null }));
+  const mark = 'pointId' in of ? null : requireBranch(folder, of.branchId).mark;
   const disks = images.map(({ key: disk, image, layerId }): ReadableDisk => {
-    const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false);
+    const { extents, changed } = changesSince(image, mark);
+    const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false, changed);
     const hashesPath = layerId === null ? null : `${folder.path}/reading/${key}/${disk}.hash`;
     if (hashesPath !== null) {
       const records = completeRecords(folder, layerId);
       around.files.set(hashesPath, { type: 'records', records });
     }
-    return { key: disk, sizeBytes: image.sizeBytes, endpoint, hashesPath };
+    return { key: disk, sizeBytes: image.sizeBytes, endpoint, hashesPath, extents };
   });
   host.readings.set(key, {
     replicaId: folder.id,
@@ -191,6 +199,24 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
     images: images.map(({ image }) => image),
   });
   return disks;
+}
+
+/** What is worth reading of an image: what changed since the mark, or all that is allocated once the mark is lost. */
+export function changesSince(
+  image: Image,
+  mark: string | null,
+): {
+  readonly extents: ExtentSelection;
+  readonly changed: (metaContext: string) => readonly number[] | null;
+} {
+  const known = mark === null ? undefined : image.marks.get(mark);
+  if (known === undefined) return { extents: { type: 'allocated' }, changed: () => null };
+  const metaContext = `qemu:dirty-bitmap:${mark}`;
+  const dirty = [...known.dirty].sort((a, b) => a - b);
+  return {
+    extents: { type: 'changed', metaContext },
+    changed: (context) => (context === metaContext ? dirty : null),
+  };
 }
 
 function closeReading(

@@ -168,6 +168,11 @@ export class SimulatedVm {
     return this.#existing(slot);
   }
 
+  /** Goes on with another image that reads the same, as a block job's pivot does. */
+  pivot(key: DiskKey, image: Image): void {
+    if (this.#open.has(key)) this.#open = new Map(this.#open).set(key, image);
+  }
+
   openImages(): readonly Image[] {
     return [...this.#open.values()];
   }

@@ -36,6 +36,7 @@ import { createSimulatedHypervisor } from './hypervisor.ts';
 import { createSeededIds } from './ids.ts';
 import { createSimulatedMover, type Link } from './mover.ts';
 import { createSimulatedPointSource } from './point-source.ts';
+import { createSimulatedProductionDisks } from './production-disks.ts';
 import { createRandom, type Random } from './random.ts';
 import { createSimulatedStore } from './store.ts';
 import type { SimulatedVm } from './vm.ts';
@@ -119,6 +120,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
       hypervisor: createSimulatedHypervisor({ host, around, gate, newVmId }),
       pointSource: createSimulatedPointSource({ host, around, gate }),
       store: createSimulatedStore({ host, around, gate, newLayerId }),
+      productionDisks: createSimulatedProductionDisks({ host, around, gate, newVmId }),
     };
   }
 
