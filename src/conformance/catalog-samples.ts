@@ -78,6 +78,7 @@ export const replica: Replica = {
     runningAfterMs: 1200.5,
     answeringAfterMs: null,
   },
+  failback: null,
   archives: [
     { branchId: branchId('br-0'), pointId: pointId('pt-0'), archivedAt: at, keepUntil: at },
   ],

@@ -9,6 +9,10 @@ export function textIn(input: Json, name: string): string {
   return value;
 }
 
+export function textOrNullIn(input: Json, name: string): string | null {
+  return field(input, name) === null ? null : textIn(input, name);
+}
+
 export function textsIn(input: Json, name: string): readonly string[] {
   const value = field(input, name);
   if (!Array.isArray(value)) throw malformed(name);

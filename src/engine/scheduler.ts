@@ -13,6 +13,7 @@ import type { CallOptions } from '../ports/call.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
+import { driveSwitchover } from './drive-switchover.ts';
 import { type NewestPoints, planRun } from './run-facts.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
@@ -60,6 +61,7 @@ export async function scheduleRuns(
         replica,
         mine.find(({ state }) => state === 'suspended'),
       );
+      await driveSwitchover(ports, replica, mine, options);
       if (job !== undefined && isDriven(job, replica)) {
         await drive(ports, { job, replica, open: mine, newest }, options);
       } else {

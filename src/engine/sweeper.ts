@@ -6,6 +6,8 @@ import { asUnderstudyError } from '../domain/error.ts';
 import {
   type BranchId,
   branchId,
+  failbackId,
+  type MarkName,
   operationId,
   pointId,
   type ReplicaId,
@@ -18,9 +20,10 @@ import type { Replica } from '../domain/replica/replica.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
-import { keptMarks } from './kept-marks.ts';
+import { keptMarks, markOfBranch } from './kept-marks.ts';
 import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
@@ -128,16 +131,22 @@ async function remove(
   { hostId, kind, key, identity }: Temporary,
   options: CallOptions,
 ): Promise<void> {
-  const { pointSource, store } = await ports.hosts.ports(hostId);
+  const { hypervisor, pointSource, productionDisks, store } = await ports.hosts.ports(hostId);
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {
       const vm = vmId(identity.vmId ?? '');
       await pointSource.end({ key, vmId: vm }, options);
-      const keep = await keptMarks(ports.catalog, replica, newest);
+      const keep =
+        hostId === replica.targetHostId
+          ? branchMarks(replica)
+          : await keptMarks(ports.catalog, replica, newest);
       await pointSource.sweepMarks({ vmId: vm, keep }, options);
       break;
     }
+    case 'working-layers':
+      await dropLayers({ hypervisor, productionDisks }, replica, { key, identity }, options);
+      break;
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
       break;
@@ -147,6 +156,35 @@ async function remove(
         await store.deleteBranch({ ...command, branchId: branch }, options);
       break;
     }
+  }
+}
+
+/** What the replica's own disks need: the branch's mark, and that of the last pass of a failback. */
+function branchMarks({ failover, failback }: Replica): readonly MarkName[] {
+  if (failover === null) return [];
+  const pass = failback?.syncedMark ?? null;
+  return [markOfBranch(failover.branchId), ...(pass === null ? [] : [pass])];
+}
+
+/**
+ * A failback that was undone past its host may have left production running on layers that nobody wants any more: that VM
+ * and no other refuses to let them go, and is powered off.
+ */
+async function dropLayers(
+  { hypervisor, productionDisks }: Pick<HostPorts, 'hypervisor' | 'productionDisks'>,
+  replica: Replica,
+  { key, identity }: Pick<Temporary, 'key' | 'identity'>,
+  options: CallOptions,
+): Promise<void> {
+  const id = failbackId(identity.failbackId ?? '');
+  if (replica.failback?.id === id) return;
+  const command = { key, replicaId: replica.id, epoch: replica.epoch, failbackId: id };
+  try {
+    await productionDisks.drop(command, options);
+  } catch (error) {
+    if (asUnderstudyError(error).code !== 'vm-not-off') throw error;
+    await hypervisor.powerOff({ key, vmId: vmId(identity.vmId ?? '') }, options);
+    await productionDisks.drop(command, options);
   }
 }
 

@@ -22,6 +22,7 @@ import type { BranchDisk } from '../ports/replica-store.ts';
 import { awaitGuest } from './await-guest.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { markOfBranch } from './kept-marks.ts';
 import { powerOffReplica } from './leave-branch.ts';
 import { recordFailover, recordRunning, recordTimes } from './record-failover.ts';
 import {
@@ -165,10 +166,11 @@ type Branch = { readonly disks: readonly BranchDisk[]; readonly sidecars: readon
 
 function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
   const { replica, target, epoch } = takeover;
-  const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
+  const { branchId, point } = takeover;
+  const command = { replicaId: replica.id, epoch, branchId };
+  const branch = { ...command, pointId: point.id, mark: markOfBranch(branchId) };
   return context.step<Branch>('make-branch', {
-    do: ({ key, signal }) =>
-      target.store.createBranch({ ...command, key, pointId: takeover.point.id }, { signal }),
+    do: ({ key, signal }) => target.store.createBranch({ ...branch, key }, { signal }),
     undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),
   });
 }

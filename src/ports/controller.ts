@@ -6,6 +6,7 @@
  * Every method that takes one throws the `…-missing` code of the noun, or `ambiguous-reference` with the
  * candidates. Methods that contact a host may throw `host-unreachable`.
  */
+import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -18,6 +19,7 @@ import type {
 import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
+import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
@@ -117,6 +119,39 @@ export type PlannedFailoverOrder = {
   readonly shutdownDeadlineMs: number;
   /** What happens when it takes longer; `ask`: the operation waits for `answerOperation`. */
   readonly onMissedDeadline: 'ask' | 'power-off' | 'give-up';
+};
+
+/** How a VM that must give way is shut down. */
+export type ShutdownOrder = Pick<PlannedFailoverOrder, 'shutdownDeadlineMs' | 'onMissedDeadline'>;
+
+/** The VM that was failed over; a restored copy of it; or a VM to be made. `host` null: the source host. */
+export type FailbackDestination =
+  | { readonly type: 'original' }
+  | { readonly type: 'copy'; readonly host: Reference | null; readonly vm: Reference }
+  | { readonly type: 'new'; readonly host: Reference | null; readonly name: string | null };
+
+export type FailbackOrder = {
+  readonly to: FailbackDestination;
+  readonly switchover: SwitchoverMode;
+  /** Throw away a saved memory image of production, which could not be resumed over what comes. */
+  readonly discardSavedState: boolean;
+  /** Carry what was changed on the replica's configuration over to production. */
+  readonly applyChanges: boolean;
+};
+
+/** What a failback would mean now. Nothing was changed to find out. */
+export type FailbackPreview = {
+  readonly replicaId: ReplicaId;
+  readonly replicaName: string;
+  readonly home: FailbackHome;
+  /** Null for a VM to be made. */
+  readonly homePower: PowerState | null;
+  readonly hasSavedState: boolean;
+  /** Written by the replica so far, in full clusters: about what is to be moved at least. */
+  readonly branchBytes: number | null;
+  readonly changes: readonly ConfigurationChange[];
+  readonly consequence: string;
+  readonly refusedBecause: string | null;
 };
 
 /** What an operation that asked can be told. */
@@ -223,6 +258,31 @@ export interface Controller {
     options: CommandOptions,
   ): Promise<OperationRecord>;
   undoFailover(
+    replica: Reference,
+    force: boolean,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  previewFailback(
+    replica: Reference,
+    order: FailbackOrder,
+    options: CallOptions,
+  ): Promise<FailbackPreview>;
+  /** Copies what differs to production while the replica serves on; then it is ready to switch. */
+  failback(
+    replica: Reference,
+    order: FailbackOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** Production takes over. */
+  switchOver(
+    replica: Reference,
+    order: ShutdownOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  cancelFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+  commitFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+  /** `force`: although production cannot be asked. */
+  undoFailback(
     replica: Reference,
     force: boolean,
     options: CommandOptions,

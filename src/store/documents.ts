@@ -54,22 +54,26 @@ export const readJob = reader<Job>({
   createdAt: 'number',
 });
 
-export const readReplica = reader<Replica>({
-  id: 'string',
-  jobId: 'string?',
-  sourceHostId: 'string',
-  sourceVmId: 'string',
-  sourceVmName: 'string',
-  targetHostId: 'string',
-  name: 'string',
-  targetVmId: 'string?',
-  phase: 'string',
-  epoch: 'number',
-  newestPointId: 'string?',
-  failover: 'object?',
-  archives: 'array',
-  createdAt: 'number',
-});
+export const readReplica = reader<Replica>(
+  {
+    id: 'string',
+    jobId: 'string?',
+    sourceHostId: 'string',
+    sourceVmId: 'string',
+    sourceVmName: 'string',
+    targetHostId: 'string',
+    name: 'string',
+    targetVmId: 'string?',
+    phase: 'string',
+    epoch: 'number',
+    newestPointId: 'string?',
+    failover: 'object?',
+    failback: 'object?',
+    archives: 'array',
+    createdAt: 'number',
+  },
+  { failback: null },
+);
 
 export const readPoint = reader<RestorePoint>({
   id: 'string',
@@ -97,16 +101,17 @@ export const readTemporary = reader<Temporary>({
   expiresAt: 'number',
 });
 
-function reader<T>(shape: Shape<T>): DocumentReader<T> {
+/** `defaults`: fields that older versions did not write. */
+function reader<T>(shape: Shape<T>, defaults: Partial<T> = {}): DocumentReader<T> {
   const fields = Object.entries<FieldType>(shape);
   return (record, text) => {
-    const document = parse(record, text);
+    const document: Record<string, unknown> = { ...defaults, ...parse(record, text) };
     for (const [field, type] of fields) {
       if (!hasType(document[field], type)) {
         throw corrupt(record, `its ${field} is not a ${type}`);
       }
     }
-    return document as T;
+    return document as unknown as T;
   };
 }
 

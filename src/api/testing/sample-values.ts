@@ -123,6 +123,7 @@ export const REPLICA: Replica = {
     runningAfterMs: 900,
     answeringAfterMs: null,
   },
+  failback: null,
   archives: [
     {
       branchId: branchId('br-a0'),

@@ -55,6 +55,12 @@ export type ReplicaOperation =
   | 'planned-failover'
   | 'undo-failover'
   | 'permanent-failover'
+  | 'failback'
+  | 'catch-up-failback'
+  | 'switch-over'
+  | 'cancel-failback'
+  | 'commit-failback'
+  | 'undo-failback'
   | 'verify'
   | 'rescan'
   | 'remove'
@@ -67,6 +73,12 @@ export const ALLOWED_IN = {
   'planned-failover': ['Pending', 'Ready'],
   'undo-failover': ['Failover'],
   'permanent-failover': ['Failover'],
+  failback: ['Failover'],
+  'catch-up-failback': ['ReadyToSwitch'],
+  'switch-over': ['ReadyToSwitch'],
+  'cancel-failback': ['ReadyToSwitch'],
+  'commit-failback': ['Failback'],
+  'undo-failback': ['Failback'],
   verify: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   rescan: ['Pending', 'Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   remove: ['Pending', 'Ready'],

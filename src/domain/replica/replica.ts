@@ -1,4 +1,5 @@
 /** The durable truth about one protected VM and its stand-in. */
+import type { FailbackRecord } from '../failover/failback.ts';
 import type { BranchId, HostId, JobId, OperationId, PointId, ReplicaId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { Phase } from './phase.ts';
@@ -41,6 +42,8 @@ export type Replica = {
   readonly newestPointId: PointId | null;
   /** Present exactly in Failover, ReadyToSwitch, Failback and Permanent. */
   readonly failover: FailoverRecord | null;
+  /** Present exactly in ReadyToSwitch and Failback. */
+  readonly failback: FailbackRecord | null;
   /** Branches of undone failovers, still readable until `keepUntil`. */
   readonly archives: readonly ArchivedBranch[];
   readonly createdAt: Instant;

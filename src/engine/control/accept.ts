@@ -31,6 +31,12 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   'planned-failover': ['replicate', 'verify', 'rescan', 'sweep'],
   'undo-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
   'permanent-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
+  failback: ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
+  'switch-over': ['catch-up-failback', 'verify', 'rescan', 'sweep'],
+  'catch-up-failback': ['sweep'],
+  'cancel-failback': ['catch-up-failback', 'switch-over', 'verify', 'rescan', 'sweep'],
+  'commit-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
+  'undo-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
   replicate: ['sweep'],
   rescan: ['sweep'],
   verify: ['sweep'],
@@ -44,6 +50,7 @@ const PHASE_CHANGING: readonly OperationKind[] = [
   'failover',
   'planned-failover',
   'undo-failover',
+  'switch-over',
 ];
 
 export async function accept(
@@ -70,7 +77,8 @@ export async function accept(
 
 /** An undo that is stuck may be asked for again, forced this time. */
 function mustYield({ kind, state }: OperationRecord, to: OperationKind): boolean {
-  if (state === 'suspended' && kind === to && kind === 'undo-failover') return true;
+  const mayInsist = kind === 'undo-failover' || kind === 'undo-failback';
+  if (state === 'suspended' && kind === to && mayInsist) return true;
   return YIELDS_TO[to]?.includes(kind) ?? false;
 }
 

@@ -1,5 +1,6 @@
 import type { Controller } from '../../ports/controller.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import * as failbacks from './failbacks.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
 import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
@@ -43,6 +44,14 @@ export function createController(ports: ControllerPorts): Controller {
     failover: (replica, order, options) => failover(ports, replica, order, options),
     plannedFailover: (replica, order, options) => plannedFailover(ports, replica, order, options),
     undoFailover: (replica, force, options) => undoFailover(ports, replica, force, options),
+    previewFailback: (replica, order, options) =>
+      failbacks.previewFailback(ports, replica, order, options),
+    failback: (replica, order, options) => failbacks.failback(ports, replica, order, options),
+    switchOver: (replica, order, options) => failbacks.switchOver(ports, replica, order, options),
+    cancelFailback: (replica, options) => failbacks.cancelFailback(ports, replica, options),
+    commitFailback: (replica, options) => failbacks.commitFailback(ports, replica, options),
+    undoFailback: (replica, force, options) =>
+      failbacks.undoFailback(ports, replica, force, options),
     permanentFailover: (replica, options) => permanentFailover(ports, replica, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),

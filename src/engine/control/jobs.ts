@@ -158,6 +158,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
     epoch: 1,
     newestPointId: null,
     failover: null,
+    failback: null,
     archives: [],
     createdAt: job.createdAt,
   };
