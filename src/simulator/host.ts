@@ -6,6 +6,7 @@ import { type Instant, instant } from '../domain/instant.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { VirtualClock } from './clock.ts';
 import type { Endpoints } from './endpoints.ts';
+import type { SimulatedExport } from './exports.ts';
 import type { Files } from './files.ts';
 import type { Image, Room } from './image.ts';
 import type { ReplicaFolder } from './replica-folder.ts';
@@ -29,6 +30,7 @@ export type SimulatedHost = {
   readonly epochs: Map<ReplicaId, number>;
   readonly replicas: Map<ReplicaId, ReplicaFolder>;
   readonly readings: Map<OperationKey, Reading>;
+  readonly exports: Map<string, SimulatedExport>;
   clockOffsetMs: number;
 };
 
@@ -90,6 +92,7 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     epochs: new Map(),
     replicas: new Map(),
     readings: new Map(),
+    exports: new Map(),
     clockOffsetMs: 0,
   };
 }
