@@ -3,6 +3,7 @@ import { formatInstant } from '../domain/instant.ts';
 import { allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
+import { failbackAnswer } from './failbacks.ts';
 import type { Handlers } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 import { pointSelector } from './point-selector.ts';
@@ -65,6 +66,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     newestPointTakenAt: newestPointTakenAt === null ? null : formatInstant(newestPointTakenAt),
     pointCount: view.pointCount,
     failover: failoverAnswer(replica.failover),
+    failback: replica.failback === null ? null : failbackAnswer(replica.failback),
     archives: replica.archives.map(archiveAnswer),
     conditions: conditions.map(({ name, message, since }) => ({
       name,

@@ -169,7 +169,13 @@ test('kinds become statuses; a phase says what it allows', async (t) => {
   fake.failNext('failover', new UnderstudyError('not-allowed-in-phase', phase));
   const { answer } = await request('POST', '/api/v1/replicas/web/failover');
   const { allowedOperations } = problemSchema.parse(answer);
-  assert.deepEqual(allowedOperations, ['undo-failover', 'permanent-failover', 'verify', 'rescan']);
+  assert.deepEqual(allowedOperations, [
+    'undo-failover',
+    'permanent-failover',
+    'failback',
+    'verify',
+    'rescan',
+  ]);
 });
 
 test('an unexpected error is logged and tells nothing', async (t) => {

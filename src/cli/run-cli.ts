@@ -1,6 +1,7 @@
 /** The program `understudy`: reads the arguments, runs one command, answers an exit code. */
 import { Command, CommanderError } from 'commander';
 import { choice, createRunner, notEmpty, type Runner } from './command-tree.ts';
+import { failbackCommands } from './commands/failback.ts';
 import { failoverCommands } from './commands/failover.ts';
 import { hostCommands, vmCommands } from './commands/host.ts';
 import { jobCommands } from './commands/job.ts';
@@ -80,6 +81,7 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   replicaCommands(program, runner);
   pointCommands(program, runner);
   failoverCommands(program, runner);
+  failbackCommands(program, runner);
   operationCommands(program, runner);
   completionCommand(program, runner);
   return program;

@@ -44,6 +44,12 @@ export const ENDPOINTS = {
   failover: { method: 'POST', path: '/api/v1/replicas/:replica/failover' },
   plannedFailover: { method: 'POST', path: '/api/v1/replicas/:replica/planned-failover' },
   undoFailover: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failover' },
+  previewFailback: { method: 'POST', path: '/api/v1/replicas/:replica/failback-preview' },
+  failback: { method: 'POST', path: '/api/v1/replicas/:replica/failback' },
+  switchOver: { method: 'POST', path: '/api/v1/replicas/:replica/switch-over' },
+  cancelFailback: { method: 'POST', path: '/api/v1/replicas/:replica/cancel-failback' },
+  commitFailback: { method: 'POST', path: '/api/v1/replicas/:replica/commit-failback' },
+  undoFailback: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failback' },
   permanentFailover: { method: 'POST', path: '/api/v1/replicas/:replica/permanent-failover' },
 
   listOperations: { method: 'GET', path: '/api/v1/operations' },

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { failbackRecordSchema } from './failback.ts';
 import { operationSchema } from './operation.ts';
 import { pointSchema } from './point.ts';
 import { idSchema, instantSchema } from './values.ts';
@@ -68,6 +69,7 @@ export const replicaSchema = z.strictObject({
   newestPointTakenAt: instantSchema.nullable(),
   pointCount: z.int(),
   failover: failoverRecordSchema.nullable(),
+  failback: failbackRecordSchema.nullable(),
   archives: z.array(archiveSchema),
   conditions: z.array(conditionSchema),
   /** The operation that has the replica right now. */

@@ -6,6 +6,12 @@
 import { z } from 'zod';
 import type { EndpointName } from './endpoints.ts';
 import {
+  failbackPreviewSchema,
+  failbackRequestSchema,
+  switchOverRequestSchema,
+  undoFailbackSchema,
+} from './failback.ts';
+import {
   failoverPreviewSchema,
   failoverRequestSchema,
   plannedFailoverSchema,
@@ -99,6 +105,19 @@ export const ROUTES = {
     plannedFailoverSchema,
   ),
   undoFailover: beginning('Go back to the source', undoFailoverSchema),
+  previewFailback: changing(
+    'Say what a failback would mean; changes nothing',
+    failbackRequestSchema,
+    failbackPreviewSchema,
+  ),
+  failback: beginning(
+    'Copy what differs to production while the replica serves on',
+    failbackRequestSchema,
+  ),
+  switchOver: beginning('Let production take over from the replica', switchOverRequestSchema),
+  cancelFailback: beginning('Give up a failback before its switchover', nothing),
+  commitFailback: beginning('Keep production as it is, and protect it again', nothing),
+  undoFailback: beginning('Go back to the replica after a switchover', undoFailbackSchema),
   permanentFailover: beginning('Make the replica an ordinary VM', nothing),
 
   listOperations: {

@@ -100,7 +100,7 @@ function lookAtBoth(
   host: HostPorts,
   home: FailbackHome,
 ): Promise<Both> {
-  return context.step<Both>('look-at-production', {
+  return context.step<Both>('look-at-both', {
     do: async ({ signal }) => {
       const replicaVm = await target.hypervisor.vm(replicaVmId, { signal });
       if (home.vmId === null) return { homeVm: null, replicaVm };

@@ -3,6 +3,7 @@
  * are as they were before, its working layers gone, and the replica serves.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
@@ -12,7 +13,12 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { flagIn, numberIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
-import { layersTemporary, orLeaveToSweeper, PATIENCE_MS } from './temporaries.ts';
+import {
+  layersTemporary,
+  orLeaveToSweeper,
+  PATIENCE_MS,
+  replicaFreezeTemporary,
+} from './temporaries.ts';
 
 /** ReadyToSwitch → Failover: the replica never stopped serving. */
 export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinition {
@@ -83,7 +89,7 @@ function unfenced({ replica, failback }: Failback): CatalogChange {
   };
 }
 
-/** The layers become temporary again: dropped now, or by the sweeper once their host answers. */
+/** The layers, and what passes left at the replica, become temporary: they go now, or by the sweeper once their hosts answer. */
 async function recordFailover(
   context: OperationContext,
   { replica, failover, failback, version }: Failback,
@@ -97,10 +103,13 @@ async function recordFailover(
     { ...replica, epoch: replica.epoch + 1, failback: null, failover: { ...failover, fence } },
     event,
   );
-  const temporary = layersTemporary(context.operationId, value, failback, now);
+  const left = [
+    layersTemporary(context.operationId, value, failback, now),
+    replicaFreezeTemporary(passMarksKey(context), value, now),
+  ];
   const changes = [
     savedReplica(value, version),
-    { type: 'temporary-registered', temporary } as const,
+    ...left.map((temporary) => ({ type: 'temporary-registered', temporary }) as const),
     ...more,
   ];
   await context.record('record-failover', changes, { undo: 'irreversible' });
@@ -147,11 +156,21 @@ async function dropLayers(
 /** A failback that begins anew looks at everything again. */
 async function sweepPasses(context: OperationContext, failback: Failback): Promise<void> {
   const { clock } = failback;
-  await context.step<boolean>('sweep-marks', {
+  const isSwept = await context.step<boolean>('sweep-marks', {
     do: ({ signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
         sweepReplicaMarks(failback, null, options),
       ),
     undo: 'nothing',
   });
+  if (!isSwept) return;
+  await context.record(
+    'release-marks',
+    [{ type: 'temporary-released', key: passMarksKey(context) }],
+    { undo: 'nothing' },
+  );
+}
+
+function passMarksKey({ operationId }: OperationContext): OperationKey {
+  return operationKey(operationId, 'pass-marks');
 }

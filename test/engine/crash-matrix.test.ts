@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
+import { startCatchUp } from '../../src/engine/control/failbacks.ts';
 import { losePower } from '../../src/simulator/calamities.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
@@ -28,6 +29,28 @@ async function protectedTwice(stage: Stage): Promise<void> {
 async function failedOver(stage: Stage): Promise<void> {
   await protectedTwice(stage);
   await stage.failover('latest', 'power-off');
+}
+
+const HOME = {
+  to: { type: 'original' },
+  switchover: { type: 'manual' },
+  discardSavedState: false,
+  applyChanges: false,
+} as const;
+
+async function readyToSwitch(stage: Stage): Promise<void> {
+  await failedOver(stage);
+  await stage.finish((controller) => controller.failback('web-replica', HOME, options));
+}
+
+function switchOver(stage: Stage): Promise<OperationRecord> {
+  const order = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'give-up' } as const;
+  return stage.finish((controller) => controller.switchOver('web-replica', order, options));
+}
+
+async function failedBack(stage: Stage): Promise<void> {
+  await readyToSwitch(stage);
+  await switchOver(stage);
 }
 
 const STORIES: Readonly<Record<string, Story>> = {
@@ -74,6 +97,29 @@ const STORIES: Readonly<Record<string, Story>> = {
       stage.recovery.isUnreachable = false;
     },
     act: run,
+  },
+  failback: {
+    prepare: failedOver,
+    act: (stage) => stage.finish((controller) => controller.failback('web-replica', HOME, options)),
+  },
+  'another pass of a failback': {
+    prepare: readyToSwitch,
+    act: (stage) =>
+      stage.finish(async () => startCatchUp(stage.life.ports, await stage.replica(), options)),
+  },
+  switchover: { prepare: readyToSwitch, act: switchOver },
+  'cancel failback': {
+    prepare: readyToSwitch,
+    act: (stage) => stage.finish((controller) => controller.cancelFailback('web-replica', options)),
+  },
+  'commit failback': {
+    prepare: failedBack,
+    act: (stage) => stage.finish((controller) => controller.commitFailback('web-replica', options)),
+  },
+  'undo failback': {
+    prepare: failedBack,
+    act: (stage) =>
+      stage.finish((controller) => controller.undoFailback('web-replica', false, options)),
   },
   'permanent failover': {
     prepare: failedOver,

@@ -78,6 +78,18 @@ const PREVIEW = {
   warnings: ['two machines with one identity'],
 } as const;
 
+const FAILBACK_PREVIEW = {
+  replicaId: REPLICA.id,
+  replicaName: REPLICA.name,
+  home: { hostId: HOST.id, vmId: null, name: 'web-01', kind: 'new' },
+  homePower: null,
+  hasSavedState: false,
+  branchBytes: 65_536,
+  changes: [{ type: 'cpus', from: 1, to: 2 }],
+  consequence: 'VM web-01 is made at the switchover',
+  refusedBecause: null,
+} as const;
+
 export function createFakeController(): FakeController {
   const calls: [string, ...unknown[]][] = [];
   const failures = new Map<string, unknown>();
@@ -124,6 +136,12 @@ export function createFakeController(): FakeController {
     failover: async () => find(OPERATION.id),
     plannedFailover: async () => find(OPERATION.id),
     undoFailover: async () => find(OPERATION.id),
+    previewFailback: async () => FAILBACK_PREVIEW,
+    failback: async () => find(OPERATION.id),
+    switchOver: async () => find(OPERATION.id),
+    cancelFailback: async () => find(OPERATION.id),
+    commitFailback: async () => find(OPERATION.id),
+    undoFailback: async () => find(OPERATION.id),
     permanentFailover: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
