@@ -2,6 +2,7 @@
 import { describe } from 'node:test';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { BranchDisk, OpenPartialDisk, ReplicaStore } from '../ports/replica-store.ts';
+import { archiveTests } from './replica-store/archives.ts';
 import { branchTests } from './replica-store/branches.ts';
 import { chainTests } from './replica-store/chains.ts';
 import { partialTests } from './replica-store/partials.ts';
@@ -26,6 +27,8 @@ export type ReplicaStoreHarness = AsyncDisposable & {
   ): Promise<void>;
   /** The byte that each block of the endpoint is filled with, in order. Rejects when a block is not uniform. */
   read(endpoint: BlockEndpoint, sizeBytes: number): Promise<readonly number[]>;
+  /** The same of an image file that stands alone. */
+  readImage(path: string, sizeBytes: number): Promise<readonly number[]>;
   /** What a VM does to its disk. */
   writeBranch(disk: BranchDisk, blocks: BlockFills): Promise<void>;
   /** What `Hypervisor.flatten` does to the disk of a branch. */
@@ -49,6 +52,7 @@ export function replicaStoreSuite(
     ['partial points', partialTests],
     ['chains and retention', chainTests],
     ['branches', branchTests],
+    ['archived branches and exports', archiveTests],
   ];
   describe(`replica store: ${name}`, options, () => {
     for (const [group, define] of groups) describe(group, () => define({ createHarness }));

@@ -127,6 +127,11 @@ export const ERROR_CATALOG = {
     message: '{path} cannot be used by {who}: {reason}.',
     remedy: '{fix}',
   },
+  'branch-needed': {
+    kind: 'conflict',
+    message: 'Branch {branch} of replica {replica} cannot be deleted: branch {over} lies over it.',
+    remedy: 'Undo the failover that runs on {over}, or delete that archive first.',
+  },
   'data-folder-in-use': {
     kind: 'conflict',
     message: 'The data folder {path} is used by another server.',

@@ -9,8 +9,10 @@ import type {
   ReplicaId,
 } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
 import type { ReplicaFinding } from '../domain/replica/finding.ts';
 import type { PointDisk, RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { Sidecar } from './hypervisor.ts';
 import type { BlockEndpoint, ExtentSelection } from './mover.ts';
@@ -52,6 +54,64 @@ export type UnsealedPoint = Omit<RestorePoint, 'disks' | 'rootHash' | 'replicaId
 };
 
 export type BranchDisk = { readonly key: DiskKey; readonly path: string; readonly format: 'qcow2' };
+
+/** A branch as its folder says it is. */
+export type StoredBranch = {
+  readonly id: BranchId;
+  readonly pointId: PointId;
+  /** The archived branch that it lies over; null: its point itself. */
+  readonly overBranchId: BranchId | null;
+  /** The instant of its point, and the VM as it was then; null where an older version made the branch. */
+  readonly takenAt: Instant | null;
+  readonly vm: VmDescription | null;
+  /** `active`: its VM runs or may be started. `archived`: read-only. `promoted`: the VM's own disks for good. */
+  readonly state: 'active' | 'archived' | 'promoted';
+  readonly keepUntil: Instant | null;
+  readonly disks: readonly {
+    readonly key: DiskKey;
+    readonly path: string;
+    readonly sizeBytes: number;
+  }[];
+};
+
+/** What a branch's disk has over what it lies over, in whole blocks of 64 KiB. */
+export type BranchWrites = {
+  readonly key: DiskKey;
+  readonly sizeBytes: number;
+  readonly writtenBytes: number;
+  /** Made zero, which takes no room. */
+  readonly zeroedBytes: number;
+  readonly rangeCount: number;
+  /** Ascending; at most the first 10,000. */
+  readonly ranges: readonly {
+    readonly offset: number;
+    readonly length: number;
+    readonly isZero: boolean;
+  }[];
+};
+
+export type ExportCommand = {
+  readonly key: OperationKey;
+  readonly replicaId: ReplicaId;
+  /** Name of the folder that it becomes, in `exports/` of the storage folder: digits, lower-case letters, dashes. */
+  readonly exportId: string;
+};
+
+export type OpenExportDisk = {
+  readonly key: DiskKey;
+  readonly endpoint: BlockEndpoint;
+  readonly recordsPath: string;
+};
+
+export type ExportedFiles = {
+  readonly folder: string;
+  readonly disks: readonly {
+    readonly key: DiskKey;
+    readonly path: string;
+    /** Bytes that the file takes. */
+    readonly fileBytes: number;
+  }[];
+};
 
 export type ReadableDisk = {
   readonly key: DiskKey;
@@ -132,25 +192,28 @@ export interface ReplicaStore {
   restingDisks(replicaId: ReplicaId, disks: readonly DiskKey[]): readonly BranchDisk[];
 
   /**
-   * Writable layers over a point. An existing branch of the same id and point is the answer. `mark`: a change mark set
-   * on every disk before anything is written, so that a failback knows what the branch holds.
+   * Writable layers over a point, or over an archived branch of it, which stays as it is and cannot be deleted while
+   * they are there. An existing branch of the same id and point is the answer. `mark`: a change mark set on every disk
+   * before anything is written, so that a failback knows what the branch holds beyond its point: over an archived branch
+   * it begins with what that one's mark has, and is not set where that one has none.
    */
   createBranch(
     command: StoreCommand & {
       readonly branchId: BranchId;
       readonly pointId: PointId;
+      readonly archiveId?: BranchId | null;
       readonly mark?: MarkName;
     },
     options: CallOptions,
   ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;
 
-  /** Makes the branch read-only and keeps it until then. Its VM must be off. A branch already archived is success. */
+  /** Makes the branch read-only and keeps it until then. Its VM must be off. One already archived gets the new time. */
   archiveBranch(
     command: StoreCommand & { readonly branchId: BranchId; readonly keepUntil: Instant },
     options: CallOptions,
   ): Promise<void>;
 
-  /** Removes a branch. A missing one is success. */
+  /** Removes a branch. A missing one is success. Throws `branch-needed` while another branch lies over it. */
   deleteBranch(
     command: StoreCommand & { readonly branchId: BranchId },
     options: CallOptions,
@@ -158,6 +221,33 @@ export interface ReplicaStore {
 
   /** Bytes that the branch holds of its own, per disk. */
   branchBytes(replicaId: ReplicaId, branchId: BranchId, options: CallOptions): Promise<number>;
+
+  branches(replicaId: ReplicaId, options: CallOptions): Promise<readonly StoredBranch[]>;
+
+  /** From the images' own tables; nothing is read. Of a branch whose VM runs: what has reached its files. */
+  branchWrites(
+    replicaId: ReplicaId,
+    branchId: BranchId,
+    options: CallOptions,
+  ): Promise<readonly BranchWrites[]>;
+
+  /**
+   * Begins (or begins anew) an export: empty images that stand alone, served for writing. A disk that is there from
+   * before keeps what was written to it. Exports are no part of the replica: no epoch guards them, and they survive it.
+   */
+  openExport(
+    command: ExportCommand & {
+      readonly disks: readonly { readonly key: DiskKey; readonly sizeBytes: number }[];
+    },
+    options: CallOptions,
+  ): Promise<readonly OpenExportDisk[]>;
+  /** Stops serving, makes the files durable, puts `about` beside them and gives the folder its name: then it is there. */
+  sealExport(
+    command: ExportCommand & { readonly about: Json },
+    options: CallOptions,
+  ): Promise<ExportedFiles>;
+  /** Removes an export that was never sealed. A sealed one is left alone; a missing one is success. */
+  discardExport(command: ExportCommand, options: CallOptions): Promise<void>;
 
   /** Serves a point or a branch read-only until `closeReading` with the same key. */
   openReading(

@@ -1,12 +1,17 @@
 /** Branches: writable images over a restore point, which a started replica writes to. */
+import { BLOCK_BYTES } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { BranchId, DiskKey, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
-import type { BranchDisk } from '../ports/replica-store.ts';
+import type {
+  BranchDisk,
+  BranchWrites,
+  StoredBranch as ListedBranch,
+} from '../ports/replica-store.ts';
 import { diskAt } from './files.ts';
 import { isImageOpen, type SimulatedHost, type Surroundings } from './host.ts';
-import { createImage, heldBytes, type Image, releaseImage } from './image.ts';
+import { blockBytes, createImage, heldBytes, type Image, releaseImage } from './image.ts';
 import { removeLayerFile } from './layer-merging.ts';
 import { discardPartialPoint, type Folder, invalid } from './partial-point.ts';
 import {
@@ -29,48 +34,79 @@ type At = Omit<Folder, 'newLayerId'>;
 
 export function createBranchOn(
   at: At,
-  {
-    branchId,
-    pointId,
-    mark,
-  }: { readonly branchId: BranchId; readonly pointId: PointId; readonly mark?: MarkName },
+  { branchId, pointId, archiveId = null, mark }: BranchOrder,
 ): BranchAnswer {
   const { folder } = at;
   const present = folder.branches.get(branchId);
   if (present !== undefined) {
-    if (present.pointId === pointId && present.keepUntil === null) return answer(folder, present);
+    const isSame = present.pointId === pointId && present.overBranchId === archiveId;
+    if (isSame && present.keepUntil === null) return answer(folder, present);
     throw new UnderstudyError('name-taken', { what: 'branch', name: branchId });
   }
-  const { point, sidecars } = requirePoint(folder, pointId);
-  for (const disk of point.disks) {
-    requireSound(at.around.files, folder, chainOf(folder, disk.layerId));
+  const base =
+    archiveId === null ? pointBase(folder, pointId) : archiveBase(folder, pointId, archiveId);
+  for (const { parentId } of base.disks) {
+    requireSound(at.around.files, folder, chainOf(folder, parentId));
   }
-  const disks = point.disks.map((disk): BranchImage => {
-    const { image: backing } = requireLayer(folder, disk.layerId);
+  const disks = base.disks.map(({ key, image: backing, parentId }): BranchImage => {
     const image = createImage({
-      path: `${branchPath(folder, branchId)}/${disk.key}.qcow2`,
+      path: `${branchPath(folder, branchId)}/${key}.qcow2`,
       format: 'qcow2',
-      sizeBytes: disk.sizeBytes,
+      sizeBytes: backing.sizeBytes,
       backing,
       room: at.host.storage,
     });
-    if (mark !== undefined) image.marks.set(mark, { isOurs: true, dirty: new Set() });
+    const before = changedBelow(base, backing);
+    if (mark !== undefined && before !== null) {
+      image.marks.set(mark, { isOurs: true, dirty: new Set(before) });
+    }
     at.around.files.set(image.path, { type: 'disk', image });
-    return { key: disk.key, image, parentId: disk.layerId };
+    return { key, image, parentId };
   });
-  const branch: StoredBranch = {
-    id: branchId,
-    pointId,
-    mark: mark ?? null,
-    disks,
-    sidecars,
-    keepUntil: null,
-  };
+  const { sidecars } = base;
+  const made = { id: branchId, mark: mark ?? null, keepUntil: null, isPromoted: false };
+  const branch: StoredBranch = { ...base, ...made, disks };
   for (const [name, content] of sidecars) {
     at.around.files.set(`${branchPath(folder, branchId)}/${name}`, { type: 'sidecar', content });
   }
   folder.branches.set(branchId, branch);
   return answer(folder, branch);
+}
+
+type BranchOrder = {
+  readonly branchId: BranchId;
+  readonly pointId: PointId;
+  readonly archiveId?: BranchId | null;
+  readonly mark?: MarkName;
+};
+
+/** `mark`: that of the archive. */
+type Base = Omit<StoredBranch, 'id' | 'keepUntil' | 'isPromoted'>;
+
+/** What an archived branch between the new one and its point has written; null: nobody knows any more. */
+function changedBelow({ overBranchId, mark }: Base, below: Image): Iterable<number> | null {
+  if (overBranchId === null) return [];
+  return mark === null ? null : (below.marks.get(mark)?.dirty ?? null);
+}
+
+function pointBase(folder: ReplicaFolder, pointId: PointId): Base {
+  const { point, sidecars } = requirePoint(folder, pointId);
+  const { takenAt, vm } = point;
+  const disks = point.disks.map(({ key, layerId }) => ({
+    key,
+    image: requireLayer(folder, layerId).image,
+    parentId: layerId,
+  }));
+  return { pointId, mark: null, overBranchId: null, takenAt, vm, sidecars, disks };
+}
+
+function archiveBase(folder: ReplicaFolder, pointId: PointId, id: BranchId): Base {
+  const archive = requireBranch(folder, id);
+  if (archive.keepUntil === null || archive.pointId !== pointId) {
+    throw invalid(`branch ${id} is no archived branch of restore point ${pointId}`);
+  }
+  const { mark, takenAt, vm, sidecars, disks } = archive;
+  return { pointId, mark, overBranchId: id, takenAt, vm, sidecars, disks };
 }
 
 function answer(folder: ReplicaFolder, branch: StoredBranch): BranchAnswer {
@@ -103,9 +139,10 @@ export function restingPaths(
 /** The files move away from where a VM's definition may still point. */
 export function archiveBranchUntil(at: At, id: BranchId, keepUntil: Instant): void {
   const branch = requireBranch(at.folder, id);
-  if (branch.keepUntil !== null) return;
-  requireUnused(at, branch);
+  const isArchived = branch.keepUntil !== null;
+  if (!isArchived) requireUnused(at, branch);
   branch.keepUntil = keepUntil;
+  if (isArchived) return;
   for (const { key, image } of branch.disks) {
     moveFile(at.around, image, `${at.folder.path}/archives/${id}/${key}.qcow2`);
   }
@@ -121,6 +158,7 @@ export function deleteBranchFiles(at: At, id: BranchId): void {
   const branch = at.folder.branches.get(id);
   if (branch === undefined) return;
   requireUnused(at, branch);
+  requireNoneOver(at.folder, id);
   at.folder.branches.delete(id);
   for (const { image } of branch.disks) {
     at.around.files.delete(image.path);
@@ -129,6 +167,15 @@ export function deleteBranchFiles(at: At, id: BranchId): void {
   for (const name of branch.sidecars.keys()) {
     at.around.files.delete(`${branchPath(at.folder, id)}/${name}`);
   }
+}
+
+/** Throws `branch-needed`. */
+function requireNoneOver({ id: replica, branches }: ReplicaFolder, id: BranchId): void {
+  const over = [...branches.values()].find(
+    ({ overBranchId, isPromoted }) => overBranchId === id && !isPromoted,
+  );
+  if (over === undefined) return;
+  throw new UnderstudyError('branch-needed', { replica, branch: id, over: over.id });
 }
 
 /** Throws `disk-in-use` while a VM or a reading has a disk of the branch open. */
@@ -152,11 +199,54 @@ export function promoteBranchOf(at: At, id: BranchId): void {
   if (dependent !== undefined) {
     throw invalid(`disk ${dependent.key} of branch ${id} still reads through its restore point`);
   }
-  for (const other of [...folder.branches.keys()]) if (other !== id) deleteBranchFiles(at, other);
+  branch.isPromoted = true;
+  for (const other of newestFirst(folder)) if (other !== id) deleteBranchFiles(at, other);
   folder.points.clear();
   removePartialsAndLayers(at);
   folder.merging = null;
   for (const { image } of branch.disks) requireThere(around, image);
+}
+
+/** What lies over another goes before it. */
+export function newestFirst({ branches }: ReplicaFolder): readonly BranchId[] {
+  return [...branches.keys()].reverse();
+}
+
+/** What the branch's own images hold, block by block. */
+export function branchWritesOf(folder: ReplicaFolder, id: BranchId): readonly BranchWrites[] {
+  return requireBranch(folder, id).disks.map(({ key, image }) => {
+    const ranges: { offset: number; length: number; isZero: boolean }[] = [];
+    for (const [index, token] of [...image.blocks].sort(([a], [b]) => a - b)) {
+      const [offset, length] = [index * BLOCK_BYTES, blockBytes(image.sizeBytes, index)];
+      const isZero = token === 0;
+      const last = ranges.at(-1);
+      if (last !== undefined && last.isZero === isZero && last.offset + last.length === offset) {
+        last.length += length;
+      } else ranges.push({ offset, length, isZero });
+    }
+    const sum = (wanted: boolean) =>
+      ranges.reduce((bytes, { length, isZero }) => bytes + (isZero === wanted ? length : 0), 0);
+    const { sizeBytes } = image;
+    const bytes = { writtenBytes: sum(false), zeroedBytes: sum(true) };
+    return { key, sizeBytes, ...bytes, rangeCount: ranges.length, ranges };
+  });
+}
+
+export function listedBranches(folder: ReplicaFolder): readonly ListedBranch[] {
+  return [...folder.branches.values()].map((branch) => ({
+    id: branch.id,
+    pointId: branch.pointId,
+    overBranchId: branch.overBranchId,
+    takenAt: branch.takenAt,
+    vm: branch.vm,
+    state: branch.isPromoted ? 'promoted' : branch.keepUntil === null ? 'active' : 'archived',
+    keepUntil: branch.keepUntil,
+    disks: branch.disks.map(({ key, image }) => ({
+      key,
+      path: image.path,
+      sizeBytes: image.sizeBytes,
+    })),
+  }));
 }
 
 export function removePartialsAndLayers(at: At): void {

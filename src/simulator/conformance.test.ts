@@ -9,7 +9,7 @@ import { diskKey, operationId, operationKey } from '../domain/ids.ts';
 import { diskAt, recordsAt, sidecarAt } from './files.ts';
 import { hashOfToken } from './hashes.ts';
 import type { SimulatedHost } from './host.ts';
-import { createImage, type Token, writeBlock } from './image.ts';
+import { createImage, readBlock, type Token, writeBlock } from './image.ts';
 import { createTwoHosts, NEVER, PRODUCTION, RECOVERY } from './two-hosts.ts';
 import { createWorld, type World } from './world.ts';
 
@@ -107,6 +107,11 @@ function createStoreHarness(): ReplicaStoreHarness {
     read: async (endpoint, sizeBytes) => {
       const view = world.endpoints.view(endpoint);
       return Array.from({ length: blockCount(sizeBytes) }, (_, index) => Number(view.read(index)));
+    },
+    readImage: async (path, sizeBytes) => {
+      const image = fill(path);
+      assert.equal(image.backing, null);
+      return Array.from({ length: blockCount(sizeBytes) }, (_, at) => Number(readBlock(image, at)));
     },
     writeBranch: async ({ path }, blocks) => {
       for (const [index, token] of blocks) writeBlock(fill(path), index, token);

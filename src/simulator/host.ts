@@ -6,6 +6,7 @@ import { type Instant, instant } from '../domain/instant.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { VirtualClock } from './clock.ts';
 import type { Endpoints } from './endpoints.ts';
+import type { SimulatedExport } from './exports.ts';
 import type { Files } from './files.ts';
 import type { Image, Room } from './image.ts';
 import type { ReplicaFolder } from './replica-folder.ts';
@@ -34,6 +35,7 @@ export type SimulatedHost = {
   readonly failbacks: Map<FailbackId, LaidLayers>;
   /** Failbacks whose layers were merged: asked again, they say so. */
   readonly committedFailbacks: Set<FailbackId>;
+  readonly exports: Map<string, SimulatedExport>;
   clockOffsetMs: number;
 };
 
@@ -97,6 +99,7 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     readings: new Map(),
     failbacks: new Map(),
     committedFailbacks: new Set(),
+    exports: new Map(),
     clockOffsetMs: 0,
   };
 }

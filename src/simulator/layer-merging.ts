@@ -107,7 +107,8 @@ function repoint(folder: ReplicaFolder, child: StoredLayer, parent: StoredLayer)
   }
   for (const branch of branchImagesOver(folder, child.id)) {
     branch.parentId = parent.id;
-    branch.image.backing = parent.image;
+    // One over an archived branch reads through that.
+    if (branch.image.backing === child.image) branch.image.backing = parent.image;
   }
   for (const stored of folder.points.values()) {
     const disks = stored.point.disks.map((disk) =>

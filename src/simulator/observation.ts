@@ -72,6 +72,9 @@ export function temporariesOf(world: World): readonly string[] {
     for (const vm of host.vms.values()) {
       if (vm.freeze !== null) found.push(`freeze ${vm.freeze.key} of ${vm.state.name}`);
     }
+    for (const [id, { isSealed }] of host.exports) {
+      if (!isSealed) found.push(`export ${id} on ${host.id}`);
+    }
     for (const key of host.readings.keys()) found.push(`reading ${key} on ${host.id}`);
     for (const folder of host.replicas.values()) {
       for (const id of folder.partials.keys()) found.push(`partial point ${id} on ${host.id}`);

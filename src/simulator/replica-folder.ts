@@ -11,6 +11,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { BranchId, DiskKey, LayerId, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import { comparePoints, type RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { VmDescription } from '../domain/vm/vm.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { OpenPartialRequest } from '../ports/replica-store.ts';
 import { diskAt, type Files } from './files.ts';
@@ -56,7 +57,13 @@ export type StoredBranch = {
   readonly mark: MarkName | null;
   readonly disks: readonly BranchImage[];
   readonly sidecars: ReadonlyMap<'nvram' | 'tpm', string>;
+  /** The archived branch that it lies over; null: its point itself. */
+  readonly overBranchId: BranchId | null;
+  readonly takenAt: Instant;
+  readonly vm: VmDescription;
+  /** Only of an archived one. */
   keepUntil: Instant | null;
+  isPromoted: boolean;
 };
 
 export type BranchImage = { readonly key: DiskKey; readonly image: Image; parentId: LayerId };

@@ -7,8 +7,11 @@ import type { ReadableDisk, ReplicaStore, StoreCommand } from '../ports/replica-
 import {
   archiveBranchUntil,
   branchHeldBytes,
+  branchWritesOf,
   createBranchOn,
   deleteBranchFiles,
+  listedBranches,
+  newestFirst,
   promoteBranchOf,
   removePartialsAndLayers,
   requireUnused,
@@ -16,6 +19,7 @@ import {
 } from './branch.ts';
 import type { CallGate, Passing } from './call-gate.ts';
 import { differingBlocks } from './differing-blocks.ts';
+import { discardExport, openExport, sealExport } from './exports.ts';
 import { removeUnder } from './files.ts';
 import { admitEpoch, type SimulatedHost, type Surroundings } from './host.ts';
 import { freeBytes, type Image } from './image.ts';
@@ -101,6 +105,16 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       change('deleteBranch', request, options, (at) => deleteBranchFiles(at, request.branchId)),
     branchBytes: (replicaId, branchId, options) =>
       call('branchBytes', options, () => branchHeldBytes(requireFolder(host, replicaId), branchId)),
+    branches: (replicaId, options) =>
+      call('branches', options, () => listedBranches(requireFolder(host, replicaId))),
+    branchWrites: (replicaId, branchId, options) =>
+      call('branchWrites', options, () => branchWritesOf(requireFolder(host, replicaId), branchId)),
+    openExport: (request, options) =>
+      call('openExport', options, () => openExport({ host, around }, request)),
+    sealExport: (request, options) =>
+      call('sealExport', options, () => sealExport({ host, around }, request)),
+    discardExport: (request, options) =>
+      call('discardExport', options, () => discardExport({ host, around }, request)),
     openReading: (request, options) =>
       change('openReading', request, options, (at) => openReading(at, request)),
     closeReading: ({ key }, options) =>
@@ -237,7 +251,7 @@ function deleteFolder(at: Folder): void {
     if (reading.replicaId === folder.id) closeReading(at, key);
   }
   for (const branch of folder.branches.values()) requireUnused(at, branch);
-  for (const id of [...folder.branches.keys()]) deleteBranchFiles(at, id);
+  for (const id of newestFirst(folder)) deleteBranchFiles(at, id);
   folder.points.clear();
   removePartialsAndLayers(at);
   for (const id of [...folder.layers.keys()]) removeLayerFile(around.files, folder, id);

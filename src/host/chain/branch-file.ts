@@ -8,12 +8,13 @@ import {
   type PointId,
 } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
+import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import { readJson, writeJson } from './durable-file.ts';
 import type { FileIdentity } from './identity.ts';
 import type { ReplicaLayout } from './layout.ts';
 import * as text from './parsing.ts';
-import { namesIn } from './point-file.ts';
+import { namesIn, vmSchema } from './point-file.ts';
 
 export const BRANCH_VERSION = 1;
 
@@ -21,6 +22,11 @@ export type BranchFile = {
   readonly formatVersion: typeof BRANCH_VERSION;
   readonly id: BranchId;
   readonly pointId: PointId;
+  /** The archived branch between it and its point; null: it lies over the point itself. */
+  readonly overBranchId: BranchId | null;
+  /** The instant of its point, and the VM as it was then: the point may go before the branch. Null in older files. */
+  readonly takenAt: Instant | null;
+  readonly vm: VmDescription | null;
   /** `active`: its VM runs or may be started. `archived`: read-only. `promoted`: the VM's own disks. */
   readonly state: 'active' | 'archived' | 'promoted';
   /** Only of an archived one. */
@@ -31,7 +37,7 @@ export type BranchFile = {
 
 export type BranchFileDisk = {
   readonly key: DiskKey;
-  /** The layer it lies over. */
+  /** The newest layer that it reads through: the one it lies over, or the archived branch below it does. */
   readonly layerId: LayerId;
   /** Recorded when archived; null before, because a running VM changes its disks. */
   readonly identity: FileIdentity | null;
@@ -41,6 +47,9 @@ const schema: z.ZodType<BranchFile> = z.strictObject({
   formatVersion: z.literal(BRANCH_VERSION),
   id: text.branchIdText,
   pointId: text.pointIdText,
+  overBranchId: text.branchIdText.nullable().default(null),
+  takenAt: text.moment.nullable().default(null),
+  vm: vmSchema.nullable().default(null),
   state: z.enum(['active', 'archived', 'promoted']),
   keepUntil: text.moment.nullable(),
   disks: z.array(

@@ -2,12 +2,19 @@
 import { chmod, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
-import type { BranchId, PointId, ReplicaId } from '../../domain/ids.ts';
+import type { BranchId, DiskKey, PointId, ReplicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import type { BranchDisk, StoreCommand } from '../../ports/replica-store.ts';
-import { BRANCH_VERSION, type BranchFile, readBranch, writeBranch } from './branch-file.ts';
+import { checkArchive } from './archived-branches.ts';
+import {
+  BRANCH_VERSION,
+  type BranchFile,
+  readBranch,
+  readBranches,
+  writeBranch,
+} from './branch-file.ts';
 import { admit, layoutOf, type StoreContext } from './context.ts';
 import { checkChains } from './drift.ts';
 import {
@@ -21,6 +28,7 @@ import {
 import { identityOf } from './identity.ts';
 import {
   BRANCH_MODE,
+  backingOfArchive,
   backingOfBranch,
   FOLDER_MODE,
   RESTING_BRANCH,
@@ -39,17 +47,21 @@ type CreatedBranch = {
 
 export async function createBranch(
   context: StoreContext,
-  command: BranchCommand & { readonly pointId: PointId },
+  command: BranchCommand & { readonly pointId: PointId; readonly archiveId?: BranchId | null },
   options: CallOptions,
 ): Promise<CreatedBranch> {
   const { replicaId, branchId, pointId } = command;
   const layout = layoutOf(context, replicaId);
   const record = await admit(layout, command);
   const existing = await readBranch(layout, branchId);
-  if (existing?.pointId === pointId) return branchAnswer(layout, existing);
+  const archiveId = command.archiveId ?? null;
+  if (existing?.pointId === pointId && existing.overBranchId === archiveId) {
+    return branchAnswer(layout, existing);
+  }
   if (existing !== null || branchId === RESTING_BRANCH) {
     throw new UnderstudyError('name-taken', { what: 'branch', name: branchId });
   }
+  if (archiveId !== null) return branchOverArchive(context, { ...command, archiveId }, options);
   // Only this point is read: a failover must not hang on another one's damage.
   const stored = await loadPoint(layout, record, pointId);
   if (stored === null) {
@@ -58,7 +70,32 @@ export async function createBranch(
   const tops = stored.point.disks.map(({ layerId }) => layerId);
   await checkChains(layout, record, tops);
   const branch = newBranch(branchId, stored);
-  await makeBranchFolder(context, layout, { branch, stored }, options);
+  const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
+  const sidecar = (name: Sidecar['name']) => layout.pointSidecar(pointId, name);
+  await makeBranchFolder(context, layout, { branch, sizes, sidecar }, options);
+  return branchAnswer(layout, branch);
+}
+
+/** The archive stays as it is, and is what the branch reads where nothing was written since. Throws `replica-drifted`. */
+async function branchOverArchive(
+  context: StoreContext,
+  command: BranchCommand & { readonly pointId: PointId; readonly archiveId: BranchId },
+  options: CallOptions,
+): Promise<CreatedBranch> {
+  const { replicaId, branchId, pointId, archiveId } = command;
+  const layout = layoutOf(context, replicaId);
+  const below = await requireBranch(layout, archiveId);
+  if (below.state !== 'archived' || below.pointId !== pointId) {
+    const reason = `Branch ${archiveId} is no archived branch of restore point ${pointId}`;
+    throw new UnderstudyError('invalid-request', { reason });
+  }
+  const sizes = await checkArchive(layout, below);
+  const disks = below.disks.map((disk) => ({ ...disk, identity: null }));
+  const state = 'active' as const;
+  const over = { overBranchId: archiveId, state, keepUntil: null, disks };
+  const branch: BranchFile = { ...below, ...over, id: branchId };
+  const sidecar = (name: Sidecar['name']) => layout.branchSidecar(archiveId, name);
+  await makeBranchFolder(context, layout, { branch, sizes, sidecar }, options);
   return branchAnswer(layout, branch);
 }
 
@@ -67,6 +104,9 @@ function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
     formatVersion: BRANCH_VERSION,
     id,
     pointId: point.id,
+    overBranchId: null,
+    takenAt: point.takenAt,
+    vm: point.vm,
     state: 'active',
     keepUntil: null,
     disks: point.disks.map(({ key, layerId }) => ({ key, layerId, identity: null })),
@@ -74,24 +114,34 @@ function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
   };
 }
 
+type BranchPlan = {
+  readonly branch: BranchFile;
+  readonly sizes: ReadonlyMap<DiskKey, number>;
+  /** Where the state files are copied from. */
+  readonly sidecar: (name: Sidecar['name']) => string;
+};
+
 /** Made under another name and renamed when complete: a branch is there with all its disks, or not at all. */
 async function makeBranchFolder(
   context: StoreContext,
   layout: ReplicaLayout,
-  { branch, stored }: { readonly branch: BranchFile; readonly stored: StoredPoint },
+  { branch, sizes, sidecar }: BranchPlan,
   options: CallOptions,
 ): Promise<void> {
   const folder = join(layout.branches, `.new-${branch.id}`);
   await rm(folder, { recursive: true, force: true });
   await makeFolder(folder, FOLDER_MODE);
-  const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
+  const { overBranchId } = branch;
   await Promise.all(
     branch.disks.map(({ key, layerId }) =>
       context.images.create(
         {
           path: join(folder, `${key}.qcow2`),
           sizeBytes: sizes.get(key) ?? 0,
-          backing: backingOfBranch(layerId, key),
+          backing:
+            overBranchId === null
+              ? backingOfBranch(layerId, key)
+              : backingOfArchive(overBranchId, key),
           mode: BRANCH_MODE,
         },
         options,
@@ -100,7 +150,7 @@ async function makeBranchFolder(
   );
   context.crashPoint('branch: disks made');
   for (const name of branch.sidecars) {
-    await copyDurably(layout.pointSidecar(branch.pointId, name), join(folder, name), BRANCH_MODE);
+    await copyDurably(sidecar(name), join(folder, name), BRANCH_MODE);
   }
   await writeJson(join(folder, 'branch.json'), branch);
   context.crashPoint('branch: complete');
@@ -130,7 +180,11 @@ export async function archiveBranch(
   const layout = layoutOf(context, command.replicaId);
   await admit(layout, command);
   const branch = await requireBranch(layout, command.branchId);
-  if (branch.state === 'archived') return;
+  const { keepUntil } = command;
+  if (branch.state === 'archived') {
+    if (branch.keepUntil !== keepUntil) await writeBranch(layout, { ...branch, keepUntil });
+    return;
+  }
   await requireUnused(context, layout, branch.id, options);
   const disks = await Promise.all(
     branch.disks.map(async (disk) => {
@@ -141,7 +195,6 @@ export async function archiveBranch(
     }),
   );
   context.crashPoint('archive: read-only');
-  const { keepUntil } = command;
   await writeBranch(layout, { ...branch, state: 'archived', keepUntil, disks });
   context.crashPoint('archive: recorded');
 }
@@ -154,7 +207,18 @@ export async function deleteBranch(
   const layout = layoutOf(context, command.replicaId);
   await admit(layout, command);
   await requireUnused(context, layout, command.branchId, options);
+  await requireNoneOver(layout, command.branchId);
   await removeBranchFolder(layout, command.branchId);
+}
+
+/** Throws `branch-needed`: what lies over it would read rubbish. */
+async function requireNoneOver(layout: ReplicaLayout, id: BranchId): Promise<void> {
+  const over = (await readBranches(layout)).find(
+    ({ overBranchId, state }) => overBranchId === id && state !== 'promoted',
+  );
+  if (over === undefined) return;
+  const { replicaId: replica } = layout;
+  throw new UnderstudyError('branch-needed', { replica, branch: id, over: over.id });
 }
 
 /** A VM that still runs on the branch would write to what others rely on, or lose what it writes. Throws `image-in-use`. */

@@ -50,6 +50,7 @@ export function checkEpoch(record: ReplicaRecord, command: StoreCommand): void {
 export const sessionName = {
   ofPartial: (replicaId: string, pointId: string) => `${replicaId}/partial/${pointId}`,
   ofReading: (replicaId: string, key: string) => `${replicaId}/reading/${key}`,
+  ofExport: (replicaId: string, exportId: string) => `${replicaId}/export/${exportId}`,
   ofRepair: (replicaId: string) => `${replicaId}/repair/`,
   allOf: (replicaId: string) => `${replicaId}/`,
 };

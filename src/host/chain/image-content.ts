@@ -11,6 +11,7 @@ import { BLOCK_BYTES } from '../../domain/bytes.ts';
 import { UnderstudyError } from '../../domain/error.ts';
 import { type TableChain, visitContent } from '../hash-table/layered.ts';
 import { readImageHeader } from './identity.ts';
+import type { Holdings } from './image-ranges.ts';
 import type { ClusterLayout, Qcow2Header } from './qcow2-header.ts';
 
 const ENTRY_BYTES = 8;
@@ -23,15 +24,19 @@ export type WantedContent = {
   readonly path: string;
   /** Tables of what the image must hold, base first. Blocks of zeros are not asked for. */
   readonly tables: TableChain;
+  /** Blocks that something between it and those layers decides: they are not asked for here. */
+  readonly held?: Holdings | null;
 };
 
 /** Throws `verification-failed` naming the first block that is not in the file; `invalid-file` for a bad table. */
-export async function requireContent({ what, path, tables }: WantedContent): Promise<void> {
+export async function requireContent({ what, path, tables, held }: WantedContent): Promise<void> {
   const header = await readImageHeader(path);
   if (header === null) throw failed(what, `${path} is not a qcow2 image`);
   if (header.isCorrupt) throw failed(what, `QEMU marked ${path} as corrupt`);
   if (!header.clusters.isPlain) throw failed(what, `${path} has features that we do not know`);
-  const missing = await firstBlock(path, header, tables, (isPresent) => !isPresent);
+  const isMissing = (isPresent: boolean, _isTop: boolean, block: number) =>
+    !isPresent && (held?.[block] ?? 0) === 0;
+  const missing = await firstBlock(path, header, tables, isMissing);
   if (missing === null) return;
   throw failed(what, `block ${missing} is not in ${path}: it was never flushed, or was lost`);
 }
@@ -55,7 +60,7 @@ async function firstBlock(
   path: string,
   { clusters, virtualSizeBytes }: Qcow2Header,
   tables: TableChain,
-  isSo: (isPresent: boolean, isTop: boolean) => boolean,
+  isSo: (isPresent: boolean, isTop: boolean, blockIndex: number) => boolean,
 ): Promise<number | null> {
   await using handle = await open(path, 'r');
   const present = await presence(handle, clusters);
@@ -64,7 +69,7 @@ async function firstBlock(
     const start = blockIndex * BLOCK_BYTES;
     if (start >= virtualSizeBytes) return false;
     const goesOn = (isPresent: boolean) => {
-      if (isSo(isPresent, isTop)) found = blockIndex;
+      if (isSo(isPresent, isTop, blockIndex)) found = blockIndex;
       return found === null;
     };
     const answer = present(start, Math.min(start + BLOCK_BYTES, virtualSizeBytes));

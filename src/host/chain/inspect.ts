@@ -9,11 +9,12 @@ import type { LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
 import { chainTo, mayContinueMerge } from '../../domain/replica/chain.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import { openWalkable } from '../hash-table/cursor.ts';
-import { branchIds, readBranch, readBranches } from './branch-file.ts';
+import { backingOf } from './archived-branches.ts';
+import { type BranchFile, branchIds, readBranch, readBranches } from './branch-file.ts';
 import { layoutOf, type StoreContext, sessionName } from './context.ts';
 import { layerProblem } from './drift.ts';
 import { imageProblem } from './identity.ts';
-import { backingOfBranch, type ReplicaLayout } from './layout.ts';
+import type { ReplicaLayout } from './layout.ts';
 import { pointIds, readPoint, type StoredPoint } from './point-file.ts';
 import { type ReplicaRecord, readRecord, type SealedLayer } from './record.ts';
 import { checkLayersOf, treeOf } from './state.ts';
@@ -242,6 +243,7 @@ async function inspectBranches(
     const lost = branch.disks.filter(
       ({ layerId }) => !record.layers.some((layer) => layer.id === layerId),
     );
+    findings.push(...(await missingArchive(layout, branch)));
     for (const { key, layerId } of branch.state === 'promoted' ? [] : lost) {
       const object = `branches/${id}/${key}.qcow2`;
       const message = `Layer ${layerId}, which it lies over, is not recorded.`;
@@ -252,7 +254,7 @@ async function inspectBranches(
       const problem = await imageProblem({
         path: layout.branchImage(id, key),
         identity,
-        backingNames: [backingOfBranch(layerId, key)],
+        backingNames: [backingOf(branch, { key, layerId })],
       });
       if (problem === null) continue;
       const object = `branches/${id}/${key}.qcow2`;
@@ -261,6 +263,19 @@ async function inspectBranches(
     }
   }
   return findings;
+}
+
+/** A branch that lies over an archived one cannot be read without it. */
+async function missingArchive(
+  layout: ReplicaLayout,
+  { id, overBranchId, state }: BranchFile,
+): Promise<readonly ReplicaFinding[]> {
+  if (overBranchId === null || state === 'promoted') return [];
+  const below = await reasonOf(() => readBranch(layout, overBranchId));
+  if (below !== null && typeof below !== 'string') return [];
+  const message = `The archived branch ${overBranchId}, which it lies over, is not there.`;
+  const about = { object: `branches/${id}`, message, branchId: id };
+  return [{ ...FINDING, ...about, kind: 'layer-missing' }];
 }
 
 async function inspectStrays(

@@ -58,9 +58,29 @@ export function layerIdOf(pointId: PointId, disk: DiskKey): LayerId {
   return `l-${hash.slice(0, 20)}` as LayerId;
 }
 
+/** Copies that stand alone, beside the replicas: `<storage>/exports/<export>/<disk>.qcow2`. */
+export function exportLayout(storageFolder: string, exportId: string) {
+  const exports = join(storageFolder, 'exports');
+  const folder = join(exports, exportId);
+  const unfinished = join(exports, `.new-${exportId}`);
+  return {
+    exports,
+    folder,
+    unfinished,
+    about: (of: string) => join(of, 'export.json'),
+    image: (of: string, disk: DiskKey) => join(of, `${disk}.qcow2`),
+    records: (disk: DiskKey) => join(unfinished, `${disk}.records`),
+  };
+}
+
 /** What a layer's image says is below it: relative, so that the folder can be moved as a whole. */
 export function backingOfLayer(parentId: LayerId, disk: DiskKey): string {
   return `../${parentId}/${disk}.qcow2`;
+}
+
+/** One that lies over an archived branch. */
+export function backingOfArchive(branchId: BranchId, disk: DiskKey): string {
+  return `../${branchId}/${disk}.qcow2`;
 }
 
 export function backingOfBranch(layerId: LayerId, disk: DiskKey): string {

@@ -167,6 +167,11 @@ async function repointArchives(
         disks.push(disk);
         continue;
       }
+      if (branch.overBranchId !== null) {
+        // Its image names the archived branch below it, which follows by itself.
+        disks.push({ ...disk, layerId: into.id });
+        continue;
+      }
       const path = layout.branchImage(branch.id, disk.key);
       await repointSealed(context, path, backingOfBranch(into.id, disk.key), options);
       disks.push({ ...disk, layerId: into.id, identity: await identityOf(path) });

@@ -18,7 +18,7 @@ export type StoredPoint = {
   readonly sidecars: readonly Sidecar['name'][];
 };
 
-const vmSchema: z.ZodType<VmDescription> = z.strictObject({
+export const vmSchema: z.ZodType<VmDescription> = z.strictObject({
   id: text.vmIdText,
   name: z.string(),
   power: z.enum(['running', 'paused', 'off', 'unknown']),

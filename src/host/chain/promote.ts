@@ -3,6 +3,7 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
+import { backingOf, heldByArchives, requireHeld } from './archived-branches.ts';
 import { type BranchFile, branchIds, writeBranch } from './branch-file.ts';
 import { removeBranchFolder, requireBranch, requireUnused } from './branches.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
@@ -10,7 +11,7 @@ import { syncFile } from './durable-file.ts';
 import { readImageHeader } from './identity.ts';
 import { requireContent } from './image-content.ts';
 import { removeLayerFolder } from './layer-folder.ts';
-import { backingOfBranch, type ReplicaLayout } from './layout.ts';
+import type { ReplicaLayout } from './layout.ts';
 import { pointIds, removePoint } from './point-file.ts';
 import { type ReplicaRecord, writeRecord } from './record.ts';
 import { chainOf } from './state.ts';
@@ -66,10 +67,17 @@ async function requireComplete(
     const path = layout.branchImage(branch.id, key);
     await syncFile(path);
     const tables = chainOf(record, layerId).map((layer) => layout.table(layer));
-    const wanted = { what: `Disk ${key} of branch ${branch.id}`, path, tables };
-    await requireContent(wanted).catch(async (error: unknown) => {
+    const what = `Disk ${key} of branch ${branch.id}`;
+    const held = await heldByArchives(layout, branch, key);
+    const requireAll = async () => {
+      await requireContent({ what, path, tables, held });
+      await requireHeld(what, path, held);
+    };
+    await requireAll().catch(async (error: unknown) => {
       // Over its layer it reads right again. Refused while a QEMU has it open, which then may still write what is missing.
-      await images.repoint(path, backingOfBranch(layerId, key), options).catch(() => undefined);
+      await images
+        .repoint(path, backingOf(branch, { key, layerId }), options)
+        .catch(() => undefined);
       throw error;
     });
   }

@@ -11,10 +11,12 @@ import type { Mover } from '../../ports/mover.ts';
 import type { Processes } from '../../ports/processes.ts';
 import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
+import { branchWrites, listBranches } from './archived-branches.ts';
 import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
 import { admit, layoutOf, type StoreContext } from './context.ts';
 import { makeFolder } from './durable-file.ts';
 import { storeError, throwIfCancelled } from './errors.ts';
+import { discardExport, openExport, sealExport } from './exports.ts';
 import { createImageServer } from './image-server.ts';
 import { createImages } from './images.ts';
 import { inspectReplica } from './inspect.ts';
@@ -96,6 +98,13 @@ function storeOf(context: StoreContext): ReplicaStore {
     deleteBranch: ofCommand(deleteBranch),
     branchBytes: (replicaId, branchId, options) =>
       mapped(context, options, () => branchBytes(context, replicaId, branchId)),
+    branches: (replicaId, options) =>
+      inTurn(replicaId, options, () => listBranches(context, replicaId)),
+    branchWrites: (replicaId, branchId, options) =>
+      inTurn(replicaId, options, () => branchWrites(context, replicaId, branchId)),
+    openExport: ofCommand(openExport),
+    sealExport: ofCommand(sealExport),
+    discardExport: ofCommand(discardExport),
     openReading: ofCommand(openReading),
     closeReading: ofCommand(closeReading),
     inspect: (replicaId, options) =>

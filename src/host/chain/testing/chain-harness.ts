@@ -44,6 +44,7 @@ export async function createChainHarness(): Promise<ChainHarness> {
     open: async () => openWith({}),
     write: (disk, blocks, targetReads) => writeThrough(disk, blocks, targetReads),
     read: (endpoint, sizeBytes) => readFills(nbdUri(endpoint), 'raw', sizeBytes),
+    readImage: (path, sizeBytes) => readFills(path, 'qcow2', sizeBytes),
     writeBranch: ({ path }, blocks) => writeFills(path, 'qcow2', blocks),
     flattenBranch: async ({ path }) => {
       await qemu('qemu-img', ['rebase', '-f', 'qcow2', '-b', '', path]);
