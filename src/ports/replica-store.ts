@@ -194,14 +194,15 @@ export interface ReplicaStore {
   /**
    * Writable layers over a point, or over an archived branch of it, which stays as it is and cannot be deleted while
    * they are there. An existing branch of the same id and point is the answer. `mark`: a change mark set on every disk
-   * before anything is written, so that a failback knows what the branch holds; not over an archive, which holds more.
+   * before anything is written, so that a failback knows what the branch holds beyond its point: over an archived branch
+   * it begins with what that one's mark has, and is not set where that one has none.
    */
   createBranch(
     command: StoreCommand & {
       readonly branchId: BranchId;
       readonly pointId: PointId;
-      readonly mark?: MarkName;
       readonly archiveId?: BranchId | null;
+      readonly mark?: MarkName;
     },
     options: CallOptions,
   ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;

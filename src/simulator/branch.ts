@@ -56,19 +56,16 @@ export function createBranchOn(
       backing,
       room: at.host.storage,
     });
-    if (mark !== undefined) image.marks.set(mark, { isOurs: true, dirty: new Set() });
+    const before = changedBelow(base, backing);
+    if (mark !== undefined && before !== null) {
+      image.marks.set(mark, { isOurs: true, dirty: new Set(before) });
+    }
     at.around.files.set(image.path, { type: 'disk', image });
     return { key, image, parentId };
   });
   const { sidecars } = base;
-  const branch: StoredBranch = {
-    ...base,
-    id: branchId,
-    mark: mark ?? null,
-    disks,
-    keepUntil: null,
-    isPromoted: false,
-  };
+  const made = { id: branchId, mark: mark ?? null, keepUntil: null, isPromoted: false };
+  const branch: StoredBranch = { ...base, ...made, disks };
   for (const [name, content] of sidecars) {
     at.around.files.set(`${branchPath(folder, branchId)}/${name}`, { type: 'sidecar', content });
   }
@@ -83,7 +80,14 @@ type BranchOrder = {
   readonly mark?: MarkName;
 };
 
-type Base = Omit<StoredBranch, 'id' | 'mark' | 'keepUntil' | 'isPromoted'>;
+/** `mark`: that of the archive. */
+type Base = Omit<StoredBranch, 'id' | 'keepUntil' | 'isPromoted'>;
+
+/** What an archived branch between the new one and its point has written; null: nobody knows any more. */
+function changedBelow({ overBranchId, mark }: Base, below: Image): Iterable<number> | null {
+  if (overBranchId === null) return [];
+  return mark === null ? null : (below.marks.get(mark)?.dirty ?? null);
+}
 
 function pointBase(folder: ReplicaFolder, pointId: PointId): Base {
   const { point, sidecars } = requirePoint(folder, pointId);
@@ -93,7 +97,7 @@ function pointBase(folder: ReplicaFolder, pointId: PointId): Base {
     image: requireLayer(folder, layerId).image,
     parentId: layerId,
   }));
-  return { pointId, overBranchId: null, takenAt, vm, sidecars, disks };
+  return { pointId, mark: null, overBranchId: null, takenAt, vm, sidecars, disks };
 }
 
 function archiveBase(folder: ReplicaFolder, pointId: PointId, id: BranchId): Base {
@@ -101,8 +105,8 @@ function archiveBase(folder: ReplicaFolder, pointId: PointId, id: BranchId): Bas
   if (archive.keepUntil === null || archive.pointId !== pointId) {
     throw invalid(`branch ${id} is no archived branch of restore point ${pointId}`);
   }
-  const { takenAt, vm, sidecars, disks } = archive;
-  return { pointId, overBranchId: id, takenAt, vm, sidecars, disks };
+  const { mark, takenAt, vm, sidecars, disks } = archive;
+  return { pointId, mark, overBranchId: id, takenAt, vm, sidecars, disks };
 }
 
 function answer(folder: ReplicaFolder, branch: StoredBranch): BranchAnswer {

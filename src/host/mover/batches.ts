@@ -5,12 +5,14 @@
  * the disk is mapped, so a batch's place in the spool is known when it is made.
  */
 import { BLOCK_BYTES, blockCount, MIB } from '../../domain/bytes.ts';
-import type { ExtentSelection } from '../../ports/mover.ts';
+import { countBlocks } from '../../domain/disk/block-set.ts';
+import type { ExtentSelection, ListedBlocks } from '../../ports/mover.ts';
 import { HASH_BYTES } from '../hash-table/record.ts';
 import { type BlockRun, BlockRuns, type RunKind } from './block-runs.ts';
 import type { NbdConnection } from './connection.ts';
 import { mapSegments } from './extents.ts';
 import type { KnownHashes } from './known-hashes.ts';
+import { listedSegments } from './listed-segments.ts';
 import { ALLOCATION_CONTEXT, ALLOCATION_ZERO } from './protocol.ts';
 
 /** A run with its place in the spool, and the known hashes of its blocks when there are any. */
@@ -39,7 +41,7 @@ export type PlanTotals = {
 export type PlanRequest = {
   readonly source: NbdConnection;
   readonly sizeBytes: number;
-  readonly extents: ExtentSelection;
+  readonly extents: ExtentSelection | ListedBlocks;
   readonly known: KnownHashes | null;
   /** What blocks known to be zero at the source become: nothing, or zeros at the target. */
   readonly zeroRuns: 'skip' | 'write';
@@ -53,7 +55,7 @@ export function emptyTotals(): PlanTotals {
 }
 
 /** The contexts a source should be opened with. */
-export function contextsFor(extents: ExtentSelection): readonly string[] {
+export function contextsFor(extents: ExtentSelection | ListedBlocks): readonly string[] {
   return extents.type === 'changed'
     ? [extents.metaContext, ALLOCATION_CONTEXT]
     : [ALLOCATION_CONTEXT];
@@ -131,9 +133,12 @@ function* pieces(run: BlockRun): Generator<BlockRun> {
   }
 }
 
+type MapRequest = Pick<PlanRequest, 'source' | 'sizeBytes' | 'extents' | 'totals'>;
+
 /** Runs of selected blocks, window by window. A source that cannot tell what is allocated is read whole. */
-async function* mapRuns(request: PlanRequest): AsyncGenerator<BlockRun[]> {
+export async function* mapRuns(request: MapRequest): AsyncGenerator<BlockRun[]> {
   const { source, sizeBytes, extents, totals } = request;
+  if (extents.type === 'listed') return yield* listedRuns(request, extents);
   const hasAllocation = source.description.contexts.has(ALLOCATION_CONTEXT);
   const contexts = contextsFor(extents).filter(
     (context) => context !== ALLOCATION_CONTEXT || hasAllocation,
@@ -142,7 +147,7 @@ async function* mapRuns(request: PlanRequest): AsyncGenerator<BlockRun[]> {
   if (contexts.length === 0) {
     blocks.add({ start: 0, end: sizeBytes, isSelected: true, isZero: false });
   } else {
-    for await (const segments of mapSegments(source, contexts, sizeBytes)) {
+    for await (const segments of mapSegments(source, contexts, { start: 0, end: sizeBytes })) {
       for (const { start, end, flags } of segments) {
         const isZero = hasAllocation && ((flags.at(-1) ?? 0) & ALLOCATION_ZERO) !== 0;
         const isSelected = extents.type === 'changed' ? ((flags[0] ?? 0) & 1) !== 0 : !isZero;
@@ -151,6 +156,27 @@ async function* mapRuns(request: PlanRequest): AsyncGenerator<BlockRun[]> {
       }
       yield blocks.take();
     }
+  }
+  blocks.finish();
+  totals.mappedBytes = sizeBytes;
+  yield blocks.take();
+}
+
+async function* listedRuns(
+  { source, sizeBytes, totals }: MapRequest,
+  { blocks: listed }: ListedBlocks,
+): AsyncGenerator<BlockRun[]> {
+  const listedBytes = Math.max(1, countBlocks(listed) * BLOCK_BYTES);
+  const blocks = new BlockRuns();
+  let askedBytes = 0;
+  for await (const segments of listedSegments(source, listed, sizeBytes)) {
+    for (const segment of segments) {
+      blocks.add(segment);
+      askedBytes += segment.end - segment.start;
+    }
+    // As far through the disk as through the list, so that the rest is expected to be like what was seen.
+    totals.mappedBytes = Math.floor((askedBytes / listedBytes) * sizeBytes);
+    yield blocks.take();
   }
   blocks.finish();
   totals.mappedBytes = sizeBytes;

@@ -16,18 +16,21 @@ export type BlockRun = {
 type OpenBlock = { readonly block: number; isSelected: boolean; isZero: boolean };
 type GrowingRun = { readonly kind: RunKind; readonly firstBlock: number; blockCount: number };
 
-/** Takes segments in ascending order without gaps; gives runs in ascending order. */
+/** What is known of a range of bytes. */
+export type BlockSegment = {
+  readonly start: number;
+  readonly end: number;
+  readonly isSelected: boolean;
+  readonly isZero: boolean;
+};
+
+/** Takes segments in ascending order; what lies between two of them is not selected. Gives runs in ascending order. */
 export class BlockRuns {
   #runs: GrowingRun[] = [];
   /** The block that the next segment may still belong to. */
   #open: OpenBlock | null = null;
 
-  add(segment: {
-    readonly start: number;
-    readonly end: number;
-    readonly isSelected: boolean;
-    readonly isZero: boolean;
-  }): void {
+  add(segment: BlockSegment): void {
     const { isSelected, isZero } = segment;
     const firstWhole = Math.ceil(segment.start / BLOCK_BYTES);
     const endWhole = Math.floor(segment.end / BLOCK_BYTES);

@@ -44,20 +44,28 @@ export function createWorkspace(contentBytesMax: number): Workspace {
   return { buffer, blocks, records: Buffer.allocUnsafeSlow(length * RECORD_BYTES) };
 }
 
-/** Judges the blocks of a chunk that fill the buffer, and puts their records into the workspace. */
+/**
+ * Judges the blocks of a chunk that fill the buffer, and puts their records into the workspace. Where nobody wants records
+ * and there are no hashes to compare with, none are made.
+ */
 export function judgeBlocks(
   { blocks, records }: Workspace,
   { firstBlock, blockCount, knownHashes }: Chunk,
-  targetReads: 'zeros' | 'parent',
+  {
+    targetReads,
+    wantsRecords,
+  }: { readonly targetReads: 'zeros' | 'parent'; readonly wantsRecords: boolean },
 ): VerdictRun[] {
   const runs: VerdictRun[] = [];
+  const isHashing = wantsRecords || knownHashes !== null;
   for (const [index, block] of blocks.entries()) {
     if (index === blockCount) break;
     const at = index * RECORD_BYTES;
     // Comparing stops at the first difference, so this costs nothing for blocks with content.
     const isZero = block.equals(ZERO_BLOCK);
     if (isZero) encodeRecord(records, at, firstBlock + index, ZERO_HASH);
-    else encodeDigest(records, at, firstBlock + index, digest('sha256', block, 'binary'));
+    else if (isHashing)
+      encodeDigest(records, at, firstBlock + index, digest('sha256', block, 'binary'));
     const isEqual = knownHashes !== null && hasHash(records, at, knownHashes, index * HASH_BYTES);
     const isSkipped = isZero && knownHashes === null && targetReads === 'zeros';
     if (isEqual || isSkipped) encodeVoidRecord(records, at);

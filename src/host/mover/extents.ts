@@ -40,7 +40,7 @@ export async function* mapExtents(
   const connection = await connectNbd(request, { signal });
   const { sizeBytes } = connection.description;
   try {
-    for await (const segments of mapSegments(connection, contexts, sizeBytes)) {
+    for await (const segments of mapSegments(connection, contexts, { start: 0, end: sizeBytes })) {
       for (const { start, end, flags } of segments) {
         for (const [index, context] of contexts.entries()) {
           const lengthBytes = end - start;
@@ -73,13 +73,13 @@ export async function readRange(
 }
 
 /**
- * The first `sizeBytes` of the export in segments, ascending and without gaps. Every context must have been agreed on;
+ * A part of the export in segments, ascending and without gaps. Every context must have been agreed on;
  * throws `invalid-endpoint` otherwise.
  */
 export async function* mapSegments(
   connection: NbdConnection,
   contexts: readonly string[],
-  sizeBytes: number,
+  range: { readonly start: number; readonly end: number },
 ): AsyncGenerator<Iterable<Segment>> {
   const agreed = connection.description.contexts;
   const ids = contexts.map((context) => {
@@ -87,9 +87,9 @@ export async function* mapSegments(
     if (id === undefined) throw invalidEndpoint(connection.endpoint, `it has no ${context}`);
     return id;
   });
-  let start = 0;
-  while (start < sizeBytes) {
-    const limit = Math.min(WINDOW_BYTES, sizeBytes - start);
+  let { start } = range;
+  while (start < range.end) {
+    const limit = Math.min(WINDOW_BYTES, range.end - start);
     const status = await connection.blockStatus(start, limit);
     const lists = ids.map((id) => {
       const extents = status.get(id);

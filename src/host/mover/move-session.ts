@@ -4,57 +4,23 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { MIB } from '../../domain/bytes.ts';
+import { addBlocks, type BlockSet, noBlocks, union } from '../../domain/disk/block-set.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { Clock } from '../../ports/clock.ts';
-import type { BlockEndpoint, ExtentSelection, MoveOptions } from '../../ports/mover.ts';
-import { type Batch, contextsFor, emptyTotals, type PlanTotals, planBatches } from './batches.ts';
-import { LANES, moveBlocks } from './block-mover.ts';
+import type { BlockEndpoint, MoveOptions } from '../../ports/mover.ts';
+import { type Batch, contextsFor, emptyTotals, mapRuns, planBatches } from './batches.ts';
+import { LANES, moveBlocks, type Sink } from './block-mover.ts';
 import type { NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { flushIfPossible, hasMultipleConnections, openEndpoint } from './endpoint.ts';
 import { abortError, connectionLost } from './errors.ts';
 import { KnownHashes } from './known-hashes.ts';
+import { ALLOCATION_CONTEXT } from './protocol.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { makeDurable, openSpool } from './record-spool.ts';
+import type { MoverSettings, SessionRequest, SessionResult } from './session-request.ts';
 import { type Stage, supervise } from './supervision.ts';
 import type { WorkerOrder } from './transfer-worker.ts';
 import { runWorkers } from './worker-pool.ts';
-
-/** How long things may stand still. Generous where a disk may be slow, short where only a reply is due. */
-export type MoverLimits = {
-  readonly openingMs: number;
-  readonly movingMs: number;
-  /** A flush may have to wait for everything that the page cache holds. */
-  readonly flushingMs: number;
-};
-
-export type MoverSettings = {
-  readonly clock: Clock;
-  readonly workerCount: number;
-  readonly limits: MoverLimits;
-};
-
-export type SessionRequest = {
-  readonly source: BlockEndpoint;
-  readonly sizeBytes: number;
-  readonly extents: ExtentSelection;
-  readonly knownHashesPath: string | null;
-  readonly bytesPerSecondMax: number | null;
-  readonly goal:
-    | {
-        readonly type: 'transfer';
-        readonly target: BlockEndpoint;
-        readonly targetReads: 'zeros' | 'parent';
-        readonly recordsPath: string;
-      }
-    | { readonly type: 'verify' };
-};
-
-export type SessionResult = {
-  readonly counters: Counters;
-  readonly totals: PlanTotals;
-  readonly wrongBlocks: readonly number[];
-};
 
 /** Below this, starting workers (0.2 s of processor time for two) costs more than they gain. */
 const WORKERS_FROM_BYTES = 64 * MIB;
@@ -114,20 +80,43 @@ class Session {
   async run(): Promise<SessionResult> {
     const { source: endpoint, knownHashesPath, goal } = this.#request;
     await using resources = new AsyncDisposableStack();
-    const source = await this.#open('source', endpoint, contextsFor(this.#request.extents));
+    const source = await this.#open('source', endpoint, this.#contexts());
     resources.defer(() => source.close());
+    if (goal.type === 'map') return this.#result(await this.#map(source));
     const known = knownHashesPath === null ? null : await KnownHashes.open(knownHashesPath);
     resources.use(known);
-    const output = goal.type === 'verify' ? null : await this.#openOutput(goal, resources);
+    const output = goal.type === 'transfer' ? await this.#openOutput(goal, resources) : null;
     const plan = new ReadAhead(this.#plan(source, known), BATCHES_AHEAD_MAX);
     resources.defer(() => {
       source.close(); // Else the plan might wait for ever for an answer of a server that hangs.
       return plan.stop();
     });
     this.stage = this.#stageOf('moving', endpoint);
-    const wrongBlocks = await this.#move(source, output, plan);
+    const wrong = await this.#move(source, output, plan);
     if (output !== null) await this.#settle(output);
-    return { counters: this.counters, totals: this.totals, wrongBlocks };
+    return this.#result(wrong.reduce(eitherOf, null));
+  }
+
+  #result(found: BlockSet | null): SessionResult {
+    return { counters: this.counters, totals: this.totals, found };
+  }
+
+  /** What is allocated is no question where nothing moves. */
+  #contexts(): readonly string[] {
+    const { extents, goal } = this.#request;
+    const isAsked = (context: string) => goal.type !== 'map' || context !== ALLOCATION_CONTEXT;
+    return contextsFor(extents).filter(isAsked);
+  }
+
+  async #map(source: NbdConnection): Promise<BlockSet> {
+    const { sizeBytes, extents, source: endpoint } = this.#request;
+    this.stage = this.#stageOf('moving', endpoint);
+    const found = noBlocks(sizeBytes);
+    for await (const runs of mapRuns({ source, sizeBytes, extents, totals: this.totals })) {
+      for (const run of runs) addBlocks(found, run);
+    }
+    this.totals.isComplete = true;
+    return found;
   }
 
   async #open(
@@ -137,7 +126,7 @@ class Session {
   ): Promise<NbdConnection> {
     this.stage = this.#stageOf('opening', endpoint);
     const { sizeBytes, goal } = this.#request;
-    const use = goal.type === 'verify' ? goal.type : role;
+    const use = goal.type === 'transfer' ? role : 'verify';
     return await openEndpoint({ endpoint, use, sizeBytes, metaContexts }, this.#options);
   }
 
@@ -147,9 +136,11 @@ class Session {
   ): Promise<Output> {
     const target = await this.#open('target', goal.target, []);
     resources.defer(() => target.close());
-    const spool = await openSpool(goal.recordsPath);
-    resources.defer(() => spool.close());
-    return { target, spool, targetReads: goal.targetReads, recordsPath: goal.recordsPath };
+    const { targetReads, recordsPath: path } = goal;
+    if (path === null) return { target, spool: null, targetReads };
+    const file = await openSpool(path);
+    resources.defer(() => file.close());
+    return { target, spool: { file, path }, targetReads };
   }
 
   #plan(source: NbdConnection, known: KnownHashes | null): AsyncGenerator<Batch> {
@@ -161,7 +152,7 @@ class Session {
       extents,
       known,
       zeroRuns: isTransfer && goal.targetReads === 'parent' ? 'write' : 'skip',
-      knownInHoles: isTransfer ? 'zeros' : 'content',
+      knownInHoles: goal.type === 'verify' && goal.holes === 'read' ? 'content' : 'zeros',
       totals: this.totals,
     });
   }
@@ -170,14 +161,14 @@ class Session {
     source: NbdConnection,
     output: Output | null,
     plan: ReadAhead<Batch>,
-  ): Promise<readonly number[]> {
+  ): Promise<readonly (BlockSet | null)[]> {
     const held = await firstBatches(plan);
     const isSmall = totalBytes(held) < WORKERS_FROM_BYTES;
     const nextBatch = async () => held.shift() ?? (await plan.next());
     const connections = output === null ? [source] : [source, output.target];
     const sharesWell = connections.every(hasMultipleConnections);
     return isSmall || !sharesWell || this.#settings.workerCount === 0
-      ? await this.#moveHere(source, output, nextBatch, LANES)
+      ? [await this.#moveHere(source, output, nextBatch, LANES)]
       : await this.#moveInWorkers(source, output, nextBatch);
   }
 
@@ -186,20 +177,19 @@ class Session {
     output: Output | null,
     nextBatch: () => Promise<Batch | null>,
     laneCount: number,
-  ): Promise<readonly number[]> {
+  ): Promise<BlockSet | null> {
     const { counters } = this;
     const { sizeBytes } = this.#request;
-    const wrongBlocks: number[] = [];
-    const sink =
+    const sink: Sink =
       output === null
-        ? { type: 'verify' as const, wrongBlocks }
+        ? { type: 'verify', wrong: null }
         : { ...this.#outlet(output), target: output.target };
     // Lanes that wait for their turn to send must notice that there is nothing to send to any more.
     const release = () => counters.setAllowance(Number.MAX_SAFE_INTEGER);
     this.#options.signal.addEventListener('abort', release, { once: true });
     try {
       await moveBlocks({ source, sizeBytes, counters, nextBatch, sink, laneCount });
-      return wrongBlocks;
+      return sink.type === 'verify' ? sink.wrong : null;
     } finally {
       this.#options.signal.removeEventListener('abort', release);
     }
@@ -210,7 +200,7 @@ class Session {
     source: NbdConnection,
     output: Output | null,
     nextBatch: () => Promise<Batch | null>,
-  ): Promise<readonly number[]> {
+  ): Promise<readonly (BlockSet | null)[]> {
     let areWorkersReady = false;
     const { promise: exhausted, resolve: exhaust } = Promise.withResolvers<void>();
     const share = async () => {
@@ -226,21 +216,21 @@ class Session {
     const pool = { workerCount, order, nextBatch: share, connected, exhausted };
     const failures: unknown[] = [];
     const stop = new AbortController();
-    const stopAll = (error: unknown): readonly number[] => {
+    const stopAll = (error: unknown): null => {
       failures.push(error);
       stop.abort();
       source.close();
       output?.target.close();
-      return [];
+      return null;
     };
     const untilReady = async () => (areWorkersReady ? null : await share());
     const signal = AbortSignal.any([this.#options.signal, stop.signal]);
-    const wrongBlocks = await Promise.all([
+    const [here, inWorkers] = await Promise.all([
       this.#moveHere(source, output, untilReady, HEAD_START_LANES).catch(stopAll),
       runWorkers(pool, { signal }).catch(stopAll),
     ]);
     if (failures.length > 0) throw failures[0];
-    return wrongBlocks.flat();
+    return [here, ...(inWorkers ?? [])];
   }
 
   #workerOrder(output: Output | null): WorkerOrder {
@@ -252,21 +242,20 @@ class Session {
     return { source, sizeBytes, counterMemory: this.counters.memory, sink };
   }
 
-  #outlet({ spool, targetReads, recordsPath }: Output) {
+  #outlet({ spool, targetReads }: Output) {
     return {
       type: 'target' as const,
       targetReads,
-      spoolDescriptor: spool.fd,
-      spoolPath: recordsPath,
+      spool: spool === null ? null : { descriptor: spool.file.fd, path: spool.path },
       isThrottled: this.#request.bytesPerSecondMax !== null,
     };
   }
 
   /** The target first: records must never say more than what is there. */
-  async #settle({ target, spool, recordsPath }: Output): Promise<void> {
+  async #settle({ target, spool }: Output): Promise<void> {
     this.stage = this.#stageOf('flushing', target.endpoint);
     await flushIfPossible(target);
-    await makeDurable(spool, recordsPath);
+    if (spool !== null) await makeDurable(spool.file, spool.path);
   }
 
   #stageOf(what: Stage['what'], endpoint: BlockEndpoint): Stage {
@@ -276,10 +265,14 @@ class Session {
 
 type Output = {
   readonly target: NbdConnection;
-  readonly spool: FileHandle;
+  /** Null: nobody wants records. */
+  readonly spool: { readonly file: FileHandle; readonly path: string } | null;
   readonly targetReads: 'zeros' | 'parent';
-  readonly recordsPath: string;
 };
+
+function eitherOf(a: BlockSet | null, b: BlockSet | null): BlockSet | null {
+  return a === null || b === null ? (a ?? b) : union(a, b);
+}
 
 /** Enough batches to tell whether the work is large, or all of them. */
 async function firstBatches(plan: ReadAhead<Batch>): Promise<Batch[]> {

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BLOCK_BYTES } from '../../domain/bytes.ts';
+import { rangesOf, union } from '../../domain/disk/block-set.ts';
 import { operationId, operationKey } from '../../domain/ids.ts';
 import { systemClock } from '../../system/clock.ts';
 import { mapExtents, readRange } from './extents.ts';
@@ -192,3 +193,58 @@ test('changes by a dirty bitmap into an overlay, with holes made by discards', {
   ];
   assert.ok(allocated < 12 * BLOCK_BYTES, `${allocated} bytes`);
 });
+
+test('what two surveys find is all that must move to make two grown-apart disks equal', {
+  skip,
+}, async () => {
+  const sizeBytes = 40 * MIB + 12 * 512;
+  const write = (path: string, ...commands: readonly string[]) =>
+    run('qemu-io', '-f', 'qcow2', ...commands.flatMap((each) => ['-c', each]), path);
+  const replicaPath = makeQcow2('replica.qcow2', sizeBytes);
+  write(replicaPath, 'write -P 1 0 8M', 'write -P 2 20M 2M', 'write -P 3 40M 4k');
+  const productionPath = join(folder, 'production.qcow2');
+  run('qemu-img', 'convert', '-O', 'qcow2', replicaPath, productionPath);
+  for (const path of [replicaPath, productionPath])
+    run('qemu-img', 'bitmap', '--add', path, 'mark');
+  write(replicaPath, 'write -P 4 1M 512', 'write -z 2M 1M', 'write -P 5 40964k 1k');
+  write(productionPath, 'write -P 6 3M 70k', 'write -P 7 30M 128k', 'write -z 20M 64k');
+  const common = { folder, format: 'qcow2', isReadOnly: true } as const;
+  {
+    await using replica = await serveWithStorageDaemon({
+      ...{ ...common, name: 'r', imagePath: replicaPath, bitmap: 'mark' },
+    });
+    const changed = { type: 'changed', metaContext: 'qemu:dirty-bitmap:mark' } as const;
+    const here = await mover.survey(
+      { endpoint: replica.endpoint, sizeBytes, by: changed },
+      options,
+    );
+    const there = await surveyServed(productionPath, sizeBytes);
+    assert.deepEqual(
+      [...rangesOf(here)].map(({ firstBlock }) => firstBlock),
+      [16, 32, 640],
+    );
+    const blocks = union(here, there);
+    await using target = await serveWithStorageDaemon({
+      ...{ ...common, name: 't', imagePath: productionPath, isReadOnly: false },
+    });
+    const result = await mover.transfer(
+      {
+        ...{ ...base, recordsPath: null, source: replica.endpoint, target: target.endpoint },
+        ...{ sizeBytes, extents: { type: 'listed', blocks }, targetReads: 'parent' },
+      },
+      options,
+    );
+    const zeroedBytes = MIB + 2 * BLOCK_BYTES;
+    assert.equal(result.zeroedBytes, zeroedBytes);
+    assert.equal(result.sentBytes, (1 + 2 + 1) * BLOCK_BYTES + 12 * 512);
+  }
+  run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'qcow2', replicaPath, productionPath);
+});
+
+async function surveyServed(imagePath: string, sizeBytes: number) {
+  await using server = await serveWithStorageDaemon({
+    ...{ folder, name: 'p', imagePath, format: 'qcow2', isReadOnly: true, bitmap: 'mark' },
+  });
+  const by = { type: 'changed', metaContext: 'qemu:dirty-bitmap:mark' } as const;
+  return await mover.survey({ endpoint: server.endpoint, sizeBytes, by }, options);
+}

@@ -1,20 +1,24 @@
 import { isByteCount } from '../../domain/bytes.ts';
+import { type BlockSet, noBlocks, rangesOf } from '../../domain/disk/block-set.ts';
 import { type ErrorDetails, UnderstudyError } from '../../domain/error.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
   MoveOptions,
   Mover,
+  SurveyRequest,
   TransferRequest,
   TransferResult,
   VerifyRequest,
   VerifyResult,
 } from '../../ports/mover.ts';
 import { openHashTable } from '../hash-table/reader.ts';
-import { WRONG_BLOCKS_MAX } from './block-mover.ts';
-import { type MoverLimits, type MoverSettings, runSession } from './move-session.ts';
+import { runSession } from './move-session.ts';
+import type { MoverLimits, MoverSettings } from './session-request.ts';
 
 /** Two use two cores; a third did not help where there were two, and the target server is the limit beyond. */
 const WORKERS = 2;
+/** Of the wrong blocks that a verification names. */
+const WRONG_BLOCKS_MAX = 100;
 const LIMITS: MoverLimits = { openingMs: 10_000, movingMs: 300_000, flushingMs: 1_800_000 };
 
 /**
@@ -34,6 +38,7 @@ export function createMover(input: {
   return {
     transfer: (request, options) => transfer(settings, request, options),
     verify: (request, options) => verify(settings, request, options),
+    survey: (request, options) => survey(settings, request, options),
   };
 }
 
@@ -73,8 +78,9 @@ async function verify(
   options: MoveOptions,
 ): Promise<VerifyResult> {
   require(isByteCount(sizeBytes), 'The size of a disk must be a number of bytes');
-  await requireTableOf(sizeBytes, hashesPath);
-  const { counters, wrongBlocks } = await runSession(
+  const tableBytes = await sizeOfTable(hashesPath);
+  if (tableBytes !== sizeBytes) throw wrongTable(hashesPath, tableBytes);
+  const { counters, found } = await runSession(
     settings,
     {
       source: endpoint,
@@ -82,23 +88,60 @@ async function verify(
       extents: { type: 'allocated' },
       knownHashesPath: hashesPath,
       bytesPerSecondMax: null,
-      goal: { type: 'verify' },
+      goal: { type: 'verify', holes: 'read' },
     },
     options,
   );
   return {
     checkedBytes: counters.get('read'),
     wrongBlockCount: counters.get('wrong'),
-    wrongBlocks: wrongBlocks.toSorted((a, b) => a - b).slice(0, WRONG_BLOCKS_MAX),
+    wrongBlocks: found === null ? [] : firstBlocks(found),
   };
 }
 
-/** A table of a larger disk would have records that nothing is compared with. */
-async function requireTableOf(sizeBytes: number, hashesPath: string): Promise<void> {
+function firstBlocks(wrong: BlockSet): readonly number[] {
+  const blocks: number[] = [];
+  for (const { firstBlock, blockCount } of rangesOf(wrong)) {
+    const count = Math.min(blockCount, WRONG_BLOCKS_MAX - blocks.length);
+    if (count === 0) break;
+    for (let index = 0; index < count; index += 1) blocks.push(firstBlock + index);
+  }
+  return blocks;
+}
+
+async function survey(
+  settings: MoverSettings,
+  { endpoint, sizeBytes, by }: SurveyRequest,
+  options: MoveOptions,
+): Promise<BlockSet> {
+  require(isByteCount(sizeBytes), 'The size of a disk must be a number of bytes');
+  const common = { source: endpoint, sizeBytes, bytesPerSecondMax: null };
+  if (by.type === 'changed') {
+    const request = {
+      ...common,
+      extents: by,
+      knownHashesPath: null,
+      goal: { type: 'map' },
+    } as const;
+    return (await runSession(settings, request, options)).found ?? noBlocks(sizeBytes);
+  }
+  const { hashesPath: knownHashesPath } = by;
+  const tableBytes = await sizeOfTable(knownHashesPath);
+  if (tableBytes > sizeBytes) throw wrongTable(knownHashesPath, tableBytes);
+  const extents = { type: 'allocated' } as const;
+  const goal = { type: 'verify', holes: 'believed' } as const;
+  const request = { ...common, extents, knownHashesPath, goal };
+  return (await runSession(settings, request, options)).found ?? noBlocks(sizeBytes);
+}
+
+async function sizeOfTable(hashesPath: string): Promise<number> {
   await using table = await openHashTable(hashesPath);
-  const { virtualSizeBytes } = table.header;
-  const details = { path: hashesPath, reason: `it is of a disk of ${virtualSizeBytes} bytes` };
-  if (virtualSizeBytes !== sizeBytes) throw new UnderstudyError('invalid-file', details);
+  return table.header.virtualSizeBytes;
+}
+
+/** A table of a larger disk would have records that nothing is compared with. */
+function wrongTable(path: string, bytes: number): UnderstudyError {
+  return new UnderstudyError('invalid-file', { path, reason: `it is of a disk of ${bytes} bytes` });
 }
 
 function require(holds: boolean, reason: string): void {

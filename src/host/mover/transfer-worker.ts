@@ -5,6 +5,7 @@
  *   worker  connected, want, want …, done | failed        main  one batch (or null: no more) per want
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import type { BlockSet } from '../../domain/disk/block-set.ts';
 import { asUnderstudyError, type ErrorRecord, errorRecord } from '../../domain/error.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Batch } from './batches.ts';
@@ -25,7 +26,7 @@ export type WorkerOrder = {
 export type WorkerMessage =
   | { readonly type: 'connected' }
   | { readonly type: 'want' }
-  | { readonly type: 'done'; readonly wrongBlocks: readonly number[] }
+  | { readonly type: 'done'; readonly wrong: BlockSet | null }
   | { readonly type: 'failed'; readonly error: ErrorRecord };
 
 /** Ending the thread is what cancels it, so nothing here is ever aborted. */
@@ -40,7 +41,7 @@ if (port !== null) {
       say({ type: 'want' });
     });
   try {
-    say({ type: 'done', wrongBlocks: await work(workerData as WorkerOrder, nextBatch, say) });
+    say({ type: 'done', wrong: await work(workerData as WorkerOrder, nextBatch, say) });
   } catch (error) {
     say({ type: 'failed', error: errorRecord(asUnderstudyError(error)) });
   }
@@ -51,21 +52,21 @@ async function work(
   order: WorkerOrder,
   nextBatch: () => Promise<Batch | null>,
   say: (message: WorkerMessage) => void,
-): Promise<readonly number[]> {
+): Promise<BlockSet | null> {
   const [source, sink] = await Promise.all([connect(order.source), openSink(order.sink)]);
   say({ type: 'connected' });
   const counters = new Counters(order.counterMemory);
   const { sizeBytes } = order;
   await moveBlocks({ source, sizeBytes, counters, nextBatch, sink, laneCount: LANES });
   source.close();
-  if (sink.type === 'verify') return sink.wrongBlocks;
+  if (sink.type === 'verify') return sink.wrong;
   await flushIfPossible(sink.target);
   sink.target.close();
-  return [];
+  return null;
 }
 
 async function openSink(sink: WorkerOrder['sink']): Promise<Sink> {
-  if (sink.type === 'verify') return { type: 'verify', wrongBlocks: [] };
+  if (sink.type === 'verify') return { type: 'verify', wrong: null };
   return { ...sink, target: await connect(sink.target) };
 }
 

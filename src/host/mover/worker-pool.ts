@@ -1,6 +1,7 @@
 import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import type { BlockSet } from '../../domain/disk/block-set.ts';
 import { errorFromRecord, UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Batch } from './batches.ts';
@@ -24,13 +25,13 @@ export type PoolRequest = {
 const HEAP_LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 };
 
 /**
- * Lets several threads share the batches; resolves with the wrong blocks that they found. When one fails, or
+ * Lets several threads share the batches; resolves with the wrong blocks that each found. When one fails, or
  * the signal is aborted, all are ended. In any case no thread is left when it settles.
  */
 export async function runWorkers(
   request: PoolRequest,
   { signal }: CallOptions,
-): Promise<readonly number[]> {
+): Promise<readonly (BlockSet | null)[]> {
   const { promise: aborted, reject: abort } = Promise.withResolvers<never>();
   const onAbort = () => abort(abortError(signal));
   if (signal.aborted) throw abortError(signal);
@@ -43,8 +44,7 @@ export async function runWorkers(
   const workers = Array.from({ length: request.workerCount }, () => startWorker(request.order));
   try {
     const results = workers.map((worker) => serve(worker, request, connected));
-    const found = await Promise.race([Promise.all(results), aborted]);
-    return found.flat();
+    return await Promise.race([Promise.all(results), aborted]);
   } finally {
     signal.removeEventListener('abort', onAbort);
     await Promise.all(workers.map((worker) => worker.terminate()));
@@ -76,11 +76,11 @@ function serve(
   worker: Worker,
   { nextBatch, exhausted }: PoolRequest,
   connected: () => void,
-): Promise<readonly number[]> {
+): Promise<BlockSet | null> {
   return new Promise((resolve, reject) => {
     let isConnected = false;
     exhausted.then(() => {
-      if (!isConnected) resolve([]);
+      if (!isConnected) resolve(null);
     });
     worker.on('message', (message: WorkerMessage) => {
       if (message.type === 'connected') {
@@ -88,7 +88,7 @@ function serve(
         connected();
       } else if (message.type === 'want') {
         nextBatch().then((batch) => worker.postMessage(batch), reject);
-      } else if (message.type === 'done') resolve(message.wrongBlocks);
+      } else if (message.type === 'done') resolve(message.wrong);
       else reject(errorFromRecord(message.error));
     });
     worker.on('error', reject);
