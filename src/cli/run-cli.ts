@@ -1,7 +1,9 @@
 /** The program `understudy`: reads the arguments, runs one command, answers an exit code. */
 import { Command, CommanderError } from 'commander';
 import { choice, createRunner, notEmpty, type Runner } from './command-tree.ts';
+import { archiveCommands } from './commands/archive.ts';
 import { failoverCommands } from './commands/failover.ts';
+import { hopCommand } from './commands/hop.ts';
 import { hostCommands, vmCommands } from './commands/host.ts';
 import { jobCommands } from './commands/job.ts';
 import { operationCommands } from './commands/operation.ts';
@@ -80,6 +82,8 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   replicaCommands(program, runner);
   pointCommands(program, runner);
   failoverCommands(program, runner);
+  hopCommand(program, runner);
+  archiveCommands(program, runner);
   operationCommands(program, runner);
   completionCommand(program, runner);
   return program;

@@ -1,6 +1,9 @@
 import type { Durable, OperationDefinition } from '../ports/durable.ts';
+import { deleteArchiveDefinition, keepArchiveDefinition } from './archives.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { exportDefinition } from './export.ts';
 import { failoverDefinition } from './failover.ts';
+import { hopDefinition } from './hop.ts';
 import { permanentFailoverDefinition } from './permanent-failover.ts';
 import { plannedFailoverDefinition } from './planned-failover.ts';
 import { deleteReplicaDefinition, removeReplicaDefinition } from './remove-replica.ts';
@@ -26,5 +29,9 @@ export function operationDefinitions(
     rescanDefinition(ports),
     verifyDefinition(ports),
     sweepDefinition(ports, durable),
+    hopDefinition(ports),
+    exportDefinition(ports),
+    keepArchiveDefinition(ports),
+    deleteArchiveDefinition(ports),
   ];
 }

@@ -6,7 +6,7 @@
 import { asUnderstudyError } from '../domain/error.ts';
 import type { Instant } from '../domain/instant.ts';
 import { type Job, protectedVm } from '../domain/job/job.ts';
-import type { OperationRecord } from '../domain/operation/operation.ts';
+import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -53,7 +53,9 @@ export async function scheduleRuns(
   const failures: unknown[] = [];
   for (const { value: replica } of await ports.catalog.replicas()) {
     const job = replica.jobId === null ? undefined : jobs.get(replica.jobId);
-    const mine = open.filter(({ subject }) => subject === replica.id);
+    const mine = open.filter(
+      ({ subject, kind }) => subject === replica.id && !RUNS_BESIDE.includes(kind),
+    );
     try {
       await tellSuspended(
         ports,

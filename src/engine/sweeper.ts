@@ -14,11 +14,13 @@ import {
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import { hasEnded, type Json, type OperationRecord } from '../domain/operation/operation.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import { expiredArchives } from '../domain/replica/archives.ts';
+import type { ArchivedBranch, Replica } from '../domain/replica/replica.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { beingExported } from './export.ts';
 import { textIn } from './input.ts';
 import { keptMarks } from './kept-marks.ts';
 import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
@@ -52,7 +54,7 @@ export async function replicasToSweep(
   }
   const now = ports.clock.now();
   for (const { value } of await ports.catalog.replicas()) {
-    if (value.archives.some((archive) => archive.keepUntil <= now)) due.add(value.id);
+    if (expiredArchives(value, now).length > 0) due.add(value.id);
   }
   return [...due];
 }
@@ -141,6 +143,9 @@ async function remove(
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
       break;
+    case 'export':
+      await store.discardExport({ ...command, exportId: identity.exportId ?? '' }, options);
+      break;
     case 'branch': {
       const branch = branchId(identity.branchId ?? '');
       if (!isKept(replica, branch))
@@ -161,7 +166,13 @@ async function sweepArchives(
   { replica, version }: ReplicaFacts,
 ): Promise<number> {
   const now = await context.now('swept-at');
-  const expired = replica.archives.filter((archive) => archive.keepUntil <= now);
+  const expired = await context.step<readonly ArchivedBranch[]>('find-expired', {
+    do: async () => {
+      const busy = await beingExported(ports, replica);
+      return expiredArchives(replica, now).filter(({ branchId }) => !busy.has(branchId));
+    },
+    undo: 'nothing',
+  });
   if (expired.length === 0) return 0;
   const { store } = await ports.hosts.ports(replica.targetHostId);
   await context.step<null>('delete-archives', {
@@ -174,7 +185,8 @@ async function sweepArchives(
     },
     undo: 'nothing',
   });
-  const archives = replica.archives.filter((archive) => !expired.includes(archive));
+  const gone = new Set(expired.map(({ branchId }) => branchId));
+  const archives = replica.archives.filter(({ branchId }) => !gone.has(branchId));
   await context.record('record-archives', [savedReplica({ ...replica, archives }, version)], {
     undo: 'nothing',
   });

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { instant } from '../../src/domain/instant.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import { losePower } from '../../src/simulator/calamities.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
@@ -28,6 +29,11 @@ async function protectedTwice(stage: Stage): Promise<void> {
 async function failedOver(stage: Stage): Promise<void> {
   await protectedTwice(stage);
   await stage.failover('latest', 'power-off');
+}
+
+async function undone(stage: Stage): Promise<void> {
+  await failedOver(stage);
+  await stage.undo();
 }
 
 const STORIES: Readonly<Record<string, Story>> = {
@@ -91,6 +97,55 @@ const STORIES: Readonly<Record<string, Story>> = {
   'rescan with repair': {
     prepare: protectedTwice,
     act: (stage) => stage.finish((controller) => controller.rescan('web-replica', true, options)),
+  },
+  hop: {
+    prepare: failedOver,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [oldest] = await controller.points('web-replica', options);
+        return controller.hop('web-replica', failoverOrder(oldest?.id ?? ''), options);
+      }),
+  },
+  'failover to an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        const order = {
+          ...failoverOrder('latest', 'power-off'),
+          archive: archive?.archive.branchId,
+        };
+        return controller.failover(
+          'web-replica',
+          { ...order, archive: order.archive ?? null },
+          options,
+        );
+      }),
+  },
+  'keep an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        const until = instant(stage.world.clock.now() + 30 * 24 * 3600 * 1000);
+        const branch = archive?.archive.branchId ?? '';
+        return controller.keepArchive('web-replica', branch, until, options);
+      }),
+  },
+  'delete an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        return controller.deleteArchive('web-replica', archive?.archive.branchId ?? '', options);
+      }),
+  },
+  export: {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish((controller) =>
+        controller.exportPoint('web-replica', { type: 'latest' }, options),
+      ),
   },
   verify: {
     prepare: protectedTwice,

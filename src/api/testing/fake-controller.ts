@@ -12,6 +12,8 @@ import type {
 import type { Controller, JobView, ReplicaView } from '../../ports/controller.ts';
 import type { OperationListener } from '../../ports/durable.ts';
 import {
+  ARCHIVE_VIEW,
+  BRANCH_WRITES,
   CONDITION,
   HOST,
   HOST_DESCRIPTION,
@@ -125,6 +127,14 @@ export function createFakeController(): FakeController {
     plannedFailover: async () => find(OPERATION.id),
     undoFailover: async () => find(OPERATION.id),
     permanentFailover: async () => find(OPERATION.id),
+    previewHop: async () => PREVIEW,
+    hop: async () => find(OPERATION.id),
+    archives: async () => [ARCHIVE_VIEW],
+    archiveDiff: async () => ({ archive: ARCHIVE_VIEW.archive, disks: [BRANCH_WRITES] }),
+    keepArchive: async () => find(OPERATION.id),
+    deleteArchive: async () => find(OPERATION.id),
+    exportArchive: async () => find(OPERATION.id),
+    exportPoint: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>
