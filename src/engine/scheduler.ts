@@ -10,6 +10,7 @@ import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation
 import type { Replica } from '../domain/replica/replica.ts';
 import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
+import { replicasToCleanUp } from './clean-up.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
@@ -22,6 +23,7 @@ const SWEEP_EVERY_TICKS = 15;
 /** Enough for every replica there is: at most one operation holds each. */
 const OPEN_OPERATIONS_MAX = 100_000;
 const SWEEPS_REMEMBERED = 8;
+const CLEAN_UP_PAUSE_MS_MAX = 60_000;
 
 /** Runs until the signal is aborted. What fails in a tick is told to `onError` and the next one tries again. */
 export async function runScheduler(
@@ -128,10 +130,15 @@ async function begin(
 
 /** Sends the sweeper to every replica that has something left over; where it could do nothing, ever more rarely. */
 export async function sweepAll(ports: ControllerPorts, options: CallOptions): Promise<void> {
-  for (const id of await replicasToSweep(ports, ports.durable)) {
+  const toCleanUp = await replicasToCleanUp(ports, options);
+  const toSweep = await replicasToSweep(ports, ports.durable);
+  for (const id of new Set([...toCleanUp, ...toSweep])) {
+    // Somebody waits for a host that is back, and it answers: then it is tried again soon.
+    const pauseMsMax = toCleanUp.includes(id) ? CLEAN_UP_PAUSE_MS_MAX : undefined;
     const found = await ports.catalog.replica(id);
     const filter = { subject: id, kind: 'sweep', limit: SWEEPS_REMEMBERED } as const;
-    const againAt = sweepAgainAt(await ports.durable.operations(filter), ports.clock.now());
+    const now = ports.clock.now();
+    const againAt = sweepAgainAt(await ports.durable.operations(filter), now, pauseMsMax);
     if (found !== null && againAt === null) await beginSweep(ports, found.value, options);
   }
 }

@@ -81,6 +81,20 @@ const STORIES: Readonly<Record<string, Story>> = {
     },
     act: run,
   },
+  'clean-up by itself when the host is back': {
+    prepare: async (stage) => {
+      await failedOver(stage);
+      stage.recovery.isUnreachable = true;
+      await stage.undo(true);
+      stage.recovery.isUnreachable = false;
+    },
+    act: async (stage) => {
+      await stage.sweep();
+      const [swept] = await stage.life.ports.durable.operations({ kind: 'sweep', limit: 1 });
+      assert.ok(swept);
+      return swept;
+    },
+  },
   'permanent failover': {
     prepare: failedOver,
     act: (stage) =>
