@@ -6,6 +6,7 @@ import { type ParsedBody, type ParsedQuery, ROUTES, type Route } from '../contra
 import { referenceSchema } from '../contract/values.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { Controller } from '../ports/controller.ts';
+import { archiveHandlers } from './archives.ts';
 import { failbackHandlers } from './failbacks.ts';
 import { failoverHandlers } from './failovers.ts';
 import { sendProblem } from './failures.ts';
@@ -49,6 +50,7 @@ function allHandlers({ controller, version }: Options): Handlers {
     ...failoverHandlers(controller),
     ...failbackHandlers(controller),
     ...operationHandlers(controller),
+    ...archiveHandlers(controller),
   };
 }
 

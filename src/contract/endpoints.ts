@@ -52,6 +52,16 @@ export const ENDPOINTS = {
   undoFailback: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failback' },
   permanentFailover: { method: 'POST', path: '/api/v1/replicas/:replica/permanent-failover' },
 
+  previewHop: { method: 'POST', path: '/api/v1/replicas/:replica/hop-preview' },
+  hop: { method: 'POST', path: '/api/v1/replicas/:replica/hop' },
+
+  listArchives: { method: 'GET', path: '/api/v1/replicas/:replica/archives' },
+  diffArchive: { method: 'GET', path: '/api/v1/replicas/:replica/archives/:archive/diff' },
+  keepArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/keep' },
+  deleteArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/delete' },
+  exportArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/export' },
+  exportPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/export' },
+
   listOperations: { method: 'GET', path: '/api/v1/operations' },
   showOperation: { method: 'GET', path: '/api/v1/operations/:operation' },
   retryOperation: { method: 'POST', path: '/api/v1/operations/:operation/retry' },

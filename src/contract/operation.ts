@@ -19,6 +19,10 @@ export const operationKindSchema = z.enum([
   'rescan',
   'verify',
   'sweep',
+  'hop',
+  'export',
+  'keep-archive',
+  'delete-archive',
 ]);
 
 /** What an operation that asked can be told. */

@@ -33,6 +33,8 @@ export const conditionSchema = z.strictObject({
 export const failoverRecordSchema = z.strictObject({
   pointId: idSchema,
   branchId: idSchema,
+  /** The archived branch that it lies over; null: the point itself. */
+  overBranchId: idSchema.nullable(),
   operationId: idSchema,
   reason: z.string(),
   fence: fenceSchema,
@@ -43,9 +45,10 @@ export const failoverRecordSchema = z.strictObject({
   answeringAfterMs: z.number().nullable(),
 });
 
-const archiveSchema = z.strictObject({
+export const archiveSchema = z.strictObject({
   branchId: idSchema,
   pointId: idSchema,
+  overBranchId: idSchema.nullable(),
   archivedAt: instantSchema,
   keepUntil: instantSchema,
 });

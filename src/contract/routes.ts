@@ -4,6 +4,7 @@
  * misspelt option that is ignored is worse than none.
  */
 import { z } from 'zod';
+import { archiveDetailSchema, archiveDiffSchema, keepArchiveSchema } from './archive.ts';
 import type { EndpointName } from './endpoints.ts';
 import {
   failbackPreviewSchema,
@@ -14,6 +15,7 @@ import {
 import {
   failoverPreviewSchema,
   failoverRequestSchema,
+  hopRequestSchema,
   plannedFailoverSchema,
   undoFailoverSchema,
 } from './failover.ts';
@@ -119,6 +121,23 @@ export const ROUTES = {
   commitFailback: beginning('Keep production as it is, and protect it again', nothing),
   undoFailback: beginning('Go back to the replica after a switchover', undoFailbackSchema),
   permanentFailover: beginning('Make the replica an ordinary VM', nothing),
+
+  previewHop: changing(
+    'Say what a hop would mean; changes nothing',
+    hopRequestSchema,
+    failoverPreviewSchema,
+  ),
+  hop: beginning(
+    'Move a replica that serves to another point; its writes are archived',
+    hopRequestSchema,
+  ),
+
+  listArchives: reading('List archived branches, oldest first', listOf(archiveDetailSchema)),
+  diffArchive: reading('What an archived branch has over what it lies over', archiveDiffSchema),
+  keepArchive: beginning('Keep an archived branch until then', keepArchiveSchema),
+  deleteArchive: beginning('Delete an archived branch now', nothing),
+  exportArchive: beginning('Copy an archived branch to files that stand alone', nothing),
+  exportPoint: beginning('Copy a restore point to files that stand alone', nothing),
 
   listOperations: {
     ...reading('List operations, newest first', listOf(operationSchema)),

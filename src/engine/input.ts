@@ -22,6 +22,14 @@ export function textsIn(input: Json, name: string): readonly string[] {
   });
 }
 
+/** Null where it is null, or an older version did not know of it. */
+export function optionalTextIn<T>(input: Json, name: string, parse: (text: string) => T): T | null {
+  const value = field(input, name) ?? null;
+  if (value === null) return null;
+  if (typeof value !== 'string') throw malformed(name);
+  return parse(value);
+}
+
 export function flagIn(input: Json, name: string): boolean {
   const value = field(input, name);
   if (typeof value !== 'boolean') throw malformed(name);

@@ -1,9 +1,12 @@
 import type { Durable, OperationDefinition } from '../ports/durable.ts';
+import { deleteArchiveDefinition, keepArchiveDefinition } from './archives.ts';
 import { catchUpFailbackDefinition } from './catch-up-failback.ts';
 import { commitFailbackDefinition } from './commit-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { exportDefinition } from './export.ts';
 import { failbackDefinition } from './failback.ts';
 import { failoverDefinition } from './failover.ts';
+import { hopDefinition } from './hop.ts';
 import { cancelFailbackDefinition, undoFailbackDefinition } from './leave-failback.ts';
 import { permanentFailoverDefinition } from './permanent-failover.ts';
 import { plannedFailoverDefinition } from './planned-failover.ts';
@@ -37,5 +40,9 @@ export function operationDefinitions(
     rescanDefinition(ports),
     verifyDefinition(ports),
     sweepDefinition(ports, durable),
+    hopDefinition(ports),
+    exportDefinition(ports),
+    keepArchiveDefinition(ports),
+    deleteArchiveDefinition(ports),
   ];
 }

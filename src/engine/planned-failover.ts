@@ -38,6 +38,7 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
         takeOver(ports, part, {
           replicaId: id,
           pointId: last.pointId,
+          archiveId: null,
           fence: 'none',
           isFencedBy,
           acceptsDuplicate: false,

@@ -8,7 +8,7 @@
  */
 import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
-import type { ReplicaId } from '../domain/ids.ts';
+import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job, QuiescePolicy, ScratchPolicy } from '../domain/job/job.ts';
 import type {
@@ -16,7 +16,7 @@ import type {
   OperationKind,
   OperationRecord,
 } from '../domain/operation/operation.ts';
-import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { ArchivedBranch, Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
 import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
@@ -24,6 +24,7 @@ import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
+import type { BranchWrites } from './replica-store.ts';
 
 export type Reference = string;
 
@@ -103,6 +104,8 @@ export type PointSelector =
 
 export type FailoverOrder = {
   readonly point: PointSelector;
+  /** An archived branch to go on from, instead of a point. */
+  readonly archive?: Reference | null;
   readonly reason: string;
   readonly fence: SourceFence;
   readonly acceptDuplicate: boolean;
@@ -174,6 +177,24 @@ export type FailoverPreview = {
   readonly connectionBecause: string;
   readonly refusedBecause: string | null;
   readonly warnings: readonly string[];
+};
+
+/** An archived branch, with what can be told without asking its host and, where that answers, what it takes there. */
+export type ArchiveView = {
+  readonly archive: ArchivedBranch;
+  /** The instant of its restore point; null when the point is gone and its host does not answer. */
+  readonly pointTakenAt: Instant | null;
+  readonly isPointThere: boolean;
+  /** Null when its host does not answer, or no longer has it. */
+  readonly bytes: number | null;
+  readonly unknownBecause: string | null;
+  /** The branch that lies over it, so that it cannot be deleted; null: none. */
+  readonly neededBy: BranchId | null;
+};
+
+export type ArchiveDiff = {
+  readonly archive: ArchivedBranch;
+  readonly disks: readonly BranchWrites[];
 };
 
 export type OperationQuery = {
@@ -288,6 +309,43 @@ export interface Controller {
     options: CommandOptions,
   ): Promise<OperationRecord>;
   permanentFailover(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+
+  /** As `previewFailover`, for a replica that serves already. `order.fence` must be `none`. */
+  previewHop(
+    replica: Reference,
+    order: FailoverOrder,
+    options: CallOptions,
+  ): Promise<FailoverPreview>;
+  /** Moves the running replica to another point or archive; what it wrote is archived. */
+  hop(replica: Reference, order: FailoverOrder, options: CommandOptions): Promise<OperationRecord>;
+
+  /** Oldest first. */
+  archives(replica: Reference, options: CallOptions): Promise<readonly ArchiveView[]>;
+  /** What it holds over what it lies over. */
+  archiveDiff(replica: Reference, archive: Reference, options: CallOptions): Promise<ArchiveDiff>;
+  /** Throws `invalid-request` for an instant that has passed. */
+  keepArchive(
+    replica: Reference,
+    archive: Reference,
+    keepUntil: Instant,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  deleteArchive(
+    replica: Reference,
+    archive: Reference,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** The operation's result is `ExportedFiles`. */
+  exportArchive(
+    replica: Reference,
+    archive: Reference,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  exportPoint(
+    replica: Reference,
+    point: PointSelector,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
 
   /** Newest first. */
   operations(query: OperationQuery, options: CallOptions): Promise<readonly OperationRecord[]>;

@@ -91,7 +91,7 @@ export function pointsAreExact(world: World): string[] {
 export function oneOperationPerReplica(_world: World, { operations }: CatalogueView): string[] {
   const running = new Map<string, string[]>();
   for (const { id, kind, subject, state } of operations) {
-    if (kind === 'verify' || kind === 'sweep') continue;
+    if (kind === 'verify' || kind === 'sweep' || kind === 'export') continue;
     if (state !== 'running' && state !== 'compensating') continue;
     running.set(subject, [...(running.get(subject) ?? []), `${kind} ${id}`]);
   }

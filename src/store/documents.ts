@@ -54,7 +54,7 @@ export const readJob = reader<Job>({
   createdAt: 'number',
 });
 
-export const readReplica = reader<Replica>(
+const readCurrentReplica = reader<Replica>(
   {
     id: 'string',
     jobId: 'string?',
@@ -74,6 +74,21 @@ export const readReplica = reader<Replica>(
   },
   { failback: null },
 );
+
+/** Older versions did not know branches over branches. */
+export const readReplica: DocumentReader<Replica> = (record, text) => {
+  const replica = readCurrentReplica(record, text);
+  const { failover, archives } = replica;
+  return {
+    ...replica,
+    failover:
+      failover === null ? null : { ...failover, overBranchId: failover.overBranchId ?? null },
+    archives: archives.map((archive) => ({
+      ...archive,
+      overBranchId: archive.overBranchId ?? null,
+    })),
+  };
+};
 
 export const readPoint = reader<RestorePoint>({
   id: 'string',

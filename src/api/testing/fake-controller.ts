@@ -12,6 +12,8 @@ import type {
 import type { Controller, JobView, ReplicaView } from '../../ports/controller.ts';
 import type { OperationListener } from '../../ports/durable.ts';
 import {
+  ARCHIVE_VIEW,
+  BRANCH_WRITES,
   CONDITION,
   HOST,
   HOST_DESCRIPTION,
@@ -143,6 +145,14 @@ export function createFakeController(): FakeController {
     commitFailback: async () => find(OPERATION.id),
     undoFailback: async () => find(OPERATION.id),
     permanentFailover: async () => find(OPERATION.id),
+    previewHop: async () => PREVIEW,
+    hop: async () => find(OPERATION.id),
+    archives: async () => [ARCHIVE_VIEW],
+    archiveDiff: async () => ({ archive: ARCHIVE_VIEW.archive, disks: [BRANCH_WRITES] }),
+    keepArchive: async () => find(OPERATION.id),
+    deleteArchive: async () => find(OPERATION.id),
+    exportArchive: async () => find(OPERATION.id),
+    exportPoint: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>

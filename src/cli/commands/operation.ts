@@ -42,6 +42,10 @@ const KINDS = [
   'rescan',
   'verify',
   'sweep',
+  'hop',
+  'export',
+  'keep-archive',
+  'delete-archive',
 ] as const satisfies readonly OperationAnswer['kind'][];
 
 export function operationCommands(program: Command, runner: Runner): void {

@@ -19,7 +19,11 @@ export type OperationKind =
   | 'delete-replica'
   | 'rescan'
   | 'verify'
-  | 'sweep';
+  | 'sweep'
+  | 'hop'
+  | 'export'
+  | 'keep-archive'
+  | 'delete-archive';
 
 /**
  *   queued ─▶ running ─▶ succeeded
@@ -64,6 +68,9 @@ export type OperationRecord = {
 export function hasEnded(state: OperationState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';
 }
+
+/** These only read what stays, and hold no replica: others go on beside them. */
+export const RUNS_BESIDE: readonly OperationKind[] = ['export'];
 
 /** One line of an operation's history: the same in the log, the CLI and the UI. */
 export type OperationEvent = {

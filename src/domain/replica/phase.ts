@@ -64,7 +64,11 @@ export type ReplicaOperation =
   | 'verify'
   | 'rescan'
   | 'remove'
-  | 'delete';
+  | 'delete'
+  | 'hop'
+  | 'export'
+  | 'keep-archive'
+  | 'delete-archive';
 
 /** The phases in which each operation may begin. */
 export const ALLOWED_IN = {
@@ -83,6 +87,10 @@ export const ALLOWED_IN = {
   rescan: ['Pending', 'Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   remove: ['Pending', 'Ready'],
   delete: ['Pending', 'Ready'],
+  hop: ['Failover'],
+  export: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  'keep-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  'delete-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
 } as const satisfies Record<ReplicaOperation, readonly Phase[]>;
 
 export function allowedOperations(phase: Phase): readonly ReplicaOperation[] {

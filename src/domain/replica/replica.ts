@@ -10,6 +10,8 @@ export type SourceFence = 'none' | 'nics' | 'shutdown' | 'power-off';
 export type FailoverRecord = {
   readonly pointId: PointId;
   readonly branchId: BranchId;
+  /** The archived branch that it lies over; null: its restore point itself. */
+  readonly overBranchId: BranchId | null;
   readonly operationId: OperationId;
   readonly reason: string;
   /** What was done to the source, which an undo lifts; `none` also where there was nothing to do. */
@@ -52,6 +54,8 @@ export type Replica = {
 export type ArchivedBranch = {
   readonly branchId: BranchId;
   readonly pointId: PointId;
+  /** The archive that it lies over in turn, which is kept at least as long; null: its restore point itself. */
+  readonly overBranchId: BranchId | null;
   readonly archivedAt: Instant;
   readonly keepUntil: Instant;
 };
