@@ -10,6 +10,7 @@ import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
 import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
 import { collectSidecars } from '../host/libvirt/sidecars.ts';
 import { createVirsh } from '../host/libvirt/virsh.ts';
+import { createLibvirtProductionDisks } from '../host/libvirt/working-layers.ts';
 import type { Catalog } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostDirectory, HostPorts } from '../ports/host-directory.ts';
@@ -81,7 +82,17 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     clock,
     verifier: tools.mover,
   });
-  return { hypervisor, pointSource, store };
+  const productionDisks = createLibvirtProductionDisks({
+    virsh,
+    processes,
+    clock,
+    ids,
+    hostName,
+    storageFolder,
+    runtimeFolder,
+    traits: hypervisor.traits,
+  });
+  return { hypervisor, pointSource, store, productionDisks };
 }
 
 function shortFolder(runtimeFolder: string, id: HostId): string {

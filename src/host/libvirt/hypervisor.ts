@@ -9,7 +9,7 @@ import { defineReplicaVm, undefineReplicaVm } from './define.ts';
 import { flattenDisks } from './flatten.ts';
 import { askGuest } from './guest.ts';
 import { freeBytes, type HostFacts, readHostFacts, readNetworks } from './host-facts.ts';
-import { describeVm, listVms, readPower } from './inspect.ts';
+import { describeVm, listVms, readFlags, readPower } from './inspect.ts';
 import { setNicsConnected } from './nics.ts';
 import { powerOffVm, shutDownVm, startVm } from './power.ts';
 import { preflightSourceVm } from './preflight-source.ts';
@@ -28,10 +28,13 @@ export type LibvirtSettings = {
   readonly swtpmFolder?: string;
 };
 
-export function createLibvirtHypervisor(settings: LibvirtSettings): Hypervisor {
+export function createLibvirtHypervisor(
+  settings: LibvirtSettings,
+): Hypervisor & { readonly traits: (options: CallOptions) => Promise<TargetTraits> } {
   const { virsh, clock, storageFolder } = settings;
   const target = targetOf(settings);
   return {
+    traits: target.traits,
     async describe(options) {
       const facts = await target.refresh(options);
       const [networks, storageFreeBytes, acceleration] = await Promise.all([
@@ -63,6 +66,10 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): Hypervisor {
     shutdown: ({ vmId, deadlineMs }, options) =>
       shutDownVm({ virsh, clock, vmId, deadlineMs }, options),
     powerOff: ({ vmId }, options) => powerOffVm(virsh, vmId, options),
+    async discardSavedState({ vmId }, options) {
+      const { hasSavedState } = await readFlags(virsh, vmId, options);
+      if (hasSavedState) await virsh.run(['managedsave-remove', '--', vmId], options);
+    },
     setNicsConnected: (command, options) => setNicsConnected(virsh, command, options),
     guest: (vmId, { signal, deadlineMs }) => askGuest(virsh, { vmId, deadlineMs }, { signal }),
     flatten: ({ vmId, disks }, { signal, onProgress = () => undefined }) =>

@@ -100,7 +100,7 @@ async function readDisks(
 
 /** Pure. */
 export function foundExtents(
-  disk: VmDisk,
+  disk: Pick<VmDisk, 'key' | 'tracksChanges'>,
   header: ImageHeader,
   { since }: Pick<FreezeRequest, 'since'>,
 ): FoundExtents {

@@ -12,6 +12,7 @@ import {
   ensureChild,
   parseRoot,
   remove,
+  serialiseXml,
   type XmlElement,
 } from './xml.ts';
 
@@ -30,6 +31,16 @@ export function readReplicaMark(text: string, subject: string): ReplicaMark | nu
   const epoch = Number(attribute(mark ?? null, 'epoch'));
   if (id === null || !ID.test(id) || !Number.isSafeInteger(epoch)) return null;
   return { replicaId: replicaId(id), epoch };
+}
+
+/** For a VM that is none any more. */
+export function dropReplicaMark(text: string): string {
+  const domain = parseRoot(text, 'domain', 'the VM');
+  const metadata = child(domain, 'metadata');
+  if (metadata !== null) {
+    for (const old of childrenIn(metadata, UNDERSTUDY_NAMESPACE)) remove(old);
+  }
+  return serialiseXml(domain);
 }
 
 /** Replaces whatever mark the definition carries: the source may itself have been a replica once. */

@@ -5,7 +5,7 @@
  * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
@@ -70,6 +70,34 @@ export async function placeTpm(
   await mkdir(state, { recursive: true, mode: 0o711 }).catch(denied(state));
   const args = ['--extract', '--file', sidecar.path, '--directory', state, '--no-same-owner'];
   await tar(tools.processes, args, { path: state, options });
+}
+
+/** Sets the VM's own TPM state aside, once: what is there later came from elsewhere. */
+export async function keepTpm(
+  tools: SidecarTools,
+  { vmId, text, path }: { readonly vmId: VmId; readonly text: string; readonly path: string },
+  options: CallOptions,
+): Promise<void> {
+  const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
+  if (state === null || (await exists(path)) || !(await exists(state))) return;
+  const args = ['--create', '--file', `${path}.new`, '--exclude=.lock', '--directory', state, '.'];
+  await tar(tools.processes, args, { path: state, options });
+  await rename(`${path}.new`, path).catch(denied(path));
+}
+
+/** Puts back what `keepTpm` set aside; nothing set aside, or a VM that is gone (`text` null), is success. */
+export async function restoreTpm(
+  tools: SidecarTools,
+  {
+    vmId,
+    text,
+    path,
+  }: { readonly vmId: VmId; readonly text: string | null; readonly path: string },
+  options: CallOptions,
+): Promise<void> {
+  if (text === null || !(await exists(path))) return;
+  await placeTpm(tools, { sidecars: [{ name: 'tpm', path }], vmId, text }, options);
+  await rm(path, { force: true }).catch(denied(path));
 }
 
 /** Where the firmware's variables are; null without such firmware. */

@@ -1,0 +1,178 @@
+/** Laying working layers: made, the VM parked, served. */
+import { access, chmod, mkdir, rename } from 'node:fs/promises';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { VmDescription } from '../../domain/vm/vm.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type { DiskBelow, LayRequest, WorkingDisk } from '../../ports/production-disks.ts';
+import { readFlags } from './inspect.ts';
+import { define, describe, findLaid, type Laid, type LayersContext } from './layers-context.ts';
+import { type LaidLayer, type LayersPlaces, layersPlaces, writeLayers } from './layers-record.ts';
+import { type Served, serveLayers } from './layers-server.ts';
+import { parkedXml } from './layers-xml.ts';
+import { readImageHeader } from './marks-offline.ts';
+import { foundExtents } from './offline-freeze.ts';
+
+/** As the branches of replicas: libvirt gives it to QEMU's user when the VM starts. */
+const LAYER_MODE = 0o660;
+
+export async function lay(
+  context: LayersContext,
+  request: LayRequest,
+  options: CallOptions,
+): Promise<readonly WorkingDisk[]> {
+  const laid = (await findLaid(context, request)) ?? (await plan(context, request, options));
+  context.crashPoint('lay: planned');
+  const { places, record } = laid;
+  if (record.state !== 'laid') {
+    const reason = `The layers of failback ${places.id} are in use by VM ${record.vmId}`;
+    throw new UnderstudyError('invalid-request', { reason });
+  }
+  for (const layer of record.layers) await makeLayer(context, layer, options);
+  context.crashPoint('lay: made');
+  await park(context, laid, options);
+  context.crashPoint('lay: parked');
+  return serve(context, laid, options);
+}
+
+/** Throws `vm-not-off`, `saved-state-present`, `vm-missing`, `unsupported-disk`. */
+async function plan(
+  context: LayersContext,
+  request: LayRequest,
+  options: CallOptions,
+): Promise<Laid> {
+  const { virsh, storageFolder } = context;
+  const { failbackId, replicaId, vmId } = request;
+  const places = layersPlaces(storageFolder, failbackId);
+  const vm = vmId === null ? null : await describe(context, vmId, options);
+  if (vm !== null) requireStill(vm);
+  const flags = vmId === null ? null : await readFlags(virsh, vmId, options);
+  const record = await writeLayers(places, {
+    format: 1,
+    replicaId,
+    state: 'laid',
+    vmId,
+    originalXml: vm?.configuration.text ?? null,
+    startsWithHost: flags?.startsWithHost ?? false,
+    layers: request.disks.map((disk) => planLayer(places, vm, disk)),
+    mark: null,
+    changes: [],
+    hasNvram: false,
+    process: null,
+  });
+  return { places, record };
+}
+
+function requireStill({ name, power, hasSavedState }: VmDescription): void {
+  if (power !== 'off') throw new UnderstudyError('vm-not-off', { vm: name });
+  if (hasSavedState) throw new UnderstudyError('saved-state-present', { vm: name });
+}
+
+function planLayer(
+  places: LayersPlaces,
+  vm: VmDescription | null,
+  { key, sizeBytes, base, since }: LayRequest['disks'][number],
+): LaidLayer {
+  const path = places.layerPath(key);
+  if (base === 'none') return { key, path, sizeBytes, below: null, since: null };
+  const disk = vm?.disks.find((candidate) => candidate.key === key);
+  const refuse = (reason: string) =>
+    new UnderstudyError('unsupported-disk', { disk: key, vm: vm?.name ?? 'none', reason });
+  if (disk === undefined) throw refuse('the VM has no such disk');
+  if (disk.unsupportedBecause !== null) throw refuse(disk.unsupportedBecause);
+  if (disk.sizeBytes > sizeBytes) throw refuse('it is larger than its replica');
+  return { key, path, sizeBytes, below: { path: disk.path, format: disk.format }, since };
+}
+
+/** Made under another name, so that it is there whole or not at all. */
+async function makeLayer(
+  { processes, storageFolder }: LayersContext,
+  { path, sizeBytes, below }: LaidLayer,
+  options: CallOptions,
+): Promise<void> {
+  if (await exists(path)) return;
+  await mkdir(storageFolder, { recursive: true, mode: 0o711 });
+  const temporary = `${path}.new`;
+  const over = below === null ? [] : ['-b', below.path, '-F', below.format];
+  const args = ['create', '-q', '-f', 'qcow2', ...over, '--', temporary, String(sizeBytes)];
+  const { exitCode, stderr } = await processes.run(
+    { command: 'qemu-img', arguments: args },
+    options,
+  );
+  if (exitCode !== 0) throw imageError('create', path, stderr);
+  await chmod(temporary, LAYER_MODE);
+  await rename(temporary, path);
+}
+
+export function imageError(action: string, path: string, stderr: string): UnderstudyError {
+  if (/No space left/i.test(stderr)) return new UnderstudyError('target-full', { path });
+  const reason = (stderr.trim().split('\n').at(-1) ?? '').slice(0, 1000);
+  return new UnderstudyError('image-command-failed', { action, path, reason });
+}
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The VM cannot be started by hand over what is being copied, nor with its host. */
+export async function park(
+  context: LayersContext,
+  { places, record }: Laid,
+  options: CallOptions,
+): Promise<void> {
+  const { vmId, originalXml, layers, startsWithHost } = record;
+  if (vmId === null || originalXml === null) return;
+  await define(context, parkedXml(originalXml, layers, places.parkedPath), options);
+  if (startsWithHost) {
+    await context.virsh.run(['autostart', '--disable', '--', vmId], options);
+  }
+}
+
+async function serve(
+  context: LayersContext,
+  laid: Laid,
+  options: CallOptions,
+): Promise<readonly WorkingDisk[]> {
+  const below = new Map<string, Omit<DiskBelow, 'endpoint'>>();
+  const marks = new Map<string, string>();
+  for (const layer of laid.record.layers) {
+    const seen = await lookBelow(context, layer, options);
+    if (seen === null) continue;
+    below.set(layer.key, seen);
+    if (seen.found.type === 'changed') marks.set(layer.key, seen.found.since);
+  }
+  const { of } = await serveLayers(context, laid, marks, options);
+  return laid.record.layers.map(({ key }) => workingDisk(of(key), key, below.get(key) ?? null));
+}
+
+function workingDisk(
+  served: Served,
+  key: LaidLayer['key'],
+  below: Omit<DiskBelow, 'endpoint'> | null,
+): WorkingDisk {
+  const endpoint = served.below;
+  return { key, layer: served.layer, below: below === null ? null : { ...below, endpoint } };
+}
+
+async function lookBelow(
+  { processes }: LayersContext,
+  { key, below, since }: LaidLayer,
+  options: CallOptions,
+): Promise<Omit<DiskBelow, 'endpoint'> | null> {
+  if (below === null) return null;
+  const image = { path: below.path, format: below.format, vm: key };
+  const header = await readImageHeader(processes, image, options);
+  const tracksChanges = below.format === 'qcow2';
+  const wanted = { since: since === null ? {} : { [key]: since } };
+  const disk = { key, tracksChanges, sizeBytes: header.sizeBytes };
+  const found = foundExtents(disk, header, wanted);
+  const extents =
+    found.type === 'changed'
+      ? ({ type: 'changed', metaContext: `qemu:dirty-bitmap:${found.since}` } as const)
+      : ({ type: 'allocated' } as const);
+  return { ...disk, found, extents };
+}

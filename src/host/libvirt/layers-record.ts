@@ -1,0 +1,185 @@
+/**
+ * What is known about the working layers of a failback outside this process, written before anything of them is made.
+ *
+ *   <storage>/failbacks/epochs.json         the highest epoch seen per replica
+ *   <storage>/failbacks/<id>/record.json    what was laid over which disks, and what the VM was before
+ *   <storage>/failbacks/<id>/<disk>.qcow2   a working layer, or a disk that production had not got
+ *   <storage>/failbacks/<id>/nvram          firmware variables that came with the replica
+ *   <storage>/failbacks/<id>/kept-tpm.tar   the VM's own TPM state, while another is in its place
+ */
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { UnderstudyError } from '../../domain/error.ts';
+import {
+  type DiskKey,
+  diskKey,
+  type FailbackId,
+  type MarkName,
+  markName,
+  type ReplicaId,
+  replicaId,
+  type VmId,
+  vmId,
+} from '../../domain/ids.ts';
+import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
+import type { ProcessIdentity } from '../../ports/processes.ts';
+
+export type LaidLayer = {
+  readonly key: DiskKey;
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Production's disk; null for one that it has not got. */
+  readonly below: { readonly path: string; readonly format: 'qcow2' | 'raw' } | null;
+  readonly since: MarkName | null;
+};
+
+/**
+ *   laid         the VM is parked, layers may be served
+ *   attached     the VM is defined on the layers
+ *   committing   layers are merged one by one; there is no way back
+ *   committed    the VM has its own disks again; only disks of its own are left in the folder
+ */
+export type LayersState = 'laid' | 'attached' | 'committing' | 'committed';
+
+export type LayersRecord = {
+  readonly format: 1;
+  readonly replicaId: ReplicaId;
+  readonly state: LayersState;
+  /** The VM they were laid for, or that `attach` made; null until then. */
+  readonly vmId: VmId | null;
+  /** Its definition as it was; null for one that `attach` made. */
+  readonly originalXml: string | null;
+  readonly startsWithHost: boolean;
+  readonly layers: readonly LaidLayer[];
+  readonly mark: MarkName | null;
+  readonly changes: readonly ConfigurationChange[];
+  /** Firmware variables that came with the replica are beside this record. */
+  readonly hasNvram: boolean;
+  /** The server of the layers; null when none is meant to run. */
+  readonly process: ProcessIdentity | null;
+};
+
+export type LayersPlaces = {
+  readonly id: FailbackId;
+  readonly folder: string;
+  readonly recordPath: string;
+  readonly nvramPath: string;
+  readonly keptTpmPath: string;
+  readonly layerPath: (key: DiskKey) => string;
+  /** In a folder that never exists. */
+  readonly parkedPath: (key: DiskKey) => string;
+};
+
+export function layersPlaces(storageFolder: string, id: FailbackId): LayersPlaces {
+  const folder = join(storageFolder, 'failbacks', id);
+  return {
+    id,
+    folder,
+    recordPath: join(folder, 'record.json'),
+    nvramPath: join(folder, 'nvram'),
+    keptTpmPath: join(folder, 'kept-tpm.tar'),
+    layerPath: (key) => join(folder, `${key}.qcow2`),
+    parkedPath: (key) => join(folder, 'parked', `${key}.qcow2`),
+  };
+}
+
+const layerFile = z.object({
+  key: z.string().transform(diskKey),
+  path: z.string(),
+  sizeBytes: z.int().nonnegative(),
+  below: z.object({ path: z.string(), format: z.enum(['qcow2', 'raw']) }).nullable(),
+  since: z.string().transform(markName).nullable(),
+});
+
+const recordFile = z.object({
+  format: z.literal(1),
+  replicaId: z.string().transform(replicaId),
+  state: z.enum(['laid', 'attached', 'committing', 'committed']),
+  vmId: z.string().transform(vmId).nullable(),
+  originalXml: z.string().nullable(),
+  startsWithHost: z.boolean(),
+  layers: z.array(layerFile),
+  mark: z.string().transform(markName).nullable(),
+  // Ours, and only carried through: the definition is made from them at `attach` alone.
+  changes: z.array(z.custom<ConfigurationChange>((value) => typeof value === 'object')),
+  hasNvram: z.boolean(),
+  process: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
+});
+
+/** Null when there is none. Throws `invalid-file`. */
+export async function readLayers({ recordPath }: LayersPlaces): Promise<LayersRecord | null> {
+  const content = await readJson(recordPath);
+  if (content === null) return null;
+  const parsed = recordFile.safeParse(content);
+  if (parsed.success) return parsed.data;
+  const reason = `it is no record of working layers: ${z.prettifyError(parsed.error)}`;
+  throw new UnderstudyError('invalid-file', { path: recordPath, reason });
+}
+
+/** Durable when it resolves. */
+export async function writeLayers(
+  { folder, recordPath }: LayersPlaces,
+  record: LayersRecord,
+): Promise<LayersRecord> {
+  await mkdir(folder, { recursive: true, mode: 0o711 });
+  await writeDurably(recordPath, JSON.stringify(record));
+  return record;
+}
+
+/** The record goes last: while anything is left, it can be found. */
+export async function removeLayers(
+  places: LayersPlaces,
+  layers: readonly LaidLayer[],
+): Promise<void> {
+  for (const { path } of layers) await rm(path, { force: true });
+  await rm(places.nvramPath, { force: true });
+  await rm(places.keptTpmPath, { force: true });
+  await rm(places.recordPath, { force: true });
+  await rm(places.folder, { recursive: true, force: true });
+}
+
+/** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. */
+export async function admitEpoch(
+  storageFolder: string,
+  replica: ReplicaId,
+  epoch: number,
+): Promise<void> {
+  const path = join(storageFolder, 'failbacks', 'epochs.json');
+  const seen = z
+    .record(z.string(), z.number())
+    .catch({})
+    .parse(await readJson(path));
+  const current = seen[replica] ?? 0;
+  if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
+  if (epoch === current) return;
+  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  await writeDurably(path, JSON.stringify({ ...seen, [replica]: epoch }));
+}
+
+async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UnderstudyError('invalid-file', { path, reason: 'it is not JSON' }, error);
+  }
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  const temporary = `${path}.new`;
+  {
+    await using file = await open(temporary, 'w', 0o600);
+    await file.writeFile(text);
+    await file.sync();
+  }
+  await rename(temporary, path);
+  await using folder = await open(dirname(path), 'r');
+  await folder.sync();
+}
