@@ -12,6 +12,8 @@ export type LostMark = {
   readonly disk: string;
   /** For people: a sentence part after "because". */
   readonly because: string;
+  /** libvirt was never told of it, or forgot: the bitmap itself may be there. */
+  readonly isUnknown: boolean;
 };
 
 const BROKEN = /missing or broken bitmap '([^']*)' for disk '([^']*)'/;
@@ -25,12 +27,12 @@ export function lostMarkIn(error: unknown): LostMark | null {
   const broken = BROKEN.exec(reason);
   if (broken !== null) {
     const because = `its change mark ${broken[1]} is missing or broken, as after a crash of the VM's process`;
-    return { disk: broken[2] ?? '', because };
+    return { disk: broken[2] ?? '', because, isUnknown: false };
   }
   const unknown = UNKNOWN.exec(reason);
   if (unknown !== null) {
     const because = `the hypervisor no longer knows its change mark ${unknown[1]}`;
-    return { disk: unknown[2] ?? '', because };
+    return { disk: unknown[2] ?? '', because, isUnknown: true };
   }
   return null;
 }

@@ -6,7 +6,7 @@
  * the backup is begun again; the others stay incremental.
  */
 import { UnderstudyError } from '../../domain/error.ts';
-import type { DiskKey } from '../../domain/ids.ts';
+import type { DiskKey, MarkName } from '../../domain/ids.ts';
 import type { FoundExtents } from '../../domain/replication/transfer.ts';
 import type { VmDescription, VmDisk } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -23,7 +23,7 @@ import {
 import { clearTheWay } from './freeze-job.ts';
 import { beginQuiesced, type QuiesceNote } from './freeze-quiesce.ts';
 import { type FreezePlaces, type FreezeRecord, scratchPath, writeRecord } from './freeze-record.ts';
-import { removeMark } from './marks.ts';
+import { adoptMark, removeMark } from './marks.ts';
 import { accessDenied, makeQemuFolder } from './scratch-access.ts';
 
 export type RunningFreeze = {
@@ -80,13 +80,20 @@ async function beginWithUsableMarks(context: FreezeContext, freeze: RunningFreez
   const { request, vm, disks } = freeze;
   const found = new Map(disks.map((disk) => [disk.key, wantedExtents(disk, request)]));
   let mayRemoveMark = true;
+  const adopted = new Set<MarkName>();
   for (;;) {
     try {
       return { found, note: await begin(context, freeze, found) };
     } catch (error) {
       const lost = lostMarkIn(error);
       const disk = disks.find(({ key }) => key === lost?.disk);
-      if (lost !== null && disk !== undefined && found.get(disk.key)?.type === 'changed') {
+      const extents = disk === undefined ? undefined : found.get(disk.key);
+      if (lost !== null && disk !== undefined && extents?.type === 'changed') {
+        const { since } = extents;
+        if (lost.isUnknown && !adopted.has(since)) {
+          adopted.add(since);
+          if (await adoptMark(context, { vm, mark: since }, UNABORTED)) continue;
+        }
         found.set(disk.key, { type: 'allocated', markLostBecause: lost.because });
       } else if (saysMarkExists(error) && mayRemoveMark) {
         mayRemoveMark = false;

@@ -98,6 +98,18 @@ export async function redefineMark(
   await virsh.run(['checkpoint-create', '--redefine', '--', vmId, { file }], options);
 }
 
+/** Tells libvirt of a mark that lies in the VM's disks although it does not know it, as in those of a new branch. False: it is in none. */
+export async function adoptMark(
+  context: FreezeContext,
+  { vm, mark }: OneMark,
+  options: CallOptions,
+): Promise<boolean> {
+  const disks = (await bitmapsByMark(context, vm, options)).get(mark) ?? [];
+  if (disks.length === 0) return false;
+  await believe(context, { vmId: vm.id, mark, disks }, options);
+  return true;
+}
+
 type OneMark = { readonly vm: VmDescription; readonly mark: MarkName };
 
 /**
