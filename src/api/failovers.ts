@@ -12,7 +12,9 @@ type Verbs =
   | 'failover'
   | 'plannedFailover'
   | 'undoFailover'
-  | 'permanentFailover';
+  | 'permanentFailover'
+  | 'previewHop'
+  | 'hop';
 
 export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> {
   return {
@@ -25,6 +27,12 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
       operationAnswer(await controller.failover(parameters.replica, failoverOrder(body), options)),
     plannedFailover: async ({ parameters, body, options }) =>
       operationAnswer(await controller.plannedFailover(parameters.replica, body, options)),
+    previewHop: async ({ parameters, body, options }) => {
+      const order = hopOrder(body);
+      return previewAnswer(await controller.previewHop(parameters.replica, order, options), 'none');
+    },
+    hop: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.hop(parameters.replica, hopOrder(body), options)),
     undoFailover: async ({ parameters, body, options }) =>
       operationAnswer(await controller.undoFailover(parameters.replica, body.force, options)),
     permanentFailover: async ({ parameters, options }) =>
@@ -34,7 +42,17 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
 
 function failoverOrder(body: ParsedBody<'failover'>): FailoverOrder {
   const { reason, fence, acceptDuplicate } = body;
-  return { point: pointSelector(body.point), reason, fence, acceptDuplicate };
+  return { ...basis(body), reason, fence, acceptDuplicate };
+}
+
+function hopOrder(body: ParsedBody<'hop'>): FailoverOrder {
+  const { reason, acceptDuplicate } = body;
+  return { ...basis(body), reason, fence: 'none', acceptDuplicate };
+}
+
+function basis({ point, archive }: ParsedBody<'hop'>): Pick<FailoverOrder, 'point' | 'archive'> {
+  const chosen = { point: pointSelector(point) };
+  return archive === undefined ? chosen : { ...chosen, archive };
 }
 
 function previewAnswer(preview: FailoverPreview, fence: SourceFence): FailoverPreviewAnswer {

@@ -3,6 +3,8 @@ import { formatInstant } from '../domain/instant.ts';
 import { allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
+import { archiveAnswer } from './archives.ts';
+import { failbackAnswer } from './failbacks.ts';
 import type { Handlers } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 import { pointSelector } from './point-selector.ts';
@@ -65,6 +67,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     newestPointTakenAt: newestPointTakenAt === null ? null : formatInstant(newestPointTakenAt),
     pointCount: view.pointCount,
     failover: failoverAnswer(replica.failover),
+    failback: replica.failback === null ? null : failbackAnswer(replica.failback),
     archives: replica.archives.map(archiveAnswer),
     conditions: conditions.map(({ name, message, since }) => ({
       name,
@@ -79,14 +82,4 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
 
 function failoverAnswer(failover: Replica['failover']): ReplicaAnswer['failover'] {
   return failover === null ? null : { ...failover, startedAt: formatInstant(failover.startedAt) };
-}
-
-function archiveAnswer(archive: Replica['archives'][number]): ReplicaAnswer['archives'][number] {
-  const { branchId, pointId, archivedAt, keepUntil } = archive;
-  return {
-    branchId,
-    pointId,
-    archivedAt: formatInstant(archivedAt),
-    keepUntil: formatInstant(keepUntil),
-  };
 }

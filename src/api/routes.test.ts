@@ -10,11 +10,19 @@ import { openApiRoom } from './testing/api-room.ts';
 import { VM_SUMMARY } from './testing/sample-values.ts';
 
 const NAMES = Object.keys(ENDPOINTS) as EndpointName[];
-const PARAMETERS = { host: 'h', job: 'j', replica: 'r', point: 'latest', operation: 'op-a1' };
+const PARAMETERS = {
+  host: 'h',
+  job: 'j',
+  replica: 'r',
+  point: 'latest',
+  operation: 'op-a1',
+  archive: 'br-a0',
+};
 
 /** The smallest body that each endpoint takes. */
 const BODIES: Partial<Record<EndpointName, object>> = {
   answerOperation: { answer: 'wait' },
+  keepArchive: { until: '2026-04-01T00:00:00Z' },
   addHost: { name: 'lab', address: 'qemu:///system', storageFolder: '/srv/u' },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };
@@ -169,7 +177,17 @@ test('kinds become statuses; a phase says what it allows', async (t) => {
   fake.failNext('failover', new UnderstudyError('not-allowed-in-phase', phase));
   const { answer } = await request('POST', '/api/v1/replicas/web/failover');
   const { allowedOperations } = problemSchema.parse(answer);
-  assert.deepEqual(allowedOperations, ['undo-failover', 'permanent-failover', 'verify', 'rescan']);
+  assert.deepEqual(allowedOperations, [
+    'undo-failover',
+    'permanent-failover',
+    'failback',
+    'verify',
+    'rescan',
+    'hop',
+    'export',
+    'keep-archive',
+    'delete-archive',
+  ]);
 });
 
 test('an unexpected error is logged and tells nothing', async (t) => {

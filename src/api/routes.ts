@@ -6,6 +6,8 @@ import { type ParsedBody, type ParsedQuery, ROUTES, type Route } from '../contra
 import { referenceSchema } from '../contract/values.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { Controller } from '../ports/controller.ts';
+import { archiveHandlers } from './archives.ts';
+import { failbackHandlers } from './failbacks.ts';
 import { failoverHandlers } from './failovers.ts';
 import { sendProblem } from './failures.ts';
 import { goneSignal } from './gone-signal.ts';
@@ -46,7 +48,9 @@ function allHandlers({ controller, version }: Options): Handlers {
     ...replicaHandlers(controller),
     ...pointHandlers(controller),
     ...failoverHandlers(controller),
+    ...failbackHandlers(controller),
     ...operationHandlers(controller),
+    ...archiveHandlers(controller),
   };
 }
 

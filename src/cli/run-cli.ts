@@ -1,7 +1,10 @@
 /** The program `understudy`: reads the arguments, runs one command, answers an exit code. */
 import { Command, CommanderError } from 'commander';
 import { choice, createRunner, notEmpty, type Runner } from './command-tree.ts';
+import { archiveCommands } from './commands/archive.ts';
+import { failbackCommands } from './commands/failback.ts';
 import { failoverCommands } from './commands/failover.ts';
+import { hopCommand } from './commands/hop.ts';
 import { hostCommands, vmCommands } from './commands/host.ts';
 import { jobCommands } from './commands/job.ts';
 import { operationCommands } from './commands/operation.ts';
@@ -80,6 +83,9 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   replicaCommands(program, runner);
   pointCommands(program, runner);
   failoverCommands(program, runner);
+  failbackCommands(program, runner);
+  hopCommand(program, runner);
+  archiveCommands(program, runner);
   operationCommands(program, runner);
   completionCommand(program, runner);
   return program;

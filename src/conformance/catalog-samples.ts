@@ -69,6 +69,7 @@ export const replica: Replica = {
   failover: {
     pointId: pointId('pt-1'),
     branchId: branchId('br-1'),
+    overBranchId: branchId('br-0'),
     operationId: operationId('op-1'),
     reason: 'a test',
     fence: 'none',
@@ -78,8 +79,15 @@ export const replica: Replica = {
     runningAfterMs: 1200.5,
     answeringAfterMs: null,
   },
+  failback: null,
   archives: [
-    { branchId: branchId('br-0'), pointId: pointId('pt-0'), archivedAt: at, keepUntil: at },
+    {
+      branchId: branchId('br-0'),
+      pointId: pointId('pt-0'),
+      overBranchId: null,
+      archivedAt: at,
+      keepUntil: at,
+    },
   ],
   createdAt: at,
 };

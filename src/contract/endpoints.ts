@@ -44,7 +44,23 @@ export const ENDPOINTS = {
   failover: { method: 'POST', path: '/api/v1/replicas/:replica/failover' },
   plannedFailover: { method: 'POST', path: '/api/v1/replicas/:replica/planned-failover' },
   undoFailover: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failover' },
+  previewFailback: { method: 'POST', path: '/api/v1/replicas/:replica/failback-preview' },
+  failback: { method: 'POST', path: '/api/v1/replicas/:replica/failback' },
+  switchOver: { method: 'POST', path: '/api/v1/replicas/:replica/switch-over' },
+  cancelFailback: { method: 'POST', path: '/api/v1/replicas/:replica/cancel-failback' },
+  commitFailback: { method: 'POST', path: '/api/v1/replicas/:replica/commit-failback' },
+  undoFailback: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failback' },
   permanentFailover: { method: 'POST', path: '/api/v1/replicas/:replica/permanent-failover' },
+
+  previewHop: { method: 'POST', path: '/api/v1/replicas/:replica/hop-preview' },
+  hop: { method: 'POST', path: '/api/v1/replicas/:replica/hop' },
+
+  listArchives: { method: 'GET', path: '/api/v1/replicas/:replica/archives' },
+  diffArchive: { method: 'GET', path: '/api/v1/replicas/:replica/archives/:archive/diff' },
+  keepArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/keep' },
+  deleteArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/delete' },
+  exportArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/export' },
+  exportPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/export' },
 
   listOperations: { method: 'GET', path: '/api/v1/operations' },
   showOperation: { method: 'GET', path: '/api/v1/operations/:operation' },

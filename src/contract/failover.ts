@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { fenceSchema } from './replica.ts';
-import { idSchema, instantSchema, powerSchema, sentenceSchema } from './values.ts';
+import { idSchema, instantSchema, powerSchema, referenceSchema, sentenceSchema } from './values.ts';
 
 export const failoverRequestSchema = z.strictObject({
   /** `latest`, an id or its unique beginning, or a time: the newest point not after it. */
   point: z.string().min(1).max(256).default('latest'),
+  /** An archived branch (its id or unique beginning) to go on from; `point` then counts for nothing. */
+  archive: referenceSchema.optional(),
   reason: sentenceSchema.default(''),
   /** What is done to the source first. */
   fence: fenceSchema.default('none'),
@@ -27,6 +29,9 @@ export const plannedFailoverSchema = z.strictObject({
   /** What happens when it takes longer. */
   onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
 });
+
+/** The source is left as the failover has left it. */
+export const hopRequestSchema = failoverRequestSchema.omit({ fence: true });
 
 /** What a failover would mean now. Nothing was changed to find out. */
 export const failoverPreviewSchema = z.strictObject({
@@ -60,6 +65,7 @@ export const undoFailoverSchema = z.strictObject({
   force: z.boolean().default(false),
 });
 
+export type HopRequestBody = z.input<typeof hopRequestSchema>;
 export type FailoverRequestBody = z.input<typeof failoverRequestSchema>;
 export type PlannedFailoverBody = z.input<typeof plannedFailoverSchema>;
 export type FailoverPreviewAnswer = z.output<typeof failoverPreviewSchema>;

@@ -8,11 +8,21 @@ export const operationKindSchema = z.enum([
   'planned-failover',
   'undo-failover',
   'permanent-failover',
+  'failback',
+  'catch-up-failback',
+  'switch-over',
+  'cancel-failback',
+  'commit-failback',
+  'undo-failback',
   'remove-replica',
   'delete-replica',
   'rescan',
   'verify',
   'sweep',
+  'hop',
+  'export',
+  'keep-archive',
+  'delete-archive',
 ]);
 
 /** What an operation that asked can be told. */

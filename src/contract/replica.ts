@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { failbackRecordSchema } from './failback.ts';
 import { operationSchema } from './operation.ts';
 import { pointSchema } from './point.ts';
 import { idSchema, instantSchema } from './values.ts';
@@ -32,6 +33,8 @@ export const conditionSchema = z.strictObject({
 export const failoverRecordSchema = z.strictObject({
   pointId: idSchema,
   branchId: idSchema,
+  /** The archived branch that it lies over; null: the point itself. */
+  overBranchId: idSchema.nullable(),
   operationId: idSchema,
   reason: z.string(),
   fence: fenceSchema,
@@ -42,9 +45,10 @@ export const failoverRecordSchema = z.strictObject({
   answeringAfterMs: z.number().nullable(),
 });
 
-const archiveSchema = z.strictObject({
+export const archiveSchema = z.strictObject({
   branchId: idSchema,
   pointId: idSchema,
+  overBranchId: idSchema.nullable(),
   archivedAt: instantSchema,
   keepUntil: instantSchema,
 });
@@ -68,6 +72,7 @@ export const replicaSchema = z.strictObject({
   newestPointTakenAt: instantSchema.nullable(),
   pointCount: z.int(),
   failover: failoverRecordSchema.nullable(),
+  failback: failbackRecordSchema.nullable(),
   archives: z.array(archiveSchema),
   conditions: z.array(conditionSchema),
   /** The operation that has the replica right now. */

@@ -4,10 +4,18 @@
  * misspelt option that is ignored is worse than none.
  */
 import { z } from 'zod';
+import { archiveDetailSchema, archiveDiffSchema, keepArchiveSchema } from './archive.ts';
 import type { EndpointName } from './endpoints.ts';
+import {
+  failbackPreviewSchema,
+  failbackRequestSchema,
+  switchOverRequestSchema,
+  undoFailbackSchema,
+} from './failback.ts';
 import {
   failoverPreviewSchema,
   failoverRequestSchema,
+  hopRequestSchema,
   plannedFailoverSchema,
   undoFailoverSchema,
 } from './failover.ts';
@@ -99,7 +107,37 @@ export const ROUTES = {
     plannedFailoverSchema,
   ),
   undoFailover: beginning('Go back to the source', undoFailoverSchema),
+  previewFailback: changing(
+    'Say what a failback would mean; changes nothing',
+    failbackRequestSchema,
+    failbackPreviewSchema,
+  ),
+  failback: beginning(
+    'Copy what differs to production while the replica serves on',
+    failbackRequestSchema,
+  ),
+  switchOver: beginning('Let production take over from the replica', switchOverRequestSchema),
+  cancelFailback: beginning('Give up a failback before its switchover', nothing),
+  commitFailback: beginning('Keep production as it is, and protect it again', nothing),
+  undoFailback: beginning('Go back to the replica after a switchover', undoFailbackSchema),
   permanentFailover: beginning('Make the replica an ordinary VM', nothing),
+
+  previewHop: changing(
+    'Say what a hop would mean; changes nothing',
+    hopRequestSchema,
+    failoverPreviewSchema,
+  ),
+  hop: beginning(
+    'Move a replica that serves to another point; its writes are archived',
+    hopRequestSchema,
+  ),
+
+  listArchives: reading('List archived branches, oldest first', listOf(archiveDetailSchema)),
+  diffArchive: reading('What an archived branch has over what it lies over', archiveDiffSchema),
+  keepArchive: beginning('Keep an archived branch until then', keepArchiveSchema),
+  deleteArchive: beginning('Delete an archived branch now', nothing),
+  exportArchive: beginning('Copy an archived branch to files that stand alone', nothing),
+  exportPoint: beginning('Copy a restore point to files that stand alone', nothing),
 
   listOperations: {
     ...reading('List operations, newest first', listOf(operationSchema)),

@@ -152,6 +152,11 @@ export const ERROR_CATALOG = {
     message: 'Replica {replica} is at epoch {current}; a command of epoch {epoch} is refused.',
     remedy: 'Another controller or a newer operation took over; nothing was changed.',
   },
+  'failback-refused': {
+    kind: 'conflict',
+    message: 'Replica {replica} cannot be failed back to VM {vm}: {reason}.',
+    remedy: 'Fail back to a new location instead: `understudy failback {replica} --new`.',
+  },
   'fence-failed': {
     kind: 'conflict',
     message: 'The source VM {vm} could not be fenced: {reason}.',

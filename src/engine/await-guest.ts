@@ -5,8 +5,9 @@ import type { Instant } from '../domain/instant.ts';
 import type { GuestReport } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { Hypervisor } from '../ports/hypervisor.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import type { Takeover } from './take-over.ts';
 
 /** Whoever wants the replica for the next operation says so on this topic, and waiting ends. */
 export const STOP_WAITING = 'stop-waiting';
@@ -16,6 +17,13 @@ const ANSWER_MS = 1_000;
 /** Between looks at the topic, and entries in the history. */
 const ROUND_MS = 2_000;
 
+/** Whose guest is waited for, how long, and from when it counts. */
+type Awaited = {
+  readonly target: Pick<HostPorts, 'hypervisor'>;
+  readonly guestDeadlineMs: number;
+  readonly requestedAt: Instant;
+};
+
 /**
  * Milliseconds from the request to the first answer of the guest agent; null when it did not answer in time, or has no
  * way to. That does not fail the failover. Rounds are counted, because the wall clock may jump.
@@ -23,7 +31,7 @@ const ROUND_MS = 2_000;
 export async function awaitGuest(
   ports: EnginePorts,
   context: OperationContext,
-  takeover: Takeover,
+  takeover: Awaited,
   vmId: VmId,
 ): Promise<number | null> {
   const rounds = Math.ceil(takeover.guestDeadlineMs / ROUND_MS);
@@ -43,7 +51,7 @@ type Round = { readonly answeredAt: Instant | null; readonly isInVain: boolean }
 
 async function poll(
   { clock }: EnginePorts,
-  { target }: Takeover,
+  { target }: Awaited,
   vmId: VmId,
   options: CallOptions,
 ): Promise<Round> {
@@ -59,7 +67,7 @@ async function poll(
 
 /** A host that cannot be asked now says nothing about the failover, which is done: it only costs the figure. */
 async function ask(
-  hypervisor: Takeover['target']['hypervisor'],
+  hypervisor: Hypervisor,
   vmId: VmId,
   options: CallOptions,
 ): Promise<GuestReport | null> {

@@ -1,10 +1,10 @@
 /** Failover: the replica takes over now, whatever became of the source. What that means step by step: take-over.ts. */
-import { pointId, replicaId } from '../domain/ids.ts';
+import { branchId, pointId, replicaId } from '../domain/ids.ts';
 import { instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import type { OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { fenceIn, flagIn, numberIn, textIn } from './input.ts';
+import { fenceIn, flagIn, numberIn, optionalTextIn, textIn } from './input.ts';
 import { type TakeoverOrder, takeOver } from './take-over.ts';
 
 export function failoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -16,6 +16,7 @@ function orderIn(input: Json): TakeoverOrder {
     replicaId: replicaId(textIn(input, 'replicaId')),
     // Whoever asked for the latest gets it, also when the run that had to end first has made a newer one, or retired it.
     pointId: flagIn(input, 'wantsNewest') ? null : pointId(textIn(input, 'pointId')),
+    archiveId: optionalTextIn(input, 'archiveId', branchId),
     fence: fenceIn(input),
     isFencedBy: 'none',
     acceptsDuplicate: flagIn(input, 'acceptsDuplicate'),

@@ -9,6 +9,10 @@ export function textIn(input: Json, name: string): string {
   return value;
 }
 
+export function textOrNullIn(input: Json, name: string): string | null {
+  return field(input, name) === null ? null : textIn(input, name);
+}
+
 export function textsIn(input: Json, name: string): readonly string[] {
   const value = field(input, name);
   if (!Array.isArray(value)) throw malformed(name);
@@ -16,6 +20,14 @@ export function textsIn(input: Json, name: string): readonly string[] {
     if (typeof item !== 'string') throw malformed(name);
     return item;
   });
+}
+
+/** Null where it is null, or an older version did not know of it. */
+export function optionalTextIn<T>(input: Json, name: string, parse: (text: string) => T): T | null {
+  const value = field(input, name) ?? null;
+  if (value === null) return null;
+  if (typeof value !== 'string') throw malformed(name);
+  return parse(value);
 }
 
 export function flagIn(input: Json, name: string): boolean {

@@ -1,10 +1,15 @@
-import { type MarkName, markName, type PointId } from '../domain/ids.ts';
+import { type BranchId, type MarkName, markName, type PointId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Catalog } from '../ports/catalog.ts';
 
 /** Ours are known by the prefix; the point's id makes them unique and traceable. */
 export function markOfPoint(id: PointId): MarkName {
+  return markName(`us-${id}`);
+}
+
+/** Set on a branch when it is made: what the replica has written since. */
+export function markOfBranch(id: BranchId): MarkName {
   return markName(`us-${id}`);
 }
 

@@ -2,7 +2,7 @@
  * Moves the blocks of a frozen instant into partial layers at the target, while the freeze is watched: when scratch
  * runs low the transfer is stopped, never the guest.
  */
-import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
+import { UnderstudyError } from '../domain/error.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
@@ -11,7 +11,8 @@ import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { plansFor, type Run } from './make-point.ts';
-import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
+import { orLeaveToSweeper } from './temporaries.ts';
+import { endFreeze, type HeldFreeze, whileFrozen } from './while-frozen.ts';
 
 /** A storage daemon may need a while to let go of what it was writing, and the target is not what was lost. */
 const DISCARD_PATIENCE_MS = 20_000;
@@ -30,20 +31,26 @@ export function moveBlocks(
   const { store } = move.target;
   return context.step<readonly MovedDisk[]>('move-blocks', {
     do: (started) =>
-      whileFrozen(move, started.signal, async (signal) => {
+      whileFrozen(freezeOf(move), started.signal, async (signal) => {
         const attempt = { ...started, signal };
         const partial = await openPartial(move, plans, attempt);
         return transferAll(ports, context, { move, plans, partial, attempt });
       }),
     undo: async ({ key, signal }) => {
       // First: from here on nobody watches scratch, and the target may take minutes to let go of the partial.
-      await endFreeze(move, signal);
+      await endFreeze(freezeOf(move), signal);
       const { id, epoch } = move.replica;
       const command = { key, replicaId: id, epoch, pointId: move.pointId };
       const tidying = { clock: move.clock, patienceMs: DISCARD_PATIENCE_MS, signal };
       await orLeaveToSweeper(tidying, (options) => store.discardPartial(command, options));
     },
   });
+}
+
+function freezeOf({ temporaries, replica, source, settings, frozen, clock }: Move): HeldFreeze {
+  const command = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
+  const { pointSource } = source;
+  return { command, pointSource, scratch: settings.scratch, frozenAt: frozen.takenAt, clock };
 }
 
 function openPartial(
@@ -69,59 +76,6 @@ function openPartial(
     },
     { signal },
   );
-}
-
-/**
- * Runs the work; a freeze in danger aborts it and is the error. A freeze that is given up is ended at once, and it is
- * watched until the work has really stopped: letting go of a target that hangs takes longer than scratch lasts.
- */
-async function whileFrozen<T>(
-  move: Move,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const stopWork = new AbortController();
-  const stopWatch = new AbortController();
-  const watched = watch(move, stopWatch.signal).then(
-    () => null,
-    async (danger: unknown) => {
-      stopWork.abort();
-      // What is tried again needs the freeze. Failing here loses nothing: the compensation ends it, too.
-      const isFinal = asUnderstudyError(danger).kind !== 'transient';
-      if (isFinal) await endFreeze(move, stopWatch.signal).catch(() => undefined);
-      return danger;
-    },
-  );
-  try {
-    const result = await work(AbortSignal.any([signal, stopWork.signal]));
-    stopWatch.abort();
-    await watched;
-    return result;
-  } catch (error) {
-    const isInDanger = stopWork.signal.aborted;
-    if (!isInDanger) stopWatch.abort();
-    const danger = await watched;
-    throw isInDanger ? danger : error;
-  }
-}
-
-function watch(move: Move, signal: AbortSignal): Promise<void> {
-  const { temporaries, replica, settings, frozen } = move;
-  const freeze = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
-  return move.source.pointSource.watch(
-    { ...freeze, scratch: settings.scratch, frozenAt: frozen.takenAt },
-    { signal },
-  );
-}
-
-/** Idempotent; where it fails the compensation of the freeze and then the sweeper try again. */
-async function endFreeze(
-  { temporaries, replica, source, clock }: Move,
-  signal: AbortSignal,
-): Promise<void> {
-  const freeze = { key: temporaries.freezeKey, vmId: replica.sourceVmId };
-  const tidying = { clock, patienceMs: UNDO_PATIENCE_MS, signal };
-  await orLeaveToSweeper(tidying, (options) => source.pointSource.end(freeze, options));
 }
 
 type Transfers = {

@@ -1,12 +1,20 @@
 import type { Durable, OperationDefinition } from '../ports/durable.ts';
+import { deleteArchiveDefinition, keepArchiveDefinition } from './archives.ts';
+import { catchUpFailbackDefinition } from './catch-up-failback.ts';
+import { commitFailbackDefinition } from './commit-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { exportDefinition } from './export.ts';
+import { failbackDefinition } from './failback.ts';
 import { failoverDefinition } from './failover.ts';
+import { hopDefinition } from './hop.ts';
+import { cancelFailbackDefinition, undoFailbackDefinition } from './leave-failback.ts';
 import { permanentFailoverDefinition } from './permanent-failover.ts';
 import { plannedFailoverDefinition } from './planned-failover.ts';
 import { deleteReplicaDefinition, removeReplicaDefinition } from './remove-replica.ts';
 import { replicateDefinition } from './replicate.ts';
 import { rescanDefinition } from './rescan.ts';
 import { sweepDefinition } from './sweeper.ts';
+import { switchOverDefinition } from './switch-over.ts';
 import { undoFailoverDefinition } from './undo-failover.ts';
 import { verifyDefinition } from './verify.ts';
 
@@ -21,10 +29,20 @@ export function operationDefinitions(
     plannedFailoverDefinition(ports),
     undoFailoverDefinition(ports),
     permanentFailoverDefinition(ports),
+    failbackDefinition(ports),
+    catchUpFailbackDefinition(ports),
+    switchOverDefinition(ports),
+    cancelFailbackDefinition(ports),
+    commitFailbackDefinition(ports),
+    undoFailbackDefinition(ports),
     removeReplicaDefinition(ports),
     deleteReplicaDefinition(ports),
     rescanDefinition(ports),
     verifyDefinition(ports),
     sweepDefinition(ports, durable),
+    hopDefinition(ports),
+    exportDefinition(ports),
+    keepArchiveDefinition(ports),
+    deleteArchiveDefinition(ports),
   ];
 }

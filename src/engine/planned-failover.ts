@@ -9,12 +9,13 @@
 import { type CatchUpPolicy, decideCatchUp, type Pass } from '../domain/failover/catch-up.ts';
 import { type PointId, type ReplicaId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
+import type { SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { numberIn, textIn } from './input.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
-import { loadReplica } from './replica-facts.ts';
-import { shutDownSource } from './shut-down-source.ts';
+import { loadReplica, requireReplica } from './replica-facts.ts';
+import { shutDownVm } from './shut-down-vm.ts';
 import { takeOver } from './take-over.ts';
 
 export function plannedFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -37,6 +38,7 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
         takeOver(ports, part, {
           replicaId: id,
           pointId: last.pointId,
+          archiveId: null,
           fence: 'none',
           isFencedBy,
           acceptsDuplicate: false,
@@ -80,6 +82,24 @@ async function catchUp(
     await context.note(`pass-${number}-note`, `${next}, because ${decided.because}.`);
   }
   return { passes: passes.length, pointId };
+}
+
+async function shutDownSource(
+  ports: EnginePorts,
+  context: OperationContext,
+  id: ReplicaId,
+  input: Json,
+): Promise<SourceFence> {
+  const { value: replica } = await requireReplica(ports.catalog, id);
+  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+  return shutDownVm(context, {
+    role: 'source',
+    name: replica.sourceVmName,
+    vmId: replica.sourceVmId,
+    hypervisor,
+    deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
+    onMissedDeadline: textIn(input, 'onMissedDeadline'),
+  });
 }
 
 function policyIn(input: Json): CatchUpPolicy {

@@ -17,18 +17,7 @@ export async function recordFailover(
   connection: ConnectionDecision,
 ): Promise<Versioned<Replica>> {
   const startedAt = await context.now('started-at');
-  const failover: FailoverRecord = {
-    pointId: takeover.point.id,
-    branchId: takeover.branchId,
-    operationId: context.operationId,
-    reason: takeover.reason,
-    fence: takeover.fence,
-    startedAt,
-    isConnected: connection.connect,
-    connectionBecause: connection.because,
-    runningAfterMs: null,
-    answeringAfterMs: null,
-  };
+  const failover = newFailover(context, takeover, connection, startedAt);
   const { epoch } = takeover;
   const replica = apply(
     { ...takeover.replica, epoch, failover, targetVmId: vmId },
@@ -47,11 +36,36 @@ export async function recordFailover(
   return { value: replica, version };
 }
 
-function cleared({ id }: Replica): CatalogChange {
+export function newFailover(
+  context: OperationContext,
+  takeover: Takeover,
+  connection: ConnectionDecision,
+  startedAt: Instant,
+): FailoverRecord {
+  return {
+    pointId: takeover.point.id,
+    branchId: takeover.branchId,
+    overBranchId: takeover.archiveId,
+    operationId: context.operationId,
+    reason: takeover.reason,
+    fence: takeover.fence,
+    startedAt,
+    isConnected: connection.connect,
+    connectionBecause: connection.because,
+    runningAfterMs: null,
+    answeringAfterMs: null,
+  };
+}
+
+export function cleared({ id }: Replica): CatalogChange {
   return { type: 'condition-cleared', replicaId: id, name: 'unfenced-source' };
 }
 
-function unfenced(replica: Replica, connection: ConnectionDecision, since: Instant): CatalogChange {
+export function unfenced(
+  replica: Replica,
+  connection: ConnectionDecision,
+  since: Instant,
+): CatalogChange {
   const message =
     `The replica is connected although the source is not fenced: ${connection.because}. ` +
     'Make sure that only one of them serves.';

@@ -2,7 +2,7 @@
  * Defines the replica VM at rest: stopped, without autostart, its disks pointing at files that exist only in
  * Failover, so that starting it by hand fails cleanly.
  */
-import type { OperationKey, VmId } from '../domain/ids.ts';
+import type { DiskKey, OperationKey, VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -19,7 +19,9 @@ export type Rest = {
   /** The newest point before this one; null for the first. */
   readonly newest: RestorePoint | null;
   /** Whose definition the replica is to have. */
-  readonly point: RestorePoint;
+  readonly point: Pick<RestorePoint, 'vm'> & {
+    readonly disks: readonly { readonly key: DiskKey }[];
+  };
   readonly settings: Pick<ReplicaSettings, 'networkMap'>;
   readonly target: HostPorts;
 };

@@ -8,6 +8,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { beingExported } from './export.ts';
 import type { PointOrder, Run } from './make-point.ts';
 import { whyLater } from './why-later.ts';
 
@@ -88,6 +89,9 @@ async function retire(
       const { key, signal } = attempt;
       const command = { key, replicaId: replica.id, epoch: replica.epoch, pointId: point };
       if (await isPinned(ports, replica, point)) return { isGone: false, because: PINNED };
+      if ((await beingExported(ports, replica)).has(point)) {
+        return { isGone: false, because: 'It is being exported.' };
+      }
       try {
         await target.store.retirePoint(command, { signal });
         return { isGone: true, because: null };

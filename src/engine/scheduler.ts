@@ -6,13 +6,15 @@
 import { asUnderstudyError } from '../domain/error.ts';
 import type { Instant } from '../domain/instant.ts';
 import { type Job, protectedVm } from '../domain/job/job.ts';
-import type { OperationRecord } from '../domain/operation/operation.ts';
+import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
+import { replicasToCleanUp } from './clean-up.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
+import { driveSwitchover } from './drive-switchover.ts';
 import { type NewestPoints, planRun } from './run-facts.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
@@ -22,6 +24,7 @@ const SWEEP_EVERY_TICKS = 15;
 /** Enough for every replica there is: at most one operation holds each. */
 const OPEN_OPERATIONS_MAX = 100_000;
 const SWEEPS_REMEMBERED = 8;
+const CLEAN_UP_PAUSE_MS_MAX = 60_000;
 
 /** Runs until the signal is aborted. What fails in a tick is told to `onError` and the next one tries again. */
 export async function runScheduler(
@@ -53,13 +56,16 @@ export async function scheduleRuns(
   const failures: unknown[] = [];
   for (const { value: replica } of await ports.catalog.replicas()) {
     const job = replica.jobId === null ? undefined : jobs.get(replica.jobId);
-    const mine = open.filter(({ subject }) => subject === replica.id);
+    const mine = open.filter(
+      ({ subject, kind }) => subject === replica.id && !RUNS_BESIDE.includes(kind),
+    );
     try {
       await tellSuspended(
         ports,
         replica,
         mine.find(({ state }) => state === 'suspended'),
       );
+      await driveSwitchover(ports, replica, mine, options);
       if (job !== undefined && isDriven(job, replica)) {
         await drive(ports, { job, replica, open: mine, newest }, options);
       } else {
@@ -126,10 +132,15 @@ async function begin(
 
 /** Sends the sweeper to every replica that has something left over; where it could do nothing, ever more rarely. */
 export async function sweepAll(ports: ControllerPorts, options: CallOptions): Promise<void> {
-  for (const id of await replicasToSweep(ports, ports.durable)) {
+  const toCleanUp = await replicasToCleanUp(ports, options);
+  const toSweep = await replicasToSweep(ports, ports.durable);
+  for (const id of new Set([...toCleanUp, ...toSweep])) {
+    // Somebody waits for a host that is back, and it answers: then it is tried again soon.
+    const pauseMsMax = toCleanUp.includes(id) ? CLEAN_UP_PAUSE_MS_MAX : undefined;
     const found = await ports.catalog.replica(id);
     const filter = { subject: id, kind: 'sweep', limit: SWEEPS_REMEMBERED } as const;
-    const againAt = sweepAgainAt(await ports.durable.operations(filter), ports.clock.now());
+    const now = ports.clock.now();
+    const againAt = sweepAgainAt(await ports.durable.operations(filter), now, pauseMsMax);
     if (found !== null && againAt === null) await beginSweep(ports, found.value, options);
   }
 }

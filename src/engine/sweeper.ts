@@ -6,6 +6,8 @@ import { asUnderstudyError } from '../domain/error.ts';
 import {
   type BranchId,
   branchId,
+  failbackId,
+  type MarkName,
   operationId,
   pointId,
   type ReplicaId,
@@ -14,14 +16,18 @@ import {
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import { hasEnded, type Json, type OperationRecord } from '../domain/operation/operation.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import { expiredArchives } from '../domain/replica/archives.ts';
+import type { ArchivedBranch, Replica } from '../domain/replica/replica.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import { cleanUpIfPossible } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { beingExported } from './export.ts';
 import { textIn } from './input.ts';
-import { keptMarks } from './kept-marks.ts';
-import { loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { keptMarks, markOfBranch } from './kept-marks.ts';
+import { loadSettings, loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
 export function sweepDefinition(
@@ -33,11 +39,24 @@ export function sweepDefinition(
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
       const facts = await loadSwept(ports, context, id);
+      const isClean = await cleanUp(ports, context, facts);
       const { swept, left } = await sweepTemporaries(ports, durable, context, facts);
       const expired = await sweepArchives(ports, context, facts);
-      return { swept, left, expired };
+      return { swept, left: left + (isClean ? 0 : 1), expired };
     },
   };
+}
+
+async function cleanUp(
+  ports: EnginePorts,
+  context: OperationContext,
+  facts: ReplicaFacts,
+): Promise<boolean> {
+  const { replica, newest } = facts;
+  if (replica.phase !== 'Ready' && replica.phase !== 'Pending') return true;
+  const settings = await loadSettings(ports, context, replica);
+  const target = await ports.hosts.ports(replica.targetHostId);
+  return cleanUpIfPossible(ports, context, { replica, newest, settings, target });
 }
 
 /** Replicas that have something to sweep at this moment. */
@@ -52,7 +71,7 @@ export async function replicasToSweep(
   }
   const now = ports.clock.now();
   for (const { value } of await ports.catalog.replicas()) {
-    if (value.archives.some((archive) => archive.keepUntil <= now)) due.add(value.id);
+    if (expiredArchives(value, now).length > 0) due.add(value.id);
   }
   return [...due];
 }
@@ -64,13 +83,17 @@ const PAUSE_MS_MAX = 10 * 60_000;
  * When a replica may be swept again, null: now. Sweeps in a row that had to leave something double the pause: a host
  * that is away for days must not fill the history. `sweeps` are the last ones, newest first.
  */
-export function sweepAgainAt(sweeps: readonly OperationRecord[], now: Instant): Instant | null {
+export function sweepAgainAt(
+  sweeps: readonly OperationRecord[],
+  now: Instant,
+  pauseMsMax: number = PAUSE_MS_MAX,
+): Instant | null {
   const past = sweeps.filter(({ state }) => state === 'succeeded' || state === 'failed');
   const done = past.findIndex(({ state, result }) => state === 'succeeded' && !hasLeft(result));
   const inVain = done === -1 ? past.length : done;
   const endedAt = past[0]?.endedAt ?? null;
   if (inVain === 0 || endedAt === null || endedAt > now) return null;
-  const againAt = endedAt + Math.min(PAUSE_MS_MAX, FIRST_PAUSE_MS * 2 ** (inVain - 1));
+  const againAt = endedAt + Math.min(pauseMsMax, FIRST_PAUSE_MS * 2 ** (inVain - 1));
   return againAt <= now ? null : instant(againAt);
 }
 
@@ -128,18 +151,27 @@ async function remove(
   { hostId, kind, key, identity }: Temporary,
   options: CallOptions,
 ): Promise<void> {
-  const { pointSource, store } = await ports.hosts.ports(hostId);
+  const { hypervisor, pointSource, productionDisks, store } = await ports.hosts.ports(hostId);
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {
       const vm = vmId(identity.vmId ?? '');
       await pointSource.end({ key, vmId: vm }, options);
-      const keep = await keptMarks(ports.catalog, replica, newest);
+      const keep =
+        hostId === replica.targetHostId
+          ? branchMarks(replica)
+          : await keptMarks(ports.catalog, replica, newest);
       await pointSource.sweepMarks({ vmId: vm, keep }, options);
       break;
     }
+    case 'working-layers':
+      await dropLayers({ hypervisor, productionDisks }, replica, { key, identity }, options);
+      break;
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
+      break;
+    case 'export':
+      await store.discardExport({ ...command, exportId: identity.exportId ?? '' }, options);
       break;
     case 'branch': {
       const branch = branchId(identity.branchId ?? '');
@@ -147,6 +179,35 @@ async function remove(
         await store.deleteBranch({ ...command, branchId: branch }, options);
       break;
     }
+  }
+}
+
+/** What the replica's own disks need: the branch's mark, and that of the last pass of a failback. */
+function branchMarks({ failover, failback }: Replica): readonly MarkName[] {
+  if (failover === null) return [];
+  const pass = failback?.syncedMark ?? null;
+  return [markOfBranch(failover.branchId), ...(pass === null ? [] : [pass])];
+}
+
+/**
+ * A failback that was undone past its host may have left production running on layers that nobody wants any more: that VM
+ * and no other refuses to let them go, and is powered off.
+ */
+async function dropLayers(
+  { hypervisor, productionDisks }: Pick<HostPorts, 'hypervisor' | 'productionDisks'>,
+  replica: Replica,
+  { key, identity }: Pick<Temporary, 'key' | 'identity'>,
+  options: CallOptions,
+): Promise<void> {
+  const id = failbackId(identity.failbackId ?? '');
+  if (replica.failback?.id === id) return;
+  const command = { key, replicaId: replica.id, epoch: replica.epoch, failbackId: id };
+  try {
+    await productionDisks.drop(command, options);
+  } catch (error) {
+    if (asUnderstudyError(error).code !== 'vm-not-off') throw error;
+    await hypervisor.powerOff({ key, vmId: vmId(identity.vmId ?? '') }, options);
+    await productionDisks.drop(command, options);
   }
 }
 
@@ -161,7 +222,13 @@ async function sweepArchives(
   { replica, version }: ReplicaFacts,
 ): Promise<number> {
   const now = await context.now('swept-at');
-  const expired = replica.archives.filter((archive) => archive.keepUntil <= now);
+  const expired = await context.step<readonly ArchivedBranch[]>('find-expired', {
+    do: async () => {
+      const busy = await beingExported(ports, replica);
+      return expiredArchives(replica, now).filter(({ branchId }) => !busy.has(branchId));
+    },
+    undo: 'nothing',
+  });
   if (expired.length === 0) return 0;
   const { store } = await ports.hosts.ports(replica.targetHostId);
   await context.step<null>('delete-archives', {
@@ -174,7 +241,8 @@ async function sweepArchives(
     },
     undo: 'nothing',
   });
-  const archives = replica.archives.filter((archive) => !expired.includes(archive));
+  const gone = new Set(expired.map(({ branchId }) => branchId));
+  const archives = replica.archives.filter(({ branchId }) => !gone.has(branchId));
   await context.record('record-archives', [savedReplica({ ...replica, archives }, version)], {
     undo: 'nothing',
   });

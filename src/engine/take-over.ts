@@ -10,19 +10,21 @@
  */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';
-import { branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
+import { type BranchId, branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica, SourceFence } from '../domain/replica/replica.ts';
-import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { VmDescription } from '../domain/vm/vm.ts';
 import type { Versioned } from '../ports/catalog.ts';
-import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
+import { NO_RETRY, type OperationContext, type StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
 import { awaitGuest } from './await-guest.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { powerOffReplica } from './leave-branch.ts';
+import { markOfBranch } from './kept-marks.ts';
+import { archiveBranch, powerOffReplica } from './leave-branch.ts';
+import { type Basis, loadBasis } from './load-basis.ts';
 import { recordFailover, recordRunning, recordTimes } from './record-failover.ts';
 import {
   loadReplica,
@@ -39,6 +41,8 @@ export type TakeoverOrder = {
   readonly replicaId: ReplicaId;
   /** Null: the newest there is when it begins. */
   readonly pointId: PointId | null;
+  /** The archived branch of that point to go on from; null: the point as it is. */
+  readonly archiveId: BranchId | null;
   /** What is to be done to the source first. */
   readonly fence: SourceFence;
   /** What this operation has done to the source already, with evidence: an undo lifts it. */
@@ -64,12 +68,12 @@ export async function takeOver(
   context: OperationContext,
   order: TakeoverOrder,
 ): Promise<Tookover> {
-  const prepared = await prepare(ports, context, order);
+  const prepared = await prepare(ports, context, order, 'failover');
   await checkDrift(context, prepared);
   const { fence, connection } = await settleSource(ports, context, prepared);
   const takeover = await raiseEpoch(context, { ...prepared, fence });
   const branch = await makeBranch(context, takeover);
-  const vmId = await defineOnBranch(context, takeover, branch, connection);
+  const vmId = await defineOnBranch(context, takeover, { branch, connection, undo: toRest });
   const recorded = await recordFailover(context, takeover, vmId, connection);
   const runningAfterMs = await start(context, takeover, recorded);
   const running = await recordRunning(context, recorded, runningAfterMs);
@@ -83,21 +87,22 @@ export type Takeover = ReplicaFacts &
     readonly settings: ReplicaSettings;
     readonly source: HostPorts;
     readonly target: HostPorts;
-    readonly point: RestorePoint;
+    readonly point: Basis;
     readonly branchId: ReturnType<typeof branchId>;
     /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
     readonly epoch: number;
   };
 
-async function prepare(
+export async function prepare(
   ports: EnginePorts,
   context: OperationContext,
   order: TakeoverOrder,
+  operation: 'failover' | 'hop',
 ): Promise<Takeover> {
-  const facts = await loadReplica(ports, context, order.replicaId, 'failover');
-  const point = await loadPoint(ports, context, facts, order);
-  const settings = await loadSettings(ports, context, facts.replica);
+  const facts = await loadReplica(ports, context, order.replicaId, operation);
   const target = await ports.hosts.ports(facts.replica.targetHostId);
+  const point = await loadBasis(ports, context, { ...facts, target }, order);
+  const settings = await loadSettings(ports, context, facts.replica);
   await cleanUpTarget(ports, context, { ...facts, settings, target });
   return {
     ...facts,
@@ -111,35 +116,18 @@ async function prepare(
   };
 }
 
-/** Whoever asked for the latest gets it, also when the run that had to end first has made a newer one, or retired it. */
-function loadPoint(
-  ports: EnginePorts,
-  context: OperationContext,
-  { replica, newest }: ReplicaFacts,
-  { pointId: wanted }: TakeoverOrder,
-): Promise<RestorePoint> {
-  return context.step<RestorePoint>('load-point', {
-    do: async () => {
-      const points = await ports.catalog.points(replica.id);
-      const found = wanted === null ? newest : points.find((candidate) => candidate.id === wanted);
-      if (found !== null && found !== undefined) return found;
-      const point = wanted ?? 'latest';
-      throw new UnderstudyError('point-missing', { replica: replica.name, point });
-    },
-    undo: 'nothing',
-  });
-}
-
 /** Before anything is done to the source. Only what the chosen point needs counts: another one's damage is no reason. */
-function checkDrift(
+export function checkDrift(
   context: OperationContext,
-  { replica, target, point }: Takeover,
+  { replica, target, point, archiveId }: Takeover,
 ): Promise<null> {
   return context.step<null>('check-drift', {
     do: async ({ signal }) => {
       const findings = await target.store.inspect(replica.id, { signal });
       const finding = findings.find(
-        ({ blocksWrites, pointIds }) => blocksWrites && pointIds.includes(point.id),
+        ({ blocksWrites, pointIds, branchId }) =>
+          (blocksWrites && pointIds.includes(point.id)) ||
+          (archiveId !== null && branchId === archiveId),
       );
       if (finding === undefined) return null;
       throw new UnderstudyError('replica-drifted', {
@@ -152,7 +140,7 @@ function checkDrift(
 }
 
 /** Recorded, with the branch to come, before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
-async function raiseEpoch(context: OperationContext, takeover: Takeover): Promise<Takeover> {
+export async function raiseEpoch(context: OperationContext, takeover: Takeover): Promise<Takeover> {
   const { epoch, version } = takeover;
   const replica = { ...takeover.replica, epoch };
   const { registered } = branchTemporary(context.operationId, takeover);
@@ -161,46 +149,48 @@ async function raiseEpoch(context: OperationContext, takeover: Takeover): Promis
   return { ...takeover, replica, version: version + 1 };
 }
 
-type Branch = { readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] };
+export type Branch = {
+  readonly disks: readonly BranchDisk[];
+  readonly sidecars: readonly Sidecar[];
+};
 
-function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
-  const { replica, target, epoch } = takeover;
+export function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
+  const { replica, target, epoch, archiveId } = takeover;
   const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
   return context.step<Branch>('make-branch', {
-    do: ({ key, signal }) =>
-      target.store.createBranch({ ...command, key, pointId: takeover.point.id }, { signal }),
+    do: async (attempt) => {
+      const { key, signal } = attempt;
+      const archive = replica.archives.find(({ branchId }) => branchId === archiveId);
+      // Setting it aside may have been left for later.
+      if (archive !== undefined)
+        await archiveBranch(target, { ...replica, epoch }, archive, attempt);
+      const over = { pointId: takeover.point.id, archiveId, mark: markOfBranch(takeover.branchId) };
+      return target.store.createBranch({ ...command, key, ...over }, { signal });
+    },
     undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),
   });
 }
 
-function defineOnBranch(
+type Definition = {
+  readonly branch: Branch;
+  readonly connection: Pick<ConnectionDecision, 'connect'>;
+  /** What the VM is defined as again when the takeover fails. */
+  readonly undo: (takeover: Takeover, attempt: Attempt) => Promise<unknown>;
+};
+type Attempt = Pick<StepAttempt, 'key' | 'signal'>;
+
+export function defineOnBranch(
   context: OperationContext,
   takeover: Takeover,
-  branch: Branch,
-  connection: ConnectionDecision,
+  { branch, connection, undo }: Definition,
 ): Promise<VmId> {
-  const { replica, target, point, settings, epoch, newest } = takeover;
+  const { point } = takeover;
   return context.step<VmId>('define-replica', {
-    do: ({ key, signal }) =>
-      target.hypervisor.defineReplica(
-        {
-          key,
-          replicaId: replica.id,
-          epoch,
-          name: replica.name,
-          source: point.vm,
-          vmId: replica.targetVmId,
-          disks: branch.disks,
-          networkMap: settings.networkMap,
-          connectNics: connection.connect,
-          sidecars: branch.sidecars,
-        },
-        { signal },
-      ),
-    undo: async ({ key, signal }) => {
-      const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
+    do: (attempt) =>
+      defineOn(takeover, { vm: point.vm, branch, isConnected: connection.connect }, attempt),
+    undo: async (attempt) => {
       try {
-        await defineAtRest(resting, key, { signal });
+        await undo(takeover, attempt);
       } catch (error) {
         // A VM of somebody else has the name: then there is no definition of ours to take back.
         if (asUnderstudyError(error).code !== 'name-taken') throw error;
@@ -209,8 +199,38 @@ function defineOnBranch(
   });
 }
 
+export function defineOn(
+  { replica, target, settings, epoch }: Takeover,
+  defined: { readonly vm: VmDescription; readonly branch: Branch; readonly isConnected: boolean },
+  { key, signal }: Attempt,
+): Promise<VmId> {
+  return target.hypervisor.defineReplica(
+    {
+      key,
+      replicaId: replica.id,
+      epoch,
+      name: replica.name,
+      source: defined.vm,
+      vmId: replica.targetVmId,
+      disks: defined.branch.disks,
+      networkMap: settings.networkMap,
+      connectNics: defined.isConnected,
+      sidecars: defined.branch.sidecars,
+    },
+    { signal },
+  );
+}
+
+function toRest(
+  { replica, target, point, settings, epoch, newest }: Takeover,
+  { key, signal }: Attempt,
+): Promise<VmId> {
+  const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
+  return defineAtRest(resting, key, { signal });
+}
+
 /** Milliseconds from the request to the hypervisor calling it running. */
-async function start(
+export async function start(
   context: OperationContext,
   takeover: Takeover,
   { value: replica }: Versioned<Replica>,

@@ -3,6 +3,7 @@
  * registered when its operation has ended, however that ended.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import type { FailbackRecord } from '../domain/failover/failback.ts';
 import {
   type BranchId,
   type OperationId,
@@ -88,6 +89,38 @@ export function branchTemporary(
       },
     },
     released: { type: 'temporary-released', key },
+  };
+}
+
+/** What a pass of a failback freezes at the replica. */
+export function replicaFreezeTemporary(
+  key: OperationKey,
+  { id, targetHostId, targetVmId }: Replica,
+  since: Instant,
+): Temporary {
+  return {
+    key,
+    hostId: targetHostId,
+    kind: 'freeze',
+    identity: { replicaId: id, vmId: targetVmId ?? '' },
+    expiresAt: instant(since + LIFETIME_MS),
+  };
+}
+
+/** Working layers over production's disks are temporary until the failback that laid them is recorded, and once it is given up. */
+export function layersTemporary(
+  operation: OperationId,
+  { id }: Replica,
+  failback: Pick<FailbackRecord, 'id' | 'home'>,
+  since: Instant,
+): Temporary {
+  const { hostId, vmId } = failback.home;
+  return {
+    key: operationKey(operation, 'working-layers'),
+    hostId,
+    kind: 'working-layers',
+    identity: { replicaId: id, failbackId: failback.id, vmId: vmId ?? '' },
+    expiresAt: instant(since + LIFETIME_MS),
   };
 }
 

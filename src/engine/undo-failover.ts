@@ -73,6 +73,7 @@ async function planUndo(
   const archive: ArchivedBranch = {
     branchId: failover.branchId,
     pointId: failover.pointId,
+    overBranchId: failover.overBranchId,
     archivedAt: now,
     keepUntil: instant(now + given.settings.archiveSeconds * 1000),
   };
@@ -131,7 +132,10 @@ const powerOff: LeavingStep = {
 
 const archive: LeavingStep = {
   title: 'archive-branch',
-  run: (undo, attempt) => archiveBranch(undo.target, undo.ready, undo.archive, attempt),
+  // Also what a hop had to leave as it was.
+  run: async ({ target, ready }, attempt) => {
+    for (const archived of ready.archives) await archiveBranch(target, ready, archived, attempt);
+  },
 };
 
 const rest: LeavingStep = {

@@ -6,8 +6,9 @@
  * Every method that takes one throws the `…-missing` code of the noun, or `ambiguous-reference` with the
  * candidates. Methods that contact a host may throw `host-unreachable`.
  */
+import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
-import type { ReplicaId } from '../domain/ids.ts';
+import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job, QuiescePolicy, ScratchPolicy } from '../domain/job/job.ts';
 import type {
@@ -15,13 +16,15 @@ import type {
   OperationKind,
   OperationRecord,
 } from '../domain/operation/operation.ts';
-import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { ArchivedBranch, Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
+import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
+import type { BranchWrites } from './replica-store.ts';
 
 export type Reference = string;
 
@@ -101,6 +104,8 @@ export type PointSelector =
 
 export type FailoverOrder = {
   readonly point: PointSelector;
+  /** An archived branch to go on from, instead of a point. */
+  readonly archive?: Reference | null;
   readonly reason: string;
   readonly fence: SourceFence;
   readonly acceptDuplicate: boolean;
@@ -117,6 +122,39 @@ export type PlannedFailoverOrder = {
   readonly shutdownDeadlineMs: number;
   /** What happens when it takes longer; `ask`: the operation waits for `answerOperation`. */
   readonly onMissedDeadline: 'ask' | 'power-off' | 'give-up';
+};
+
+/** How a VM that must give way is shut down. */
+export type ShutdownOrder = Pick<PlannedFailoverOrder, 'shutdownDeadlineMs' | 'onMissedDeadline'>;
+
+/** The VM that was failed over; a restored copy of it; or a VM to be made. `host` null: the source host. */
+export type FailbackDestination =
+  | { readonly type: 'original' }
+  | { readonly type: 'copy'; readonly host: Reference | null; readonly vm: Reference }
+  | { readonly type: 'new'; readonly host: Reference | null; readonly name: string | null };
+
+export type FailbackOrder = {
+  readonly to: FailbackDestination;
+  readonly switchover: SwitchoverMode;
+  /** Throw away a saved memory image of production, which could not be resumed over what comes. */
+  readonly discardSavedState: boolean;
+  /** Carry what was changed on the replica's configuration over to production. */
+  readonly applyChanges: boolean;
+};
+
+/** What a failback would mean now. Nothing was changed to find out. */
+export type FailbackPreview = {
+  readonly replicaId: ReplicaId;
+  readonly replicaName: string;
+  readonly home: FailbackHome;
+  /** Null for a VM to be made. */
+  readonly homePower: PowerState | null;
+  readonly hasSavedState: boolean;
+  /** Written by the replica so far, in full clusters: about what is to be moved at least. */
+  readonly branchBytes: number | null;
+  readonly changes: readonly ConfigurationChange[];
+  readonly consequence: string;
+  readonly refusedBecause: string | null;
 };
 
 /** What an operation that asked can be told. */
@@ -139,6 +177,24 @@ export type FailoverPreview = {
   readonly connectionBecause: string;
   readonly refusedBecause: string | null;
   readonly warnings: readonly string[];
+};
+
+/** An archived branch, with what can be told without asking its host and, where that answers, what it takes there. */
+export type ArchiveView = {
+  readonly archive: ArchivedBranch;
+  /** The instant of its restore point; null when the point is gone and its host does not answer. */
+  readonly pointTakenAt: Instant | null;
+  readonly isPointThere: boolean;
+  /** Null when its host does not answer, or no longer has it. */
+  readonly bytes: number | null;
+  readonly unknownBecause: string | null;
+  /** The branch that lies over it, so that it cannot be deleted; null: none. */
+  readonly neededBy: BranchId | null;
+};
+
+export type ArchiveDiff = {
+  readonly archive: ArchivedBranch;
+  readonly disks: readonly BranchWrites[];
 };
 
 export type OperationQuery = {
@@ -227,7 +283,69 @@ export interface Controller {
     force: boolean,
     options: CommandOptions,
   ): Promise<OperationRecord>;
+  previewFailback(
+    replica: Reference,
+    order: FailbackOrder,
+    options: CallOptions,
+  ): Promise<FailbackPreview>;
+  /** Copies what differs to production while the replica serves on; then it is ready to switch. */
+  failback(
+    replica: Reference,
+    order: FailbackOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** Production takes over. */
+  switchOver(
+    replica: Reference,
+    order: ShutdownOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  cancelFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+  commitFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+  /** `force`: although production cannot be asked. */
+  undoFailback(
+    replica: Reference,
+    force: boolean,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
   permanentFailover(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
+
+  /** As `previewFailover`, for a replica that serves already. `order.fence` must be `none`. */
+  previewHop(
+    replica: Reference,
+    order: FailoverOrder,
+    options: CallOptions,
+  ): Promise<FailoverPreview>;
+  /** Moves the running replica to another point or archive; what it wrote is archived. */
+  hop(replica: Reference, order: FailoverOrder, options: CommandOptions): Promise<OperationRecord>;
+
+  /** Oldest first. */
+  archives(replica: Reference, options: CallOptions): Promise<readonly ArchiveView[]>;
+  /** What it holds over what it lies over. */
+  archiveDiff(replica: Reference, archive: Reference, options: CallOptions): Promise<ArchiveDiff>;
+  /** Throws `invalid-request` for an instant that has passed. */
+  keepArchive(
+    replica: Reference,
+    archive: Reference,
+    keepUntil: Instant,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  deleteArchive(
+    replica: Reference,
+    archive: Reference,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** The operation's result is `ExportedFiles`. */
+  exportArchive(
+    replica: Reference,
+    archive: Reference,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  exportPoint(
+    replica: Reference,
+    point: PointSelector,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
 
   /** Newest first. */
   operations(query: OperationQuery, options: CallOptions): Promise<readonly OperationRecord[]>;

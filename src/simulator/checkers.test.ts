@@ -46,6 +46,7 @@ function replicaIn(phase: Phase, newestPointId: PointId, source: string): Replic
     epoch: 1,
     newestPointId,
     failover: null,
+    failback: null,
     archives: [],
     createdAt: instant(0),
   };

@@ -75,9 +75,8 @@ export function createCheckers(): Checkers {
 export function pointsAreExact(world: World): string[] {
   return [...pointContents(world)].flatMap(([name, { host, folder, point, key, read }]) => {
     if (isDrifted(world, folder, point)) return [];
-    const instants = world.instants.filter(
-      ({ vmId, takenAt }) => vmId === point.vm.id && takenAt === point.takenAt,
-    );
+    // By the moment alone: what a failback brings home was frozen at the replica, under another identity perhaps.
+    const instants = world.instants.filter(({ takenAt }) => takenAt === point.takenAt);
     const differences = instants.map(({ disks }) => {
       const wanted = disks.get(key);
       return wanted === undefined ? 'the disk was not frozen' : differenceBetween(read, wanted);
@@ -92,7 +91,7 @@ export function pointsAreExact(world: World): string[] {
 export function oneOperationPerReplica(_world: World, { operations }: CatalogueView): string[] {
   const running = new Map<string, string[]>();
   for (const { id, kind, subject, state } of operations) {
-    if (kind === 'verify' || kind === 'sweep') continue;
+    if (kind === 'verify' || kind === 'sweep' || kind === 'export') continue;
     if (state !== 'running' && state !== 'compensating') continue;
     running.set(subject, [...(running.get(subject) ?? []), `${kind} ${id}`]);
   }
@@ -196,6 +195,12 @@ export function replicasAtRestCannotStart(world: World, { replicas }: CatalogueV
 /** 9 */
 export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView): string[] {
   const left = temporariesOf(world).map((name) => `left behind: ${name}`);
+  const underWay = new Set(replicas.map(({ failback }) => failback?.id));
+  for (const host of world.hosts.values()) {
+    for (const id of host.failbacks.keys()) {
+      if (!underWay.has(id)) left.push(`left behind: working layers ${id} on ${host.id}`);
+    }
+  }
   for (const host of world.hosts.values()) {
     for (const folder of host.replicas.values()) {
       const replica = replicas.find(({ id }) => id === folder.id);
@@ -209,28 +214,40 @@ export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView
   return left;
 }
 
-/** 9: of our change marks, only those that a newest point names are kept; one that nobody names any more may wait for its sweep. */
-export function onlyNamedMarks(world: World, { replicas, points }: CatalogueView): string[] {
+/** 9: of our change marks, only those that somebody needs are kept; one that nobody needs any more may wait for its sweep. */
+export function onlyNamedMarks(world: World, view: CatalogueView): string[] {
   const found: string[] = [];
   for (const host of world.hosts.values()) {
     for (const vm of host.vms.values()) {
-      const named = replicas
-        .filter(({ sourceVmId, sourceHostId }) => sourceVmId === vm.id && sourceHostId === host.id)
-        .flatMap(
-          ({ id }) =>
-            points
-              .get(id)
-              ?.at(-1)
-              ?.disks.map(({ mark }) => mark) ?? [],
-        );
+      const needed = new Set<string | null>(marksNeededOn(host, vm, view));
       for (const { key, path } of vm.state.disks) {
         const marks = [...(diskAt(world.files, path)?.marks ?? [])];
         const ours = marks.filter(([, mark]) => mark.isOurs).map(([name]) => name);
-        const unnamed = ours.filter((name) => !named.some((mark) => mark === name));
-        if (unnamed.length === 0 || ours.length < 2) continue;
-        found.push(`disk ${key} of ${vm.state.name} has marks for nothing: ${unnamed.join(', ')}`);
+        const idle = ours.filter((name) => !needed.has(name));
+        if (idle.length === 0 || ours.length < 2) continue;
+        found.push(`disk ${key} of ${vm.state.name} has marks for nothing: ${idle.join(', ')}`);
       }
     }
   }
   return found;
+}
+
+/** A source needs what the newest points of its replicas name; a stand-in what a failback asks it for. */
+function marksNeededOn(
+  host: SimulatedHost,
+  vm: SimulatedVm,
+  { replicas, points }: CatalogueView,
+): readonly (string | null)[] {
+  return replicas.flatMap((replica) => {
+    const { id, sourceVmId, sourceHostId, targetVmId, targetHostId, failover, failback } = replica;
+    const needed: (string | null)[] = [];
+    if (sourceVmId === vm.id && sourceHostId === host.id) {
+      const newest = points.get(id)?.at(-1);
+      needed.push(...(newest?.disks ?? []).map(({ mark }) => mark));
+    }
+    if (targetVmId === vm.id && targetHostId === host.id && failover !== null) {
+      needed.push(`us-${failover.branchId}`, failback?.syncedMark ?? null);
+    }
+    return needed;
+  });
 }

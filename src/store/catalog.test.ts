@@ -73,3 +73,22 @@ test('changes can join a transaction of someone else', async () => {
   assert.equal((await catalog.hosts()).length, 1);
   database.close();
 });
+
+test('a replica that an older version wrote is read: its branches lay over points', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  const { id } = sample.replica;
+  await catalog.apply([{ type: 'replica-saved', replica: sample.replica, expectedVersion: null }]);
+  const old = JSON.stringify(sample.replica, (key, value) =>
+    key === 'overBranchId' ? undefined : value,
+  );
+  assert.ok(!old.includes('overBranchId'));
+  database.prepare('UPDATE replica SET document = ?').run(old);
+  const read = (await catalog.replica(id))?.value;
+  assert.equal(read?.failover?.overBranchId, null);
+  assert.deepEqual(
+    read?.archives.map(({ overBranchId }) => overBranchId),
+    [null],
+  );
+  database.close();
+});

@@ -54,22 +54,41 @@ export const readJob = reader<Job>({
   createdAt: 'number',
 });
 
-export const readReplica = reader<Replica>({
-  id: 'string',
-  jobId: 'string?',
-  sourceHostId: 'string',
-  sourceVmId: 'string',
-  sourceVmName: 'string',
-  targetHostId: 'string',
-  name: 'string',
-  targetVmId: 'string?',
-  phase: 'string',
-  epoch: 'number',
-  newestPointId: 'string?',
-  failover: 'object?',
-  archives: 'array',
-  createdAt: 'number',
-});
+const readCurrentReplica = reader<Replica>(
+  {
+    id: 'string',
+    jobId: 'string?',
+    sourceHostId: 'string',
+    sourceVmId: 'string',
+    sourceVmName: 'string',
+    targetHostId: 'string',
+    name: 'string',
+    targetVmId: 'string?',
+    phase: 'string',
+    epoch: 'number',
+    newestPointId: 'string?',
+    failover: 'object?',
+    failback: 'object?',
+    archives: 'array',
+    createdAt: 'number',
+  },
+  { failback: null },
+);
+
+/** Older versions did not know branches over branches. */
+export const readReplica: DocumentReader<Replica> = (record, text) => {
+  const replica = readCurrentReplica(record, text);
+  const { failover, archives } = replica;
+  return {
+    ...replica,
+    failover:
+      failover === null ? null : { ...failover, overBranchId: failover.overBranchId ?? null },
+    archives: archives.map((archive) => ({
+      ...archive,
+      overBranchId: archive.overBranchId ?? null,
+    })),
+  };
+};
 
 export const readPoint = reader<RestorePoint>({
   id: 'string',
@@ -97,16 +116,17 @@ export const readTemporary = reader<Temporary>({
   expiresAt: 'number',
 });
 
-function reader<T>(shape: Shape<T>): DocumentReader<T> {
+/** `defaults`: fields that older versions did not write. */
+function reader<T>(shape: Shape<T>, defaults: Partial<T> = {}): DocumentReader<T> {
   const fields = Object.entries<FieldType>(shape);
   return (record, text) => {
-    const document = parse(record, text);
+    const document: Record<string, unknown> = { ...defaults, ...parse(record, text) };
     for (const [field, type] of fields) {
       if (!hasType(document[field], type)) {
         throw corrupt(record, `its ${field} is not a ${type}`);
       }
     }
-    return document as T;
+    return document as unknown as T;
   };
 }
 

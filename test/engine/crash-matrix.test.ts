@@ -5,7 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { instant } from '../../src/domain/instant.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
+import { startCatchUp } from '../../src/engine/control/failbacks.ts';
 import { losePower } from '../../src/simulator/calamities.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
@@ -28,6 +30,33 @@ async function protectedTwice(stage: Stage): Promise<void> {
 async function failedOver(stage: Stage): Promise<void> {
   await protectedTwice(stage);
   await stage.failover('latest', 'power-off');
+}
+
+const HOME = {
+  to: { type: 'original' },
+  switchover: { type: 'manual' },
+  discardSavedState: false,
+  applyChanges: false,
+} as const;
+
+async function readyToSwitch(stage: Stage): Promise<void> {
+  await failedOver(stage);
+  await stage.finish((controller) => controller.failback('web-replica', HOME, options));
+}
+
+function switchOver(stage: Stage): Promise<OperationRecord> {
+  const order = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'give-up' } as const;
+  return stage.finish((controller) => controller.switchOver('web-replica', order, options));
+}
+
+async function failedBack(stage: Stage): Promise<void> {
+  await readyToSwitch(stage);
+  await switchOver(stage);
+}
+
+async function undone(stage: Stage): Promise<void> {
+  await failedOver(stage);
+  await stage.undo();
 }
 
 const STORIES: Readonly<Record<string, Story>> = {
@@ -75,6 +104,43 @@ const STORIES: Readonly<Record<string, Story>> = {
     },
     act: run,
   },
+  failback: {
+    prepare: failedOver,
+    act: (stage) => stage.finish((controller) => controller.failback('web-replica', HOME, options)),
+  },
+  'another pass of a failback': {
+    prepare: readyToSwitch,
+    act: (stage) =>
+      stage.finish(async () => startCatchUp(stage.life.ports, await stage.replica(), options)),
+  },
+  switchover: { prepare: readyToSwitch, act: switchOver },
+  'cancel failback': {
+    prepare: readyToSwitch,
+    act: (stage) => stage.finish((controller) => controller.cancelFailback('web-replica', options)),
+  },
+  'commit failback': {
+    prepare: failedBack,
+    act: (stage) => stage.finish((controller) => controller.commitFailback('web-replica', options)),
+  },
+  'undo failback': {
+    prepare: failedBack,
+    act: (stage) =>
+      stage.finish((controller) => controller.undoFailback('web-replica', false, options)),
+  },
+  'clean-up by itself when the host is back': {
+    prepare: async (stage) => {
+      await failedOver(stage);
+      stage.recovery.isUnreachable = true;
+      await stage.undo(true);
+      stage.recovery.isUnreachable = false;
+    },
+    act: async (stage) => {
+      await stage.sweep();
+      const [swept] = await stage.life.ports.durable.operations({ kind: 'sweep', limit: 1 });
+      assert.ok(swept);
+      return swept;
+    },
+  },
   'permanent failover': {
     prepare: failedOver,
     act: (stage) =>
@@ -91,6 +157,55 @@ const STORIES: Readonly<Record<string, Story>> = {
   'rescan with repair': {
     prepare: protectedTwice,
     act: (stage) => stage.finish((controller) => controller.rescan('web-replica', true, options)),
+  },
+  hop: {
+    prepare: failedOver,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [oldest] = await controller.points('web-replica', options);
+        return controller.hop('web-replica', failoverOrder(oldest?.id ?? ''), options);
+      }),
+  },
+  'failover to an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        const order = {
+          ...failoverOrder('latest', 'power-off'),
+          archive: archive?.archive.branchId,
+        };
+        return controller.failover(
+          'web-replica',
+          { ...order, archive: order.archive ?? null },
+          options,
+        );
+      }),
+  },
+  'keep an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        const until = instant(stage.world.clock.now() + 30 * 24 * 3600 * 1000);
+        const branch = archive?.archive.branchId ?? '';
+        return controller.keepArchive('web-replica', branch, until, options);
+      }),
+  },
+  'delete an archive': {
+    prepare: undone,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const [archive] = await controller.archives('web-replica', options);
+        return controller.deleteArchive('web-replica', archive?.archive.branchId ?? '', options);
+      }),
+  },
+  export: {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish((controller) =>
+        controller.exportPoint('web-replica', { type: 'latest' }, options),
+      ),
   },
   verify: {
     prepare: protectedTwice,

@@ -1,6 +1,7 @@
 /** Failover and undo when things are not as they should be: no way in without a way out. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readBranch } from '../../src/simulator/observation.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
 async function withPoints(stage: Stage, count: number, keepLast = 5): Promise<void> {
@@ -161,6 +162,63 @@ test('after a forced undo the next run leaves the replica VM at rest', async () 
   assert.equal(power, 'off');
   assert.ok(state.disks.every(({ path }) => path.includes('/branches/none/')));
   assert.ok(state.nics.every(({ isConnected }) => !isConnected));
+});
+
+test('after a forced undo the target is cleaned up by itself when its host is back', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage, 2);
+  await stage.failover('latest', 'power-off');
+  replicaVm(stage).write(VDA, 9, 'before the host was lost');
+  stage.recovery.isUnreachable = true;
+  assert.equal((await stage.undo(true)).state, 'succeeded');
+  assert.deepEqual(await conditions(stage), ['cleanup-pending']);
+  assert.equal((await stage.replicate()).state, 'failed', 'nothing is replicated until then');
+  const { durable } = stage.life.ports;
+  const sweeps = () => durable.operations({ kind: 'sweep', limit: 100 });
+  const before = (await sweeps()).length;
+  for (let round = 0; round < 20; round += 1) {
+    await stage.world.clock.advance(60_000);
+    await stage.sweep();
+  }
+  assert.ok((await sweeps()).length - before <= 4, 'a host that is away for long fills no history');
+  replicaVm(stage).write(VDA, 10, 'written while nobody could stop it');
+  stage.recovery.isUnreachable = false;
+  await stage.world.clock.advance(60_000);
+  await stage.sweep();
+  assert.deepEqual(await conditions(stage), []);
+  assert.equal(replicaVm(stage).power, 'off');
+  const [last] = await sweeps();
+  const history = await durable.history(last?.id ?? ('' as never), 0);
+  const notes = history.filter(({ type }) => type === 'note').map(({ message }) => message);
+  assert.match(notes.join(), /was running, connected, when its host answered again/);
+  const { id, archives } = await stage.replica();
+  const archived = readBranch(stage.recovery, id, archives[0]?.branchId ?? ('' as never), VDA);
+  assert.equal(archived?.content.get(10), 'written while nobody could stop it');
+  assert.equal((await stage.replicate()).state, 'succeeded');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a clean-up that fails is tried again, and the replica VM may be off or gone by then', async () => {
+  for (const becomes of ['off', 'gone']) {
+    await using stage = await Stage.open();
+    await withPoints(stage, 1);
+    await stage.failover('latest', 'power-off');
+    stage.recovery.isUnreachable = true;
+    await stage.undo(true);
+    stage.recovery.isUnreachable = false;
+    const vm = replicaVm(stage);
+    vm.stop();
+    if (becomes === 'gone') stage.recovery.vms.delete(vm.id);
+    for (let nth = 1; nth <= 4; nth += 1) {
+      stage.world.faults.on('recovery.store.archiveBranch', nth, 'fail');
+    }
+    await stage.sweep();
+    assert.deepEqual(await conditions(stage), ['cleanup-pending']);
+    await stage.world.clock.advance(20_000);
+    await stage.sweep();
+    assert.deepEqual(await conditions(stage), [], becomes);
+    assert.deepEqual(await stage.violations('whenIdle'), []);
+  }
 });
 
 test('after a forced undo the next failover cleans up, too', async () => {

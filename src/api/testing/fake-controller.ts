@@ -12,6 +12,8 @@ import type {
 import type { Controller, JobView, ReplicaView } from '../../ports/controller.ts';
 import type { OperationListener } from '../../ports/durable.ts';
 import {
+  ARCHIVE_VIEW,
+  BRANCH_WRITES,
   CONDITION,
   HOST,
   HOST_DESCRIPTION,
@@ -78,6 +80,18 @@ const PREVIEW = {
   warnings: ['two machines with one identity'],
 } as const;
 
+const FAILBACK_PREVIEW = {
+  replicaId: REPLICA.id,
+  replicaName: REPLICA.name,
+  home: { hostId: HOST.id, vmId: null, name: 'web-01', kind: 'new' },
+  homePower: null,
+  hasSavedState: false,
+  branchBytes: 65_536,
+  changes: [{ type: 'cpus', from: 1, to: 2 }],
+  consequence: 'VM web-01 is made at the switchover',
+  refusedBecause: null,
+} as const;
+
 export function createFakeController(): FakeController {
   const calls: [string, ...unknown[]][] = [];
   const failures = new Map<string, unknown>();
@@ -124,7 +138,21 @@ export function createFakeController(): FakeController {
     failover: async () => find(OPERATION.id),
     plannedFailover: async () => find(OPERATION.id),
     undoFailover: async () => find(OPERATION.id),
+    previewFailback: async () => FAILBACK_PREVIEW,
+    failback: async () => find(OPERATION.id),
+    switchOver: async () => find(OPERATION.id),
+    cancelFailback: async () => find(OPERATION.id),
+    commitFailback: async () => find(OPERATION.id),
+    undoFailback: async () => find(OPERATION.id),
     permanentFailover: async () => find(OPERATION.id),
+    previewHop: async () => PREVIEW,
+    hop: async () => find(OPERATION.id),
+    archives: async () => [ARCHIVE_VIEW],
+    archiveDiff: async () => ({ archive: ARCHIVE_VIEW.archive, disks: [BRANCH_WRITES] }),
+    keepArchive: async () => find(OPERATION.id),
+    deleteArchive: async () => find(OPERATION.id),
+    exportArchive: async () => find(OPERATION.id),
+    exportPoint: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>

@@ -18,6 +18,8 @@ import type { OperationEvent, OperationRecord } from '../../domain/operation/ope
 import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { VmDescription, VmSummary } from '../../domain/vm/vm.ts';
+import type { ArchiveView } from '../../ports/controller.ts';
+import type { BranchWrites } from '../../ports/replica-store.ts';
 
 export const NOON = instant(Date.UTC(2026, 2, 1, 12, 0, 0));
 const VM = vmId('0b5a6cfe-0000-4000-8000-000000000001');
@@ -114,6 +116,7 @@ export const REPLICA: Replica = {
   failover: {
     pointId: POINT.id,
     branchId: branchId('br-a1'),
+    overBranchId: null,
     operationId: operationId('op-f1'),
     reason: 'host lost',
     fence: 'none',
@@ -123,10 +126,12 @@ export const REPLICA: Replica = {
     runningAfterMs: 900,
     answeringAfterMs: null,
   },
+  failback: null,
   archives: [
     {
       branchId: branchId('br-a0'),
       pointId: POINT.id,
+      overBranchId: null,
       archivedAt: NOON,
       keepUntil: instant(NOON + 1),
     },
@@ -163,3 +168,27 @@ export function operationEvent(
   const at = instant(NOON + sequence);
   return { operationId: OPERATION.id, sequence, at, type, step, message: '', durationMs: null };
 }
+
+const [ARCHIVE] = REPLICA.archives;
+if (ARCHIVE === undefined) throw new Error('the sample has an archive');
+
+export const ARCHIVE_VIEW: ArchiveView = {
+  archive: ARCHIVE,
+  pointTakenAt: NOON,
+  isPointThere: true,
+  bytes: 2 ** 20,
+  unknownBecause: null,
+  neededBy: null,
+};
+
+export const BRANCH_WRITES: BranchWrites = {
+  key: diskKey('vda'),
+  sizeBytes: 2 ** 31,
+  writtenBytes: 131_072,
+  zeroedBytes: 65_536,
+  rangeCount: 2,
+  ranges: [
+    { offset: 0, length: 131_072, isZero: false },
+    { offset: 1_048_576, length: 65_536, isZero: true },
+  ],
+};

@@ -16,6 +16,7 @@ import { plannedFailoverCommand } from './planned-failover.ts';
 
 type FailoverOptions = WaitOptions & {
   readonly point?: string;
+  readonly archive?: string;
   readonly reason?: string;
   readonly fence?: 'none' | 'nics' | 'shutdown' | 'power-off';
   readonly acceptDuplicate?: boolean;
@@ -50,11 +51,17 @@ function failoverCommand(program: Command, runner: Runner): void {
       'failover web-01-replica --dry-run',
       'failover web-01-replica --reason "host lost"',
       'failover web-01-replica --point 2026-03-01T12:00:00Z --fence power-off',
+      'failover web-01-replica --archive br-4f2a',
     ],
   )
     .option(
       '--point <point>',
       'latest, an id, or a time: the newest not after it (default: latest)',
+      notEmpty,
+    )
+    .option(
+      '--archive <branch>',
+      'go on from an archived branch instead of a point: see `understudy archive list`',
       notEmpty,
     )
     .option('--reason <text>', 'recorded with the failover')
@@ -105,16 +112,17 @@ function undoCommand(program: Command, runner: Runner): void {
 }
 
 function failoverRequest(options: FailoverOptions): FailoverRequestBody {
-  const { point, reason, fence, acceptDuplicate } = options;
+  const { point, archive, reason, fence, acceptDuplicate } = options;
   return {
     ...(point === undefined ? {} : { point }),
+    ...(archive === undefined ? {} : { archive }),
     ...(reason === undefined ? {} : { reason }),
     ...(fence === undefined ? {} : { fence }),
     ...(acceptDuplicate === undefined ? {} : { acceptDuplicate }),
   };
 }
 
-function renderPreview(preview: FailoverPreviewAnswer): string {
+export function renderPreview(preview: FailoverPreviewAnswer): string {
   const { expectedRunningMs, expectedAnsweringMs, measuredFailovers } = preview;
   const newest = preview.isNewestPoint ? ', the newest' : '';
   const age = formatSeconds(preview.pointAgeSeconds);

@@ -31,11 +31,21 @@ const KINDS = [
   'planned-failover',
   'undo-failover',
   'permanent-failover',
+  'failback',
+  'catch-up-failback',
+  'switch-over',
+  'cancel-failback',
+  'commit-failback',
+  'undo-failback',
   'remove-replica',
   'delete-replica',
   'rescan',
   'verify',
   'sweep',
+  'hop',
+  'export',
+  'keep-archive',
+  'delete-archive',
 ] as const satisfies readonly OperationAnswer['kind'][];
 
 export function operationCommands(program: Command, runner: Runner): void {

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import type { PointAnswer, PointDetailAnswer } from '../../contract/point.ts';
-import { group, leaf, type Runner } from '../command-tree.ts';
+import { group, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
 import { formatAge, formatBytes, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
+import { settleAndShow } from './operation.ts';
 
 export function pointCommands(program: Command, runner: Runner): void {
   const point = group(program, 'point', 'Restore points of a replica');
@@ -34,6 +35,20 @@ export function pointCommands(program: Command, runner: Runner): void {
     const pinned = await client.call('pinPoint', { parameters: { replica, point: id } });
     say(`Restore point ${pinned.id} of ${formatTime(pinned.takenAt)} is kept until unpinned.`);
     return undefined;
+  });
+
+  const copy = waitOptions(
+    leaf(
+      point,
+      'export <replica> <point>',
+      "Copy a point to qcow2 files that stand alone, into `exports/` of the target host's storage folder.\nReplication goes on beside it. Cancelled, it leaves nothing; interrupted, it goes on with the disk that it was at.",
+      ['point export web-01-replica latest', 'point export web-01-replica pt-4f2a --no-wait'],
+    ),
+  );
+  runner.run<WaitOptions>(copy, async (session, [replica = '', id = ''], { wait }) => {
+    const parameters = { replica, point: id };
+    const accepted = await session.client.call('exportPoint', { parameters });
+    return settleAndShow(session, accepted, wait);
   });
 
   const unpin = leaf(point, 'unpin <replica> <point>', 'Let retention take a point again', [

@@ -8,7 +8,7 @@ import {
   type WaitOptions,
   waitOptions,
 } from '../command-tree.ts';
-import { formatAge, formatMs, formatTime, yesNo } from '../format.ts';
+import { formatAge, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
 import { settleAndShow } from './operation.ts';
 
@@ -116,7 +116,7 @@ export function renderReplicas(replicas: readonly ReplicaAnswer[], nowMs: number
 }
 
 function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
-  const { failover, openOperation } = replica;
+  const { failover, failback, openOperation } = replica;
   const newest = replica.newestPointTakenAt;
   return renderDetails([
     ['Name', replica.name],
@@ -129,6 +129,7 @@ function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Conditions', replica.conditions.map(({ name, message }) => `${name}: ${message}`)],
     ['Operation', openOperation === null ? 'none' : `${openOperation.title} (${openOperation.id})`],
     ...(failover === null ? [] : [['Failover', failoverLines(failover)] as const]),
+    ...(failback === null ? [] : [['Failback', failbackLines(failback)] as const]),
     [
       'Archives',
       replica.archives.map((one) => `${one.branchId} until ${formatTime(one.keepUntil)}`),
@@ -136,6 +137,26 @@ function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Allowed', replica.allowedOperations.join(', ') || 'nothing'],
     ['Created', formatTime(replica.createdAt)],
   ]);
+}
+
+function failbackLines(failback: NonNullable<ReplicaAnswer['failback']>): readonly string[] {
+  const { home, switchover, switched } = failback;
+  const when =
+    switchover.type === 'at'
+      ? `at ${formatTime(switchover.at)}`
+      : switchover.type === 'below'
+        ? `when at most ${formatBytes(switchover.bytes)} are left`
+        : switchover.type;
+  const begun = [
+    `to ${home.name} on ${home.hostId} (${home.kind}) since ${formatTime(failback.startedAt)}`,
+    `copied last at ${formatTime(failback.syncedAt)}: ${formatBytes(failback.syncedBytes)}, pass ${failback.passes}`,
+  ];
+  if (switched === null) return [...begun, `switchover: ${when}`];
+  return [
+    ...begun,
+    `production took over at ${formatTime(switched.switchedAt)}, running after ${formatMs(switched.runningAfterMs)}, answering after ${formatMs(switched.answeringAfterMs)}`,
+    ...switched.changes.map((change) => `applied: ${change}`),
+  ];
 }
 
 function failoverLines(failover: NonNullable<ReplicaAnswer['failover']>): readonly string[] {

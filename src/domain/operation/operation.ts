@@ -9,11 +9,21 @@ export type OperationKind =
   | 'planned-failover'
   | 'undo-failover'
   | 'permanent-failover'
+  | 'failback'
+  | 'catch-up-failback'
+  | 'switch-over'
+  | 'cancel-failback'
+  | 'commit-failback'
+  | 'undo-failback'
   | 'remove-replica'
   | 'delete-replica'
   | 'rescan'
   | 'verify'
-  | 'sweep';
+  | 'sweep'
+  | 'hop'
+  | 'export'
+  | 'keep-archive'
+  | 'delete-archive';
 
 /**
  *   queued ─▶ running ─▶ succeeded
@@ -58,6 +68,9 @@ export type OperationRecord = {
 export function hasEnded(state: OperationState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';
 }
+
+/** These only read what stays, and hold no replica: others go on beside them. */
+export const RUNS_BESIDE: readonly OperationKind[] = ['export'];
 
 /** One line of an operation's history: the same in the log, the CLI and the UI. */
 export type OperationEvent = {

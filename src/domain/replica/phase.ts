@@ -55,10 +55,20 @@ export type ReplicaOperation =
   | 'planned-failover'
   | 'undo-failover'
   | 'permanent-failover'
+  | 'failback'
+  | 'catch-up-failback'
+  | 'switch-over'
+  | 'cancel-failback'
+  | 'commit-failback'
+  | 'undo-failback'
   | 'verify'
   | 'rescan'
   | 'remove'
-  | 'delete';
+  | 'delete'
+  | 'hop'
+  | 'export'
+  | 'keep-archive'
+  | 'delete-archive';
 
 /** The phases in which each operation may begin. */
 export const ALLOWED_IN = {
@@ -67,10 +77,20 @@ export const ALLOWED_IN = {
   'planned-failover': ['Pending', 'Ready'],
   'undo-failover': ['Failover'],
   'permanent-failover': ['Failover'],
+  failback: ['Failover'],
+  'catch-up-failback': ['ReadyToSwitch'],
+  'switch-over': ['ReadyToSwitch'],
+  'cancel-failback': ['ReadyToSwitch'],
+  'commit-failback': ['Failback'],
+  'undo-failback': ['Failback'],
   verify: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   rescan: ['Pending', 'Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   remove: ['Pending', 'Ready'],
   delete: ['Pending', 'Ready'],
+  hop: ['Failover'],
+  export: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  'keep-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  'delete-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
 } as const satisfies Record<ReplicaOperation, readonly Phase[]>;
 
 export function allowedOperations(phase: Phase): readonly ReplicaOperation[] {

@@ -1,4 +1,5 @@
 /** The durable truth about one protected VM and its stand-in. */
+import type { FailbackRecord } from '../failover/failback.ts';
 import type { BranchId, HostId, JobId, OperationId, PointId, ReplicaId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { Phase } from './phase.ts';
@@ -9,6 +10,8 @@ export type SourceFence = 'none' | 'nics' | 'shutdown' | 'power-off';
 export type FailoverRecord = {
   readonly pointId: PointId;
   readonly branchId: BranchId;
+  /** The archived branch that it lies over; null: its restore point itself. */
+  readonly overBranchId: BranchId | null;
   readonly operationId: OperationId;
   readonly reason: string;
   /** What was done to the source, which an undo lifts; `none` also where there was nothing to do. */
@@ -41,6 +44,8 @@ export type Replica = {
   readonly newestPointId: PointId | null;
   /** Present exactly in Failover, ReadyToSwitch, Failback and Permanent. */
   readonly failover: FailoverRecord | null;
+  /** Present exactly in ReadyToSwitch and Failback. */
+  readonly failback: FailbackRecord | null;
   /** Branches of undone failovers, still readable until `keepUntil`. */
   readonly archives: readonly ArchivedBranch[];
   readonly createdAt: Instant;
@@ -49,6 +54,8 @@ export type Replica = {
 export type ArchivedBranch = {
   readonly branchId: BranchId;
   readonly pointId: PointId;
+  /** The archive that it lies over in turn, which is kept at least as long; null: its restore point itself. */
+  readonly overBranchId: BranchId | null;
   readonly archivedAt: Instant;
   readonly keepUntil: Instant;
 };

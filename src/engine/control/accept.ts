@@ -19,6 +19,8 @@ export type Order = {
   readonly allowedAs: ReplicaOperation | null;
   readonly title: string;
   readonly input: Readonly<Record<string, Json>>;
+  /** Without it: the replica. */
+  readonly exclusive?: Claims['exclusive'];
   readonly slots?: Claims['slots'];
 };
 
@@ -29,8 +31,17 @@ const MAKE_WAY_MS = 60_000;
 const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   failover: ['replicate', 'planned-failover', 'verify', 'rescan', 'sweep'],
   'planned-failover': ['replicate', 'verify', 'rescan', 'sweep'],
-  'undo-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
-  'permanent-failover': ['failover', 'planned-failover', 'verify', 'rescan', 'sweep'],
+  'undo-failover': ['failover', 'planned-failover', 'hop', 'verify', 'rescan', 'sweep'],
+  'permanent-failover': ['failover', 'planned-failover', 'hop', 'verify', 'rescan', 'sweep'],
+  hop: ['failover', 'hop', 'verify', 'rescan', 'sweep'],
+  'keep-archive': ['sweep'],
+  'delete-archive': ['sweep'],
+  failback: ['failover', 'planned-failover', 'hop', 'verify', 'rescan', 'sweep'],
+  'switch-over': ['catch-up-failback', 'verify', 'rescan', 'sweep'],
+  'catch-up-failback': ['sweep'],
+  'cancel-failback': ['catch-up-failback', 'switch-over', 'verify', 'rescan', 'sweep'],
+  'commit-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
+  'undo-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
   replicate: ['sweep'],
   rescan: ['sweep'],
   verify: ['sweep'],
@@ -44,6 +55,7 @@ const PHASE_CHANGING: readonly OperationKind[] = [
   'failover',
   'planned-failover',
   'undo-failover',
+  'switch-over',
 ];
 
 export async function accept(
@@ -61,7 +73,7 @@ export async function accept(
     subject: replica.id,
     title: order.title,
     input: { ...order.input, replicaId: replica.id },
-    claims: { exclusive: [`replica:${replica.id}`], slots: order.slots ?? [] },
+    claims: { exclusive: order.exclusive ?? [`replica:${replica.id}`], slots: order.slots ?? [] },
   };
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
@@ -70,7 +82,8 @@ export async function accept(
 
 /** An undo that is stuck may be asked for again, forced this time. */
 function mustYield({ kind, state }: OperationRecord, to: OperationKind): boolean {
-  if (state === 'suspended' && kind === to && kind === 'undo-failover') return true;
+  const mayInsist = kind === 'undo-failover' || kind === 'undo-failback';
+  if (state === 'suspended' && kind === to && mayInsist) return true;
   return YIELDS_TO[to]?.includes(kind) ?? false;
 }
 

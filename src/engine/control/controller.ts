@@ -1,6 +1,9 @@
 import type { Controller } from '../../ports/controller.ts';
+import * as archives from './archives.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import * as failbacks from './failbacks.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
+import { hop, previewHop } from './hops.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
 import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
 import {
@@ -43,7 +46,27 @@ export function createController(ports: ControllerPorts): Controller {
     failover: (replica, order, options) => failover(ports, replica, order, options),
     plannedFailover: (replica, order, options) => plannedFailover(ports, replica, order, options),
     undoFailover: (replica, force, options) => undoFailover(ports, replica, force, options),
+    previewFailback: (replica, order, options) =>
+      failbacks.previewFailback(ports, replica, order, options),
+    failback: (replica, order, options) => failbacks.failback(ports, replica, order, options),
+    switchOver: (replica, order, options) => failbacks.switchOver(ports, replica, order, options),
+    cancelFailback: (replica, options) => failbacks.cancelFailback(ports, replica, options),
+    commitFailback: (replica, options) => failbacks.commitFailback(ports, replica, options),
+    undoFailback: (replica, force, options) =>
+      failbacks.undoFailback(ports, replica, force, options),
     permanentFailover: (replica, options) => permanentFailover(ports, replica, options),
+    previewHop: (replica, order, options) => previewHop(ports, replica, order, options),
+    hop: (replica, order, options) => hop(ports, replica, order, options),
+    archives: (replica, options) => archives.listArchives(ports, replica, options),
+    archiveDiff: (replica, archive, options) =>
+      archives.diffArchive(ports, replica, archive, options),
+    keepArchive: (replica, archive, keepUntil, options) =>
+      archives.keepArchive(ports, replica, archive, { keepUntil, ...options }),
+    deleteArchive: (replica, archive, options) =>
+      archives.deleteArchive(ports, replica, archive, options),
+    exportArchive: (replica, archive, options) =>
+      archives.exportArchive(ports, replica, archive, options),
+    exportPoint: (replica, point, options) => archives.exportPoint(ports, replica, point, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),

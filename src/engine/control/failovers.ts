@@ -19,8 +19,9 @@ import type {
 } from '../../ports/controller.ts';
 import { lookAtSource } from '../source-fence.ts';
 import { accept } from './accept.ts';
+import { chosenBasis, pointOfBasis } from './basis.ts';
 import type { ControllerPorts } from './controller-ports.ts';
-import { findPoint, findReplica } from './references.ts';
+import { findReplica } from './references.ts';
 
 /** How long a failover waits for the guest to answer before it ends without that figure. */
 export const GUEST_DEADLINE_MS = 180_000;
@@ -34,7 +35,7 @@ export async function failover(
 ): Promise<OperationRecord> {
   const requestedAt = ports.clock.now();
   const { value: replica } = await findReplica(ports.catalog, reference);
-  const point = findPoint(await ports.catalog.points(replica.id), order.point, replica);
+  const { pointId, archiveId } = await chosenBasis(ports, replica, order);
   return accept(
     ports,
     replica,
@@ -43,8 +44,9 @@ export async function failover(
       allowedAs: 'failover',
       title: `Fail over ${replica.sourceVmName} to ${replica.name}`,
       input: {
-        pointId: point.id,
-        wantsNewest: order.point.type === 'latest',
+        pointId,
+        archiveId,
+        wantsNewest: archiveId === null && order.point.type === 'latest',
         requestedAt,
         reason: order.reason,
         fence: order.fence,
@@ -93,8 +95,17 @@ export async function previewFailover(
   options: CallOptions,
 ): Promise<FailoverPreview> {
   const { value: replica } = await findReplica(ports.catalog, reference);
+  return previewTakeover(ports, replica, { ...order, operation: 'failover' }, options);
+}
+
+export async function previewTakeover(
+  ports: ControllerPorts,
+  replica: Replica,
+  order: FailoverOrder & { readonly operation: 'failover' | 'hop' },
+  options: CallOptions,
+): Promise<FailoverPreview> {
   const points = await ports.catalog.points(replica.id);
-  const point = findPoint(points, order.point, replica);
+  const point = await pointOfBasis(ports, replica, points, order, options);
   const source = await ports.hosts.ports(replica.sourceHostId);
   const seen = await lookAtSource(
     { hypervisor: source.hypervisor, clock: ports.clock },
@@ -116,7 +127,7 @@ export async function previewFailover(
     fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
-    refusedBecause: refusal(replica, seen, order.fence),
+    refusedBecause: refusal(replica, seen, order),
     warnings: await warnings(ports, replica, point, connection),
   };
 }
@@ -172,8 +183,12 @@ function median(values: readonly (number | null)[]): number | null {
   return known[Math.floor((known.length - 1) / 2)] ?? null;
 }
 
-function refusal(replica: Replica, seen: SourceAtFailover, fence: SourceFence): string | null {
-  const phases: readonly string[] = ALLOWED_IN.failover;
+function refusal(
+  replica: Replica,
+  seen: SourceAtFailover,
+  { operation, fence }: { readonly operation: 'failover' | 'hop'; readonly fence: SourceFence },
+): string | null {
+  const phases: readonly string[] = ALLOWED_IN[operation];
   if (!phases.includes(replica.phase)) return `the replica is in phase ${replica.phase}`;
   const refused = fenceRefusal(seen, fence);
   return refused === null ? null : `the source cannot be fenced: ${refused}`;
@@ -182,7 +197,7 @@ function refusal(replica: Replica, seen: SourceAtFailover, fence: SourceFence): 
 async function warnings(
   ports: ControllerPorts,
   replica: Replica,
-  point: RestorePoint,
+  point: Pick<RestorePoint, 'consistency'>,
   connection: ConnectionDecision,
 ): Promise<readonly string[]> {
   const conditions = await ports.catalog.conditions(replica.id);

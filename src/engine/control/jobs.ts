@@ -4,6 +4,7 @@ import type { Host } from '../../domain/host/host.ts';
 import { jobId, replicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import { type Job, type ProtectedVm, protectedVm } from '../../domain/job/job.ts';
+import { RUNS_BESIDE } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -158,6 +159,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
     epoch: 1,
     newestPointId: null,
     failover: null,
+    failback: null,
     archives: [],
     createdAt: job.createdAt,
   };
@@ -217,7 +219,8 @@ export async function deleteJob(ports: ControllerPorts, reference: Reference): P
 }
 
 async function requireIdle({ durable }: ControllerPorts, replica: Replica): Promise<void> {
-  const [open] = await durable.operations({ subject: replica.id, open: true, limit: 1 });
+  const all = await durable.operations({ subject: replica.id, open: true, limit: 16 });
+  const open = all.find(({ kind }) => !RUNS_BESIDE.includes(kind));
   if (open === undefined) return;
   const { id: operation, kind } = open;
   throw new UnderstudyError('operation-in-progress', { what: replica.name, operation, kind });

@@ -1,5 +1,5 @@
 import { UnderstudyError } from '../../domain/error.ts';
-import type { OperationRecord } from '../../domain/operation/operation.ts';
+import { type OperationRecord, RUNS_BESIDE } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type {
@@ -44,7 +44,8 @@ async function replicaView(ports: ControllerPorts, replica: Replica): Promise<Re
     catalog.host(replica.targetHostId),
   ]);
   const points = await catalog.points(replica.id);
-  const [open] = await durable.operations({ subject: replica.id, open: true, limit: 1 });
+  const all = await durable.operations({ subject: replica.id, open: true, limit: 16 });
+  const open = all.find(({ kind }) => !RUNS_BESIDE.includes(kind)) ?? all[0];
   return {
     replica,
     jobName: job?.value.name ?? null,

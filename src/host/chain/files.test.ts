@@ -54,6 +54,9 @@ const BRANCH_FILE = {
   formatVersion: 1,
   id: BRANCH,
   pointId: POINT,
+  overBranchId: 'br-0',
+  takenAt: 4,
+  vm: POINT_FILE.vm,
   state: 'archived',
   keepUntil: 5,
   disks: [{ key: 'vda', layerId: 'l-2', identity }],
@@ -125,6 +128,20 @@ test('damaged files are read or refused by name, and nothing else', async () => 
       }),
       { numRuns: 250 },
     );
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('a branch that an older version made is read: it lies over its point', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'us-files-'));
+  const layout = replicaLayout(folder, REPLICA);
+  try {
+    const { overBranchId: _over, takenAt: _at, vm: _vm, ...old } = BRANCH_FILE;
+    await mkdir(layout.branchFolder(BRANCH), { recursive: true });
+    await writeFile(layout.branchFile(BRANCH), JSON.stringify(old));
+    const read = await readBranch(layout, BRANCH);
+    assert.deepEqual(read, { ...old, overBranchId: null, takenAt: null, vm: null });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

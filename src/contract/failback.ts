@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import {
+  byteCountSchema,
+  idSchema,
+  instantSchema,
+  nameSchema,
+  powerSchema,
+  referenceSchema,
+} from './values.ts';
+
+const destinationSchema = z.discriminatedUnion('type', [
+  /** The VM that was failed over. */
+  z.strictObject({ type: z.literal('original') }),
+  /** A restored copy of it. `host` null: where the source was. */
+  z.strictObject({
+    type: z.literal('copy'),
+    host: referenceSchema.nullable().default(null),
+    vm: referenceSchema,
+  }),
+  /** A VM that is made at the switchover; `name` null: that of the source. */
+  z.strictObject({
+    type: z.literal('new'),
+    host: referenceSchema.nullable().default(null),
+    name: nameSchema.nullable().default(null),
+  }),
+]);
+
+/** When production takes over, once the bulk has been copied. */
+export const switchoverSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('automatic') }),
+  z.strictObject({ type: z.literal('manual') }),
+  z.strictObject({ type: z.literal('at'), at: instantSchema }),
+  /** When what the replica wrote since the last pass is at most this. */
+  z.strictObject({ type: z.literal('below'), bytes: byteCountSchema }),
+]);
+
+export const failbackRequestSchema = z.strictObject({
+  to: destinationSchema.default({ type: 'original' }),
+  switchover: switchoverSchema.default({ type: 'manual' }),
+  /** Throw away a saved memory image of production, which could not be resumed over what comes. */
+  discardSavedState: z.boolean().default(false),
+  /** Carry what was changed on the replica's configuration over to production. */
+  applyChanges: z.boolean().default(false),
+});
+
+export const homeSchema = z.strictObject({
+  hostId: idSchema,
+  vmId: idSchema.nullable(),
+  name: z.string(),
+  kind: z.enum(['original', 'copy', 'new']),
+});
+
+/** What a failback would mean now. Nothing was changed to find out. */
+export const failbackPreviewSchema = z.strictObject({
+  replicaId: idSchema,
+  replicaName: z.string(),
+  home: homeSchema,
+  /** Null for a VM to be made. */
+  homePower: powerSchema.nullable(),
+  hasSavedState: z.boolean(),
+  /** Written by the replica so far; null when it does not stand in. */
+  branchBytes: byteCountSchema.nullable(),
+  /** What was changed on the replica's configuration, a line each. */
+  changes: z.array(z.string()),
+  consequence: z.string(),
+  refusedBecause: z.string().nullable(),
+});
+
+export const switchOverRequestSchema = z.strictObject({
+  /** How long the replica's guest may take to shut down. */
+  shutdownDeadlineMs: z
+    .int()
+    .min(1000)
+    .max(24 * 3600 * 1000)
+    .default(300_000),
+  /** What happens when it takes longer. */
+  onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
+});
+
+export const undoFailbackSchema = z.strictObject({
+  /** Although production cannot be asked whether it runs. */
+  force: z.boolean().default(false),
+});
+
+export const failbackRecordSchema = z.strictObject({
+  id: idSchema,
+  home: homeSchema,
+  startedAt: instantSchema,
+  switchover: switchoverSchema,
+  passes: z.int(),
+  syncedAt: instantSchema,
+  syncedBytes: byteCountSchema,
+  /** Null until production took over. */
+  switched: z
+    .strictObject({
+      pointId: idSchema,
+      switchedAt: instantSchema,
+      changes: z.array(z.string()),
+      runningAfterMs: z.number().nullable(),
+      answeringAfterMs: z.number().nullable(),
+    })
+    .nullable(),
+});
+
+export type FailbackRequestBody = z.input<typeof failbackRequestSchema>;
+export type FailbackPreviewAnswer = z.output<typeof failbackPreviewSchema>;
+export type FailbackRecordAnswer = z.output<typeof failbackRecordSchema>;

@@ -1,0 +1,129 @@
+/**
+ * Carrying the work back to production: where to, when production takes over, and what a replica remembers meanwhile.
+ * Pure decisions; the life cycle's phases are in domain/replica/phase.ts.
+ */
+import type { DiskKey, FailbackId, HostId, MarkName, OperationId, PointId, VmId } from '../ids.ts';
+import type { Instant } from '../instant.ts';
+import type { ConfigurationChange } from '../vm/configuration-change.ts';
+import type { VmDescription } from '../vm/vm.ts';
+
+/** When production takes over, once the bulk has been copied. */
+export type SwitchoverMode =
+  /** As soon as it can. */
+  | { readonly type: 'automatic' }
+  /** When somebody says so. */
+  | { readonly type: 'manual' }
+  | { readonly type: 'at'; readonly at: Instant }
+  /** When what the replica wrote since the last pass is at most this. */
+  | { readonly type: 'below'; readonly bytes: number };
+
+/** Which VM takes over. */
+export type FailbackHome = {
+  readonly hostId: HostId;
+  /** Null: a new VM, made at the switchover. */
+  readonly vmId: VmId | null;
+  readonly name: string;
+  /** The VM that the replica stands in for; a restored copy of it elsewhere; or none yet. */
+  readonly kind: 'original' | 'copy' | 'new';
+};
+
+/** A layer over one of production's disks, or a disk that production has not got yet. */
+export type LayerPlan = {
+  readonly key: DiskKey;
+  readonly sizeBytes: number;
+  readonly base: 'disk' | 'none';
+  /** Since which mark the changes of the disk below are asked for. */
+  readonly since: MarkName | null;
+};
+
+export type FailbackRecord = {
+  readonly id: FailbackId;
+  readonly home: FailbackHome;
+  readonly layers: readonly LayerPlan[];
+  readonly operationId: OperationId;
+  readonly startedAt: Instant;
+  readonly switchover: SwitchoverMode;
+  /** Whether differences of the configuration are carried over to production. */
+  readonly appliesChanges: boolean;
+  /** Production ran and was shut down for it. */
+  readonly hasStoppedHome: boolean;
+  /** What the replica wrote since this mark is still to be moved; null when all must be looked at again. */
+  readonly syncedMark: MarkName | null;
+  readonly syncedAt: Instant;
+  /** Moved by the last pass. */
+  readonly syncedBytes: number;
+  readonly passes: number;
+  readonly switched: SwitchoverRecord | null;
+};
+
+/** Production runs the data: present exactly in Failback. */
+export type SwitchoverRecord = {
+  /** The restore point that the replica's state becomes when the failback is committed. */
+  readonly pointId: PointId;
+  /** Of that state, by the target host's clock. */
+  readonly takenAt: Instant;
+  /** Disks of production that can tell what changed since that state. */
+  readonly trackedDisks: readonly DiskKey[];
+  readonly changes: readonly ConfigurationChange[];
+  readonly switchedAt: Instant;
+  /** From the replica being asked to shut down to production running; null until measured. */
+  readonly runningAfterMs: number | null;
+  readonly answeringAfterMs: number | null;
+};
+
+export type SwitchoverStep = 'switch' | 'catch-up' | 'wait';
+
+/** Between two passes that only keep the last delta short. */
+const CATCH_UP_EVERY_MS = 10 * 60_000;
+/** Where the size of a pass decides. */
+const CLOSE_UP_EVERY_MS = 60_000;
+
+/** What is to be done now about a failback that is ready to switch. `triedAt`: when that was last tried, in vain or not. */
+export function decideSwitchover(
+  { switchover, syncedAt, syncedBytes, passes }: FailbackRecord,
+  triedAt: Instant | null,
+  now: Instant,
+): SwitchoverStep {
+  const sinceTry = Math.abs(now - Math.max(syncedAt, triedAt ?? 0));
+  const mayTry = triedAt === null || Math.abs(now - triedAt) >= CLOSE_UP_EVERY_MS;
+  switch (switchover.type) {
+    case 'automatic':
+      return mayTry ? 'switch' : 'wait';
+    case 'at':
+      if (now >= switchover.at) return mayTry ? 'switch' : 'wait';
+      break;
+    case 'below':
+      // The first pass moved what had gathered before anybody looked: it says nothing about what is left.
+      if (passes > 1 && syncedBytes <= switchover.bytes) return mayTry ? 'switch' : 'wait';
+      return sinceTry >= CLOSE_UP_EVERY_MS || passes === 1 ? 'catch-up' : 'wait';
+    case 'manual':
+      break;
+  }
+  return sinceTry >= CATCH_UP_EVERY_MS ? 'catch-up' : 'wait';
+}
+
+/** Over production's own disks where it has them, else new ones. `mark`: what the newest restore point names of them. */
+export function planLayers(
+  replica: VmDescription,
+  home: VmDescription | null,
+  mark: MarkName | null,
+): readonly LayerPlan[] {
+  return replica.disks.map(({ key, sizeBytes }) => {
+    const isThere = home?.disks.some((disk) => disk.key === key) === true;
+    return { key, sizeBytes, base: isThere ? 'disk' : 'none', since: isThere ? mark : null };
+  });
+}
+
+/** Why this VM cannot take the work back, a sentence part; null when it can. */
+export function homeRefusal(home: VmDescription, replica: VmDescription): string | null {
+  for (const { key, sizeBytes, unsupportedBecause } of home.disks) {
+    const own = replica.disks.find((disk) => disk.key === key);
+    if (own === undefined) continue;
+    if (unsupportedBecause !== null)
+      return `its disk ${key} cannot be written to: ${unsupportedBecause}`;
+    if (sizeBytes > own.sizeBytes) {
+      return `its disk ${key} has ${sizeBytes} bytes, more than the ${own.sizeBytes} of the replica`;
+    }
+  }
+  return null;
+}

@@ -1,0 +1,155 @@
+/**
+ * Commit failback: production keeps what it took over, and is protected again.
+ *
+ *   load → seal the replica's state at the switchover as a restore point → merge production's layers → record Ready
+ *        → rest the replica VM → drop its branch → retention
+ *
+ * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
+ * point failed over to stay beside it as restore points until retention takes them.
+ */
+import type { VmId } from '../domain/ids.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { type Failback, homeVm, layersCommand, loadFailback } from './failback-facts.ts';
+import { followVm } from './follow-vm.ts';
+import { keptMarks } from './kept-marks.ts';
+import { savedReplica } from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
+import { retirePoints } from './retire-points.ts';
+import { sealBranch } from './seal-branch.ts';
+import { whyLater } from './why-later.ts';
+
+export function commitFailbackDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'commit-failback',
+    run: async (context, input) => {
+      const failback = await loadFailback(ports, context, input, 'commit-failback');
+      const { switched } = failback.failback;
+      if (switched === null) throw new Error(`${failback.replica.id} has not switched over`);
+      const vmId = homeVm(failback.failback.home);
+      const point = await sealBranch(context, failback, switched, vmId);
+      await merge(context, failback);
+      const ready = await recordReady(ports, context, failback, { point, vmId });
+      await leaveBranch(context, failback, ready, point);
+      await sweepProductionMarks(ports, context, ready, point);
+      const { settings, target } = failback;
+      const order = { supersedes: null, appliesRetention: true };
+      await retirePoints(ports, context, { replica: ready, settings, target }, order);
+      return { pointId: point.id, vmId };
+    },
+  };
+}
+
+async function merge(
+  context: OperationContext,
+  { home, failback, replica }: Failback,
+): Promise<void> {
+  await context.step<null>('merge-layers', {
+    do: async ({ key, signal }) => {
+      await home.productionDisks.commit(layersCommand(failback, replica, key), {
+        signal,
+        onProgress: (doneBytes, totalBytes) =>
+          context.progress({
+            step: 'merge-layers',
+            doneBytes,
+            totalBytes,
+            bytesPerSecond: 0,
+            remainingMs: null,
+          }),
+      });
+      return null;
+    },
+    undo: 'irreversible',
+  });
+}
+
+async function recordReady(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, failback, version }: Failback,
+  { point, vmId }: { readonly point: RestorePoint; readonly vmId: VmId },
+): Promise<Replica> {
+  const { hostId, name } = failback.home;
+  const moved: Replica = {
+    ...replica,
+    sourceHostId: hostId,
+    sourceVmId: vmId,
+    sourceVmName: name,
+    epoch: replica.epoch + 1,
+    newestPointId: point.id,
+    failover: null,
+    failback: null,
+  };
+  const ready = apply(moved, 'failback-committed');
+  const newJobId = await context.freshId('new-job-id', 'job');
+  const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
+    do: async () => {
+      const jobs = (await ports.catalog.jobs()).map(
+        ({ value, version: of }) => ({ job: value, version: of }) as const,
+      );
+      const followed = followVm(jobs, replica, { hostId, vmId, name }, newJobId);
+      return [
+        savedReplica({ ...ready, jobId: followed.jobId }, version),
+        { type: 'point-saved', point },
+        ...followed.changes,
+        { type: 'condition-cleared', replicaId: replica.id, name: 'unfenced-source' },
+      ];
+    },
+    undo: 'nothing',
+  });
+  await context.record('record-ready', changes, { undo: 'irreversible' });
+  return ready;
+}
+
+/** Its state is a restore point now. What cannot be tidied this moment is told, and tidied by the next run. */
+async function leaveBranch(
+  context: OperationContext,
+  { failover, settings, target, replicaVmId }: Failback,
+  ready: Replica,
+  point: RestorePoint,
+): Promise<void> {
+  const because = await context.step<string | null>('leave-branch', {
+    do: async (attempt) => {
+      const { key, signal } = attempt;
+      try {
+        await defineAtRest({ replica: ready, point, settings, target }, key, { signal });
+        const command = { key, replicaId: ready.id, epoch: ready.epoch };
+        await target.store.deleteBranch({ ...command, branchId: failover.branchId }, { signal });
+        await target.pointSource.sweepMarks({ vmId: replicaVmId, keep: [] }, { signal });
+        return null;
+      } catch (error) {
+        return whyLater(error, attempt);
+      }
+    },
+    undo: 'nothing',
+  });
+  if (because === null) return;
+  await context.note('note-branch', `The replica's branch is left to the next rescan. ${because}`);
+}
+
+/** Of what production had before, only the mark of the new newest point is needed any more. */
+async function sweepProductionMarks(
+  ports: EnginePorts,
+  context: OperationContext,
+  ready: Replica,
+  point: RestorePoint,
+): Promise<void> {
+  const { pointSource } = await ports.hosts.ports(ready.sourceHostId);
+  const because = await context.step<string | null>('sweep-marks', {
+    do: async (attempt) => {
+      try {
+        const keep = await keptMarks(ports.catalog, ready, point);
+        await pointSource.sweepMarks({ vmId: ready.sourceVmId, keep }, attempt);
+        return null;
+      } catch (error) {
+        return whyLater(error, attempt);
+      }
+    },
+    undo: 'nothing',
+  });
+  if (because !== null) await context.note('note-marks', `Old marks wait for a sweep. ${because}`);
+}

@@ -1,0 +1,247 @@
+/** Failback and what follows it: what it would mean, and how each part is asked for. */
+
+import { UnderstudyError } from '../../domain/error.ts';
+import {
+  type FailbackHome,
+  homeRefusal,
+  type SwitchoverMode,
+} from '../../domain/failover/failback.ts';
+import type { Json, OperationRecord } from '../../domain/operation/operation.ts';
+import { allowedOperations } from '../../domain/replica/phase.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import { configurationChanges } from '../../domain/vm/configuration-change.ts';
+import type { VmDescription } from '../../domain/vm/vm.ts';
+import type { CallOptions } from '../../ports/call.ts';
+import type {
+  CommandOptions,
+  FailbackOrder,
+  FailbackPreview,
+  Reference,
+  ShutdownOrder,
+} from '../../ports/controller.ts';
+import { accept } from './accept.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { GUEST_DEADLINE_MS } from './failovers.ts';
+import { findHost, findReplica, findVm } from './references.ts';
+import { transferSlots } from './run-job.ts';
+
+const SHUTDOWN_DEADLINE_MS = 120_000;
+
+export async function failback(
+  ports: ControllerPorts,
+  reference: Reference,
+  order: FailbackOrder,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const home = await homeOf(ports, replica, order, options);
+  const { switchover, discardSavedState, applyChanges } = order;
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'failback',
+      allowedAs: 'failback',
+      title: `Fail ${replica.sourceVmName} back to ${home.name}`,
+      input: {
+        homeHostId: home.hostId,
+        homeVmId: home.vmId,
+        homeName: home.name,
+        homeKind: home.kind,
+        ...switchoverInput(switchover),
+        discardsSavedState: discardSavedState,
+        appliesChanges: applyChanges,
+        shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
+      },
+      slots: await transferSlots(ports, replica),
+    },
+    options,
+  );
+}
+
+function switchoverInput(mode: SwitchoverMode): Readonly<Record<string, Json>> {
+  if (mode.type === 'at') return { switchover: mode.type, switchoverAt: mode.at };
+  if (mode.type === 'below') return { switchover: mode.type, switchoverBytes: mode.bytes };
+  return { switchover: mode.type };
+}
+
+async function homeOf(
+  ports: ControllerPorts,
+  replica: Replica,
+  { to }: FailbackOrder,
+  options: CallOptions,
+): Promise<FailbackHome> {
+  const { sourceHostId, sourceVmId, sourceVmName, targetHostId } = replica;
+  if (to.type === 'original') {
+    return { hostId: sourceHostId, vmId: sourceVmId, name: sourceVmName, kind: 'original' };
+  }
+  const host = to.host === null ? sourceHostId : (await findHost(ports.catalog, to.host)).value.id;
+  if (host === targetHostId) {
+    const reason = 'The replica runs on that host already: make it permanent instead';
+    throw new UnderstudyError('invalid-request', { reason });
+  }
+  const { hypervisor } = await ports.hosts.ports(host);
+  const vms = await hypervisor.vms(options);
+  if (to.type === 'copy') {
+    const { id, name } = findVm(vms, to.vm, host);
+    return { hostId: host, vmId: id, name, kind: 'copy' };
+  }
+  const name = to.name ?? sourceVmName;
+  if (!vms.some((vm) => vm.name === name)) return { hostId: host, vmId: null, name, kind: 'new' };
+  throw new UnderstudyError('name-taken', { what: 'VM', name });
+}
+
+/** Asks both hosts, changes nothing. */
+export async function previewFailback(
+  ports: ControllerPorts,
+  reference: Reference,
+  order: FailbackOrder,
+  options: CallOptions,
+): Promise<FailbackPreview> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const home = await homeOf(ports, replica, order, options);
+  const target = await ports.hosts.ports(replica.targetHostId);
+  const { hypervisor } = await ports.hosts.ports(home.hostId);
+  const own = home.vmId === null ? null : await hypervisor.vm(home.vmId, options);
+  const standIn =
+    replica.targetVmId === null ? null : await target.hypervisor.vm(replica.targetVmId, options);
+  const branch = replica.failover?.branchId ?? null;
+  const isAllowed = allowedOperations(replica.phase).includes('failback');
+  return {
+    replicaId: replica.id,
+    replicaName: replica.name,
+    home,
+    homePower: own?.power ?? null,
+    hasSavedState: own?.hasSavedState ?? false,
+    branchBytes:
+      branch === null || !isAllowed
+        ? null
+        : await target.store.branchBytes(replica.id, branch, options),
+    changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
+    consequence: consequenceOf(home, own),
+    refusedBecause: isAllowed
+      ? refusalOf(own, standIn, order)
+      : `the replica is in phase ${replica.phase}`,
+  };
+}
+
+function refusalOf(
+  own: VmDescription | null,
+  standIn: VmDescription | null,
+  { discardSavedState }: FailbackOrder,
+): string | null {
+  if (own === null || standIn === null) return null;
+  if (own.hasSavedState && !discardSavedState) {
+    return 'production has a saved memory image (see --discard-saved-state)';
+  }
+  return homeRefusal(own, standIn);
+}
+
+function consequenceOf({ name, kind }: FailbackHome, own: VmDescription | null): string {
+  if (kind === 'new') return `VM ${name} is made at the switchover; the replica serves until then`;
+  const now = own?.power === 'off' ? 'stays off' : 'is shut down now';
+  return (
+    `VM ${name} ${now} and cannot be started until the switchover, because its disks must stand still; ` +
+    'the replica serves until then, and what production wrote since the restore point is not kept'
+  );
+}
+
+export async function switchOver(
+  ports: ControllerPorts,
+  reference: Reference,
+  order: ShutdownOrder,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  return startSwitchOver(ports, replica, options, order);
+}
+
+/** Nobody may be there to ask when it begins by itself. */
+const UNATTENDED: ShutdownOrder = {
+  shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
+  onMissedDeadline: 'give-up',
+};
+
+export async function startSwitchOver(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CommandOptions,
+  order: ShutdownOrder = UNATTENDED,
+): Promise<OperationRecord> {
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'switch-over',
+      allowedAs: 'switch-over',
+      title: `Switch ${replica.sourceVmName} over to production`,
+      input: { ...order, guestDeadlineMs: GUEST_DEADLINE_MS },
+      slots: await transferSlots(ports, replica),
+    },
+    options,
+  );
+}
+
+export async function startCatchUp(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  return accept(
+    ports,
+    replica,
+    {
+      kind: 'catch-up-failback',
+      allowedAs: 'catch-up-failback',
+      title: `Copy what ${replica.name} wrote since to production`,
+      input: {},
+      slots: await transferSlots(ports, replica),
+    },
+    options,
+  );
+}
+
+export async function cancelFailback(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Give up the failback of ${replica.sourceVmName}`;
+  const order = {
+    kind: 'cancel-failback',
+    allowedAs: 'cancel-failback',
+    title,
+    input: {},
+  } as const;
+  return accept(ports, replica, order, options);
+}
+
+export async function commitFailback(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Commit the failback of ${replica.sourceVmName}`;
+  const order = {
+    kind: 'commit-failback',
+    allowedAs: 'commit-failback',
+    title,
+    input: {},
+  } as const;
+  return accept(ports, replica, order, options);
+}
+
+export async function undoFailback(
+  ports: ControllerPorts,
+  reference: Reference,
+  force: boolean,
+  options: CommandOptions,
+): Promise<OperationRecord> {
+  const { value: replica } = await findReplica(ports.catalog, reference);
+  const title = `Undo the failback of ${replica.sourceVmName}`;
+  const input = { force, shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS };
+  const order = { kind: 'undo-failback', allowedAs: 'undo-failback', title, input } as const;
+  return accept(ports, replica, order, options);
+}

@@ -1,0 +1,268 @@
+/**
+ * One pass of a failback: what the replica has written goes into the working layers over production's disks.
+ *
+ *   first pass    what the replica wrote since its failover
+ *               ∪ the layers between the point failed over to and production's newest point
+ *               ∪ what production wrote since that point
+ *                 (where a mark was lost: what differs from the point failed over to, found by its hashes)
+ *   later passes  what the replica wrote since the pass before
+ *
+ * The replica is read from a frozen instant, so it serves on; only blocks that may differ are read at all.
+ */
+import { allBlocks, type BlockSet, union } from '../domain/disk/block-set.ts';
+import { UnderstudyError } from '../domain/error.ts';
+import type { FailbackId, MarkName, OperationKey } from '../domain/ids.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
+import type { LayRequest, WorkingDisk } from '../ports/production-disks.ts';
+import { type FailbackFacts, layersCommand, markOfPass } from './failback-facts.ts';
+import { markOfBranch } from './kept-marks.ts';
+import { whileFrozen } from './while-frozen.ts';
+
+export type Pass = {
+  readonly facts: FailbackFacts;
+  readonly home: HostPorts;
+  readonly failbackId: FailbackId;
+  /** What is laid, the same in every pass. */
+  readonly layers: LayRequest['disks'];
+  readonly homeVmId: LayRequest['vmId'];
+  /** Counts from 1. */
+  readonly number: number;
+  /** Where the pass before left off; null in the first one, and when all must be looked at again. */
+  readonly since: MarkName | null;
+  readonly freezeKey: OperationKey;
+};
+
+export type PassResult = { readonly sentBytes: number; readonly readBytes: number };
+
+/** The replica's disks at one instant, relative to the pass before. */
+export function freezeReplica(context: OperationContext, pass: Pass): Promise<FrozenPoint> {
+  const { facts, freezeKey, failbackId, number } = pass;
+  const command = { key: freezeKey, vmId: facts.replicaVmId };
+  const { pointSource, hypervisor } = facts.target;
+  const since = pass.since ?? markOfBranch(facts.failover.branchId);
+  return context.step<FrozenPoint>('freeze-replica', {
+    do: async ({ signal }) => {
+      const vm = await hypervisor.vm(facts.replicaVmId, { signal });
+      const disks = vm.disks.map(({ key }) => key);
+      return pointSource.freeze(
+        {
+          ...command,
+          disks,
+          mark: markOfPass(failbackId, number),
+          since: Object.fromEntries(disks.map((key) => [key, since])),
+          quiesce: 'never',
+          scratch: facts.settings.scratch,
+        },
+        { signal },
+      );
+    },
+    undo: async ({ signal }) => {
+      await pointSource.end(command, { signal });
+      await sweepReplicaMarks(facts, pass.since, { signal });
+    },
+  });
+}
+
+/** The branch's own mark stays until the failover ends, and that of the pass before until another names the rest. */
+export async function sweepReplicaMarks(
+  { target, failover, replicaVmId }: FailbackFacts,
+  passMark: MarkName | null,
+  options: CallOptions,
+): Promise<void> {
+  const keep = [markOfBranch(failover.branchId), ...(passMark === null ? [] : [passMark])];
+  await target.pointSource.sweepMarks({ vmId: replicaVmId, keep }, options);
+}
+
+export function copyHome(
+  context: OperationContext,
+  pass: Pass,
+  frozen: FrozenPoint,
+): Promise<PassResult> {
+  const { facts, freezeKey } = pass;
+  const held = {
+    command: { key: freezeKey, vmId: facts.replicaVmId },
+    pointSource: facts.target.pointSource,
+    scratch: facts.settings.scratch,
+    frozenAt: frozen.takenAt,
+    clock: facts.clock,
+  };
+  return context.step<PassResult>('copy-home', {
+    do: (attempt) =>
+      whileFrozen(held, attempt.signal, (signal) =>
+        copyAll(context, pass, frozen, { ...attempt, signal }),
+      ),
+    undo: ({ key, signal }) =>
+      pass.home.productionDisks.settle(commandOf(pass, key), { signal }).catch(ignoreMissing),
+  });
+}
+
+/** Nothing was laid yet. */
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof UnderstudyError) || error.code !== 'failback-missing') throw error;
+}
+
+function commandOf({ failbackId, facts }: Pass, key: OperationKey) {
+  return layersCommand({ id: failbackId }, facts.replica, key);
+}
+
+async function copyAll(
+  context: OperationContext,
+  pass: Pass,
+  frozen: FrozenPoint,
+  attempt: StepAttempt,
+): Promise<PassResult> {
+  const { productionDisks } = pass.home;
+  const command = commandOf(pass, attempt.key);
+  const isWhole = pass.since === null || frozen.disks.some(hasLostMark);
+  // What an earlier pass moved may have been changed back since, and no mark tells: begin anew over untouched disks.
+  if (pass.since !== null && isWhole) await productionDisks.drop(command, attempt);
+  const request = { ...command, vmId: pass.homeVmId, disks: pass.layers };
+  const working = await productionDisks.lay(request, attempt);
+  try {
+    const surveyed = isWhole ? await surveyAll(pass, frozen, working, attempt) : null;
+    return await transferAll(context, pass, { frozen, working, surveyed, attempt });
+  } finally {
+    await productionDisks.settle(command, { signal: new AbortController().signal });
+  }
+}
+
+function hasLostMark({ found }: FrozenDisk): boolean {
+  return found.type === 'allocated';
+}
+
+type Surveyed = ReadonlyMap<string, BlockSet>;
+
+/** For each disk of the replica the blocks in which production may differ from it. */
+async function surveyAll(
+  pass: Pass,
+  frozen: FrozenPoint,
+  working: readonly WorkingDisk[],
+  attempt: StepAttempt,
+): Promise<Surveyed> {
+  const { facts } = pass;
+  const { store } = facts.target;
+  const point = await failedOverPoint(facts);
+  const command = { key: attempt.key, replicaId: facts.replica.id, epoch: facts.replica.epoch };
+  const reading = await store.openReading({ ...command, of: { pointId: point.id } }, attempt);
+  try {
+    const surveyed = new Map<string, BlockSet>();
+    for (const disk of frozen.disks) {
+      const hashesPath = reading.find(({ key }) => key === disk.key)?.hashesPath ?? null;
+      const below = working.find(({ key }) => key === disk.key)?.below ?? null;
+      surveyed.set(
+        disk.key,
+        below === null || hashesPath === null
+          ? allBlocks(disk.sizeBytes)
+          : union(
+              await surveyReplica(pass, disk, hashesPath, attempt),
+              await surveyProduction(facts, { point, below, hashesPath }, attempt),
+            ),
+      );
+    }
+    return surveyed;
+  } finally {
+    await store.closeReading(command, { signal: new AbortController().signal });
+  }
+}
+
+async function failedOverPoint({
+  catalog,
+  replica,
+  failover,
+}: FailbackFacts): Promise<RestorePoint> {
+  const points = await catalog.points(replica.id);
+  const point = points.find(({ id }) => id === failover.pointId);
+  if (point !== undefined) return point;
+  throw new UnderstudyError('point-missing', { replica: replica.name, point: failover.pointId });
+}
+
+/** What the replica holds that the point failed over to does not. A mark of a later pass says nothing about what came before. */
+function surveyReplica(
+  { facts, since }: Pass,
+  { endpoint, sizeBytes, extents }: FrozenDisk,
+  hashesPath: string,
+  options: CallOptions,
+): Promise<BlockSet> {
+  const isTold = since === null && extents.type === 'changed';
+  const by = isTold
+    ? ({ type: 'changed', metaContext: extents.metaContext } as const)
+    : ({ type: 'compared', hashesPath } as const);
+  return facts.mover.survey({ endpoint, sizeBytes, by }, options);
+}
+
+type Below = {
+  readonly point: RestorePoint;
+  readonly below: NonNullable<WorkingDisk['below']>;
+  readonly hashesPath: string;
+};
+
+/** In what production differs from the point failed over to. */
+async function surveyProduction(
+  facts: FailbackFacts,
+  { point, below, hashesPath }: Below,
+  options: CallOptions,
+): Promise<BlockSet> {
+  const { mover, newest, target, replica } = facts;
+  const { endpoint, sizeBytes, extents, key } = below;
+  if (extents.type !== 'changed' || newest === null) {
+    return mover.survey({ endpoint, sizeBytes, by: { type: 'compared', hashesPath } }, options);
+  }
+  const by = { type: 'changed', metaContext: extents.metaContext } as const;
+  const written = await mover.survey({ endpoint, sizeBytes, by }, options);
+  if (newest.id === point.id) return written;
+  const request = { replicaId: replica.id, fromPointId: point.id, toPointId: newest.id };
+  const between = await target.store.differingBlocks(request, options);
+  const blocks = between.find((disk) => disk.key === key)?.blocks;
+  return union(written, blocks ?? allBlocks(sizeBytes));
+}
+
+type Transfers = {
+  readonly frozen: FrozenPoint;
+  readonly working: readonly WorkingDisk[];
+  /** Null: what changed since the pass before, by its mark. */
+  readonly surveyed: Surveyed | null;
+  readonly attempt: StepAttempt;
+};
+
+async function transferAll(
+  context: OperationContext,
+  { facts }: Pass,
+  { frozen, working, surveyed, attempt }: Transfers,
+): Promise<PassResult> {
+  let [sentBytes, readBytes] = [0, 0];
+  for (const disk of frozen.disks) {
+    const target = working.find(({ key }) => key === disk.key);
+    if (target === undefined) throw new Error(`disk ${disk.key} has no working layer`);
+    const blocks = surveyed?.get(disk.key);
+    const hasBelow = target.below !== null;
+    const result = await facts.mover.transfer(
+      {
+        key: attempt.key,
+        source: disk.endpoint,
+        target: target.layer,
+        sizeBytes: disk.sizeBytes,
+        extents: extentsOf(disk, blocks, hasBelow),
+        targetReads: hasBelow || surveyed === null ? 'parent' : 'zeros',
+        knownHashesPath: null,
+        recordsPath: null,
+        bytesPerSecondMax: facts.settings.bytesPerSecondMax,
+      },
+      {
+        signal: attempt.signal,
+        onProgress: (progress) => context.progress({ ...progress, step: 'copy-home' }),
+      },
+    );
+    sentBytes += result.sentBytes;
+    readBytes += result.readBytes;
+  }
+  return { sentBytes, readBytes };
+}
+
+function extentsOf(disk: FrozenDisk, blocks: BlockSet | undefined, hasBelow: boolean) {
+  if (blocks === undefined) return disk.extents;
+  return hasBelow ? ({ type: 'listed', blocks } as const) : ({ type: 'allocated' } as const);
+}

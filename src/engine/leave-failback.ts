@@ -1,0 +1,176 @@
+/**
+ * The two ways out of a failback that was not kept: before production took over, and after. Either way production's disks
+ * are as they were before, its working layers gone, and the replica serves.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import { type OperationKey, operationKey } from '../domain/ids.ts';
+import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { sweepReplicaMarks } from './copy-home.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
+import { flagIn, numberIn } from './input.ts';
+import { savedReplica } from './replica-facts.ts';
+import {
+  layersTemporary,
+  orLeaveToSweeper,
+  PATIENCE_MS,
+  replicaFreezeTemporary,
+} from './temporaries.ts';
+
+/** ReadyToSwitch → Failover: the replica never stopped serving. */
+export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'cancel-failback',
+    run: async (context, input) => {
+      const failback = await loadFailback(ports, context, input, 'cancel-failback');
+      await recordFailover(context, failback, 'failback-cancelled', []);
+      await dropLayers(context, failback);
+      await sweepPasses(context, failback);
+      return null;
+    },
+  };
+}
+
+/** Failback → Failover: production stops first, and only then the replica starts from its state at the switchover. */
+export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'undo-failback',
+    run: async (context, input) => {
+      const failback = await loadFailback(ports, context, input, 'undo-failback');
+      const isOff = await stopProduction(context, failback, {
+        deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
+        force: flagIn(input, 'force'),
+      });
+      await recordFailover(context, failback, 'failback-undone', isOff ? [] : [unfenced(failback)]);
+      await startReplica(context, failback);
+      await dropLayers(context, failback);
+      await sweepPasses(context, failback);
+      return { isProductionOff: isOff };
+    },
+  };
+}
+
+/** False when it was forced past a production host that does not answer. */
+async function stopProduction(
+  context: OperationContext,
+  { home, failback }: Failback,
+  { deadlineMs, force }: { readonly deadlineMs: number; readonly force: boolean },
+): Promise<boolean> {
+  const { vmId } = failback.home;
+  if (vmId === null) return true;
+  return context.step<boolean>('stop-production', {
+    do: async ({ key, signal }) => {
+      try {
+        const isDown = await home.hypervisor.shutdown({ key, vmId, deadlineMs }, { signal });
+        if (!isDown) await home.hypervisor.powerOff({ key, vmId }, { signal });
+        return true;
+      } catch (error) {
+        const { code } = asUnderstudyError(error);
+        if (code === 'vm-missing') return true;
+        if (force && (code === 'host-unreachable' || code === 'timed-out')) return false;
+        throw error;
+      }
+    },
+    undo: ({ key, signal }) => home.hypervisor.start({ key, vmId }, { signal }),
+  });
+}
+
+function unfenced({ replica, failback }: Failback): CatalogChange {
+  const message =
+    `The failback was undone although production VM ${failback.home.name} could not be asked, so it may still run ` +
+    'beside the replica. Make sure that only one of them serves.';
+  return {
+    type: 'condition-raised',
+    replicaId: replica.id,
+    condition: { name: 'unfenced-source', message, since: failback.syncedAt },
+  };
+}
+
+/** The layers, and what passes left at the replica, become temporary: they go now, or by the sweeper once their hosts answer. */
+async function recordFailover(
+  context: OperationContext,
+  { replica, failover, failback, version }: Failback,
+  event: Extract<PhaseEvent, 'failback-cancelled' | 'failback-undone'>,
+  more: readonly CatalogChange[],
+): Promise<void> {
+  const now = await context.now('left-at');
+  // Whoever undoes the failover later wants production to run again, as it did before the failback.
+  const fence = failback.hasStoppedHome && failover.fence === 'none' ? 'shutdown' : failover.fence;
+  const value: Replica = apply(
+    { ...replica, epoch: replica.epoch + 1, failback: null, failover: { ...failover, fence } },
+    event,
+  );
+  const left = [
+    layersTemporary(context.operationId, value, failback, now),
+    replicaFreezeTemporary(passMarksKey(context), value, now),
+  ];
+  const changes = [
+    savedReplica(value, version),
+    ...left.map((temporary) => ({ type: 'temporary-registered', temporary }) as const),
+    ...more,
+  ];
+  await context.record('record-failover', changes, { undo: 'irreversible' });
+}
+
+async function startReplica(
+  context: OperationContext,
+  { target, replicaVmId }: Failback,
+): Promise<void> {
+  await context.step<null>('start-replica', {
+    do: async ({ key, signal }) => {
+      await target.hypervisor.start({ key, vmId: replicaVmId }, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+}
+
+async function dropLayers(
+  context: OperationContext,
+  { home, failback, replica, clock }: Failback,
+): Promise<void> {
+  const raised = { ...replica, epoch: replica.epoch + 1 };
+  const isGone = await context.step<boolean>('drop-layers', {
+    do: ({ key, signal }) =>
+      orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        home.productionDisks.drop(layersCommand(failback, raised, key), options),
+      ),
+    undo: 'nothing',
+  });
+  if (!isGone) {
+    await context.note(
+      'note-layers',
+      `The working layers of ${failback.home.name} are still there; they are removed when its host answers.`,
+    );
+    return;
+  }
+  const { key } = layersTemporary(context.operationId, replica, failback, failback.startedAt);
+  await context.record('release-layers', [{ type: 'temporary-released', key }], {
+    undo: 'nothing',
+  });
+}
+
+/** A failback that begins anew looks at everything again. */
+async function sweepPasses(context: OperationContext, failback: Failback): Promise<void> {
+  const { clock } = failback;
+  const isSwept = await context.step<boolean>('sweep-marks', {
+    do: ({ signal }) =>
+      orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
+        sweepReplicaMarks(failback, null, options),
+      ),
+    undo: 'nothing',
+  });
+  if (!isSwept) return;
+  await context.record(
+    'release-marks',
+    [{ type: 'temporary-released', key: passMarksKey(context) }],
+    { undo: 'nothing' },
+  );
+}
+
+function passMarksKey({ operationId }: OperationContext): OperationKey {
+  return operationKey(operationId, 'pass-marks');
+}

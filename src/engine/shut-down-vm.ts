@@ -1,0 +1,117 @@
+/**
+ * Shuts a VM down, gracefully: what its guest still holds in memory must reach its disks. A guest that does not follow in
+ * time is powered off, waited for, or left alone, as it was asked for or as a person answers.
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import type { VmId } from '../domain/ids.ts';
+import type { PowerState } from '../domain/vm/vm.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { Hypervisor } from '../ports/hypervisor.ts';
+import { ANSWER, answerIn } from './answer.ts';
+
+const ANSWERS = ['wait', 'power-off', 'give-up'] as const;
+
+/** A person may be asleep; whoever is not answered for so long gives up, and the VM goes on. */
+const ANSWER_WITHIN_MS = 3600 * 1000;
+
+export type VmToShutDown = {
+  /** What its steps are called after: `source`, `replica`. */
+  readonly role: string;
+  readonly name: string;
+  readonly vmId: VmId;
+  readonly hypervisor: Hypervisor;
+  readonly deadlineMs: number;
+  /** `ask`, `power-off` or `give-up`. */
+  readonly onMissedDeadline: string;
+};
+
+/** How it was brought down; `none`: it was off. Its way back starts it again. */
+export async function shutDownVm(
+  context: OperationContext,
+  vm: VmToShutDown,
+): Promise<'none' | 'shutdown' | 'power-off'> {
+  if ((await lookAtPower(context, vm)) === 'off') return 'none';
+  let { onMissedDeadline: onMissed } = vm;
+  for (let attempt = 1; ; attempt += 1) {
+    if (await askToShutDown(context, vm, attempt)) return 'shutdown';
+    if (onMissed === 'ask') onMissed = await askPerson(context, vm, attempt);
+    if (onMissed === 'power-off') {
+      await powerOff(context, vm);
+      return 'power-off';
+    }
+    if (onMissed === 'give-up') throw missed(vm);
+    onMissed = 'ask';
+  }
+}
+
+async function lookAtPower(
+  context: OperationContext,
+  { role, name, vmId, hypervisor }: VmToShutDown,
+): Promise<'running' | 'off'> {
+  const power = await context.step<PowerState>(`look-at-${role}`, {
+    do: async ({ signal }) => {
+      const vm = await hypervisor.vm(vmId, { signal });
+      if (vm.power === 'off' && vm.hasSavedState) throw unfit(name, 'it is saved to disk');
+      return vm.power;
+    },
+    undo: 'nothing',
+  });
+  if (power === 'running' || power === 'off') return power;
+  throw unfit(name, `it is ${power}`);
+}
+
+function unfit(vm: string, state: string): UnderstudyError {
+  const reason = `${state}, so it cannot be shut down without losing what its guest holds in memory`;
+  return new UnderstudyError('fence-failed', { vm, reason });
+}
+
+/** False: still running at the deadline. It may follow later all the same; on the way back it is started again then. */
+function askToShutDown(
+  context: OperationContext,
+  vm: VmToShutDown,
+  attempt: number,
+): Promise<boolean> {
+  const { role, vmId, hypervisor, deadlineMs } = vm;
+  return context.step<boolean>(`shut-down-${role}-${attempt}`, {
+    do: ({ key, signal }) => hypervisor.shutdown({ key, vmId, deadlineMs }, { signal }),
+    undo: (undoing) => startAgain(vm, undoing),
+  });
+}
+
+function powerOff(context: OperationContext, vm: VmToShutDown): Promise<null> {
+  const { role, vmId, hypervisor } = vm;
+  return context.step<null>(`power-off-${role}`, {
+    do: async ({ key, signal }) => {
+      await hypervisor.powerOff({ key, vmId }, { signal });
+      return null;
+    },
+    undo: (undoing) => startAgain(vm, undoing),
+  });
+}
+
+async function startAgain(
+  { vmId, hypervisor }: VmToShutDown,
+  { key, signal }: StepAttempt,
+): Promise<void> {
+  await hypervisor.start({ key, vmId }, { signal });
+}
+
+async function askPerson(
+  context: OperationContext,
+  { name, deadlineMs }: VmToShutDown,
+  attempt: number,
+): Promise<string> {
+  await context.note(
+    `ask-${attempt}`,
+    `VM ${name} did not shut down within ${deadlineMs / 1000} s. ` +
+      `Answer with \`understudy operation answer ${context.operationId} ${ANSWERS.join('|')}\`; ` +
+      'without an answer within an hour it is left running and the operation given up.',
+  );
+  const message = await context.receive(`answer-${attempt}`, ANSWER, ANSWER_WITHIN_MS);
+  return message === null ? 'give-up' : answerIn(message, ANSWERS);
+}
+
+function missed({ name, deadlineMs }: VmToShutDown): UnderstudyError {
+  const reason = `it did not shut down within ${deadlineMs / 1000} s, and may still do so`;
+  return new UnderstudyError('fence-failed', { vm: name, reason });
+}

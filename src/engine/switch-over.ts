@@ -1,0 +1,243 @@
+/**
+ * Switchover: production takes over from the replica.
+ *
+ *   load → another pass → shut the replica down → last delta → attach the layers → record Failback → start production
+ *        → running → guest answering
+ *
+ * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
+ * on a decision is due: commit, or undo.
+ */
+
+import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
+import { type DiskKey, type PointId, pointId, type VmId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
+import { apply } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import {
+  type ConfigurationChange,
+  configurationChanges,
+} from '../domain/vm/configuration-change.ts';
+import type { VmDescription } from '../domain/vm/vm.ts';
+import type { Versioned } from '../ports/catalog.ts';
+import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
+import { awaitGuest } from './await-guest.ts';
+import { catchUp, nextPass, synced } from './catch-up-failback.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
+import { beginPass, endPass, type Moved } from './failback-pass.ts';
+import { numberIn, textIn } from './input.ts';
+import { markOfPoint } from './kept-marks.ts';
+import { savedReplica } from './replica-facts.ts';
+import { shutDownVm } from './shut-down-vm.ts';
+import { liftFence } from './source-fence.ts';
+
+export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
+  return {
+    kind: 'switch-over',
+    run: async (context, input) => {
+      const loaded = await loadFailback(ports, context, input, 'switch-over');
+      const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
+      const downSince = await context.now('down-since');
+      await shutDownReplica(context, failback, input);
+      const moved = await context.part('last-delta', 'operation', (part) =>
+        beginPass(part, nextPass(failback)),
+      );
+      const attached = await attach(context, failback, moved);
+      const switched = await recordSwitched(context, failback, moved, attached);
+      const running = await start(context, failback, switched, { ...attached, downSince });
+      await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
+      return answer(ports, context, failback, running, {
+        vmId: attached.vmId,
+        guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
+        downSince,
+      });
+    },
+  };
+}
+
+async function followUp(part: OperationContext, failback: Failback): Promise<Failback> {
+  const { value, version } = await catchUp(part, failback);
+  const replica = { ...failback.replica, failback: value };
+  return { ...failback, replica, failback: value, version };
+}
+
+async function shutDownReplica(
+  context: OperationContext,
+  { replica, replicaVmId, target }: Failback,
+  input: Json,
+): Promise<void> {
+  await shutDownVm(context, {
+    role: 'replica',
+    name: replica.name,
+    vmId: replicaVmId,
+    hypervisor: target.hypervisor,
+    deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
+    onMissedDeadline: textIn(input, 'onMissedDeadline'),
+  });
+}
+
+type Attached = {
+  readonly vmId: VmId;
+  readonly pointId: PointId;
+  readonly changes: readonly ConfigurationChange[];
+};
+
+async function attach(
+  context: OperationContext,
+  failback: Failback,
+  { frozen }: Moved,
+): Promise<Attached> {
+  const { home, replica, settings } = failback;
+  const { home: to } = failback.failback;
+  const id = pointId(await context.freshId('point-id', 'pt'));
+  return context.step<Attached>('attach-layers', {
+    do: async ({ key, signal }) => {
+      const own = to.vmId === null ? null : await home.hypervisor.vm(to.vmId, { signal });
+      const changes = own === null ? [] : changesFor(failback, own, frozen.vm);
+      const vmId = await home.productionDisks.attach(
+        {
+          ...layersCommand(failback.failback, replica, key),
+          mark: markOfPoint(id),
+          changes,
+          sidecars: frozen.sidecars,
+          newVm:
+            to.vmId === null
+              ? { name: to.name, template: frozen.vm, networkMap: reversed(settings.networkMap) }
+              : null,
+        },
+        { signal },
+      );
+      return { vmId, pointId: id, changes };
+    },
+    undo: ({ key, signal }) =>
+      home.productionDisks.park(layersCommand(failback.failback, replica, key), { signal }),
+  });
+}
+
+/** Disks come in any case, as they were laid: without them production would not be what the replica is. */
+function changesFor(
+  { failback }: Failback,
+  own: VmDescription,
+  replica: VmDescription,
+): readonly ConfigurationChange[] {
+  const added = failback.layers
+    .filter(({ base }) => base === 'none')
+    .map(({ key, sizeBytes }) => ({ type: 'disk-added', key, sizeBytes }) as const);
+  if (!failback.appliesChanges) return added;
+  const isOfLayers = ({ type }: ConfigurationChange) =>
+    type === 'disk-added' || type === 'disk-grown';
+  return [...configurationChanges(own, replica).filter((one) => !isOfLayers(one)), ...added];
+}
+
+/** What the replica's networks are called where it came from. */
+function reversed(
+  networkMap: Readonly<Record<string, string | null>>,
+): Readonly<Record<string, string | null>> {
+  const pairs = Object.entries(networkMap).flatMap(([source, target]) =>
+    target === null ? [] : [[target, source] as const],
+  );
+  return Object.fromEntries(pairs);
+}
+
+async function recordSwitched(
+  context: OperationContext,
+  failback: Failback,
+  moved: Moved,
+  { vmId, pointId: id, changes }: Attached,
+): Promise<Versioned<Replica>> {
+  const record = await synced(context, failback, moved);
+  const switchedAt = await context.now('switched-at');
+  const switched: SwitchoverRecord = {
+    pointId: id,
+    takenAt: moved.frozen.takenAt,
+    trackedDisks: trackedDisks(failback.failback),
+    changes,
+    switchedAt,
+    runningAfterMs: null,
+    answeringAfterMs: null,
+  };
+  const { replica, version } = failback;
+  const epoch = replica.epoch + 1;
+  const home = { ...record.home, vmId };
+  const value = apply(
+    { ...replica, epoch, failback: { ...record, home, switched } },
+    'switched-over',
+  );
+  // The replica serves again then; hosts have heard of this epoch as production's.
+  const back: Replica = { ...replica, epoch: epoch + 1 };
+  await context.record('record-switched', [savedReplica(value, version)], {
+    undo: [savedReplica(back, version + 1)],
+  });
+  return { value, version: version + 1 };
+}
+
+/** Every layer tracks changes; whether the disk below can, once they are merged, the next run finds out. */
+function trackedDisks({ layers }: FailbackRecord): readonly DiskKey[] {
+  return layers.map(({ key }) => key);
+}
+
+async function start(
+  context: OperationContext,
+  { home, failover, failback, replica: before }: Failback,
+  { value: replica, version }: Versioned<Replica>,
+  { vmId, downSince }: { readonly vmId: VmId; readonly downSince: Instant },
+): Promise<Versioned<Replica>> {
+  if (failover.fence === 'nics' && failback.home.kind === 'original') {
+    await context.step<null>('connect-production', {
+      do: async (attempt) => {
+        await liftFence(home.hypervisor, before, 'nics', attempt);
+        return null;
+      },
+      undo: 'nothing',
+    });
+  }
+  await context.step<null>('start-production', {
+    do: async ({ key, signal }) => {
+      await home.hypervisor.start({ key, vmId }, { signal });
+      return null;
+    },
+    undo: ({ key, signal }) => home.hypervisor.powerOff({ key, vmId }, { signal }),
+    retry: { ...NO_RETRY, attemptsMax: 2, firstDelayMs: 500, delayMsMax: 500 },
+  });
+  const runningAt = await context.now('running-at');
+  const runningAfterMs = Math.max(0, runningAt - downSince);
+  return saveSwitched(context, 'record-running', { value: replica, version }, { runningAfterMs });
+}
+
+type Times = Partial<Pick<SwitchoverRecord, 'runningAfterMs' | 'answeringAfterMs'>>;
+
+async function saveSwitched(
+  context: OperationContext,
+  name: string,
+  { value: replica, version }: Versioned<Replica>,
+  times: Times,
+): Promise<Versioned<Replica>> {
+  const { failback } = replica;
+  const switched = failback?.switched ?? null;
+  if (failback === null || switched === null) throw new Error(`${replica.id} has not switched`);
+  const value = { ...replica, failback: { ...failback, switched: { ...switched, ...times } } };
+  await context.record(name, [savedReplica(value, version)], { undo: 'irreversible' });
+  return { value, version: version + 1 };
+}
+
+async function answer(
+  ports: EnginePorts,
+  context: OperationContext,
+  { home }: Failback,
+  running: Versioned<Replica>,
+  waiting: {
+    readonly vmId: VmId;
+    readonly guestDeadlineMs: number;
+    readonly downSince: Instant;
+  },
+): Promise<Json> {
+  const { vmId, guestDeadlineMs, downSince: requestedAt } = waiting;
+  const wait = { target: home, guestDeadlineMs, requestedAt };
+  const answeringAfterMs = await awaitGuest(ports, context, wait, vmId);
+  if (answeringAfterMs !== null) {
+    await saveSwitched(context, 'record-times', running, { answeringAfterMs });
+  }
+  const switched = running.value.failback?.switched;
+  return { vmId, runningAfterMs: switched?.runningAfterMs ?? null, answeringAfterMs };
+}

@@ -1,0 +1,404 @@
+/** Failback on a simulated world: only what differs moves, nothing is lost, and every way out leads somewhere sound. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
+import { hostId } from '../../src/domain/ids.ts';
+import type { OperationRecord } from '../../src/domain/operation/operation.ts';
+import type { Replica } from '../../src/domain/replica/replica.ts';
+import type { Controller, FailbackOrder } from '../../src/ports/controller.ts';
+import { losePower, resizeDisk } from '../../src/simulator/calamities.ts';
+import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
+import type { SimulatedVm } from '../../src/simulator/vm.ts';
+import { options, Stage, VDA, VDB } from './stage.ts';
+
+const MANUAL: FailbackOrder = {
+  to: { type: 'original' },
+  switchover: { type: 'manual' },
+  discardSavedState: false,
+  applyChanges: false,
+};
+const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
+
+function replicaVm(stage: Stage): SimulatedVm {
+  const found = [...stage.recovery.vms.values()].find((vm) => vm.state.replicaId !== null);
+  if (found === undefined) throw new Error('the replica VM is not defined');
+  return found;
+}
+
+async function done(
+  stage: Stage,
+  begin: (controller: Controller) => Promise<OperationRecord>,
+): Promise<OperationRecord> {
+  const ended = await stage.finish(begin);
+  assert.equal(ended.state, 'succeeded', ended.error?.message);
+  return ended;
+}
+
+const failback = (stage: Stage, order: Partial<FailbackOrder> = {}) =>
+  done(stage, (controller) => controller.failback('web-replica', { ...MANUAL, ...order }, options));
+const switchOver = (stage: Stage) =>
+  done(stage, (controller) => controller.switchOver('web-replica', SHUTDOWN, options));
+const commit = (stage: Stage) =>
+  done(stage, (controller) => controller.commitFailback('web-replica', options));
+const undo = (stage: Stage, force = false) =>
+  done(stage, (controller) => controller.undoFailback('web-replica', force, options));
+const cancel = (stage: Stage) =>
+  done(stage, (controller) => controller.cancelFailback('web-replica', options));
+
+/** Two points, then a failover with the source off, and writes of the replica. */
+async function failedOver(stage: Stage, point: 'latest' | number = 'latest'): Promise<void> {
+  const { id } = await stage.protect();
+  for (let run = 0; run < 3; run += 1) {
+    stage.vm.write(VDA, run, `run-${run}`);
+    await stage.replicate();
+  }
+  stage.vm.write(VDA, 7, 'never replicated');
+  const points = await stage.life.ports.catalog.points(id);
+  const chosen = point === 'latest' ? 'latest' : (points[point]?.id ?? '');
+  const failover = await stage.failover(chosen, 'power-off');
+  assert.equal(failover.state, 'succeeded', failover.error?.message);
+  const vm = replicaVm(stage);
+  vm.write(VDA, 10, 'by the replica');
+  vm.write(VDB, 3, 'by the replica');
+}
+
+function assertSame(a: SimulatedVm, b: SimulatedVm, what: string): void {
+  for (const key of [VDA, VDB]) {
+    assert.equal(
+      differenceBetween(readVmDisk(a, key), readVmDisk(b, key)),
+      null,
+      `${what}: ${key}`,
+    );
+  }
+}
+
+async function assertIncremental(stage: Stage): Promise<void> {
+  const replica = await stage.replica();
+  assert.equal(replica.phase, 'Ready');
+  const run = await stage.replicate();
+  assert.equal(run.state, 'succeeded', run.error?.message);
+  const newest = (await stage.life.ports.catalog.points(replica.id)).at(-1);
+  assert.deepEqual(
+    newest?.disks.map((disk) => disk.transfer),
+    ['incremental', 'incremental'],
+  );
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+}
+
+const facts = ({ phase, failover, failback }: Replica) => [
+  phase,
+  failover !== null,
+  failback !== null,
+];
+
+test('the whole way home: copied live, switched over, committed, and protected incrementally', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const moved = await failback(stage);
+  assert.deepEqual(facts(await stage.replica()), ['ReadyToSwitch', true, true]);
+  assert.equal(replicaVm(stage).power, 'running', 'the replica serves on');
+  assert.throws(() => stage.vm.start(), /no such file/, 'production cannot be started by hand');
+  // Block 7 of production is put back, blocks 10 and 3 of the replica come over: nothing else.
+  assert.equal((moved.result as { sentBytes: number }).sentBytes, 3 * BLOCK_BYTES);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+
+  replicaVm(stage).write(VDA, 11, 'while ready to switch');
+  await switchOver(stage);
+  const switched = await stage.replica();
+  assert.deepEqual(facts(switched), ['Failback', true, true]);
+  assert.deepEqual([stage.vm.power, replicaVm(stage).power], ['running', 'off']);
+  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  assert.equal(stage.vm.read(VDA, 11), 'while ready to switch');
+  assert.notEqual(switched.failback?.switched?.answeringAfterMs, null);
+  assert.deepEqual(await stage.violations('everyStep'), []);
+
+  stage.vm.write(VDA, 12, 'back home');
+  await commit(stage);
+  assert.deepEqual(facts(await stage.replica()), ['Ready', false, false]);
+  assert.equal(stage.vm.read(VDA, 12), 'back home');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  await assertIncremental(stage);
+  const points = await stage.life.ports.catalog.points((await stage.replica()).id);
+  assert.equal(points.at(-1)?.disks[0]?.sentBytes, BLOCK_BYTES, 'only what was written since');
+});
+
+test('from an older point: newer points stay, and what they hold is put back', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage, 0);
+  const moved = await failback(stage);
+  // Blocks 1 and 2 of the newer points and 7 of production are put back; 10 and 3 come over.
+  assert.equal((moved.result as { sentBytes: number }).sentBytes, 5 * BLOCK_BYTES);
+  await switchOver(stage);
+  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  assert.deepEqual(
+    [0, 1, 2, 7].map((block) => stage.vm.read(VDA, block)),
+    ['run-0', 'boot-1', 'boot-2', 'boot-7'],
+  );
+  await commit(stage);
+  const points = await stage.life.ports.catalog.points((await stage.replica()).id);
+  assert.equal(points.length, 4);
+  await assertIncremental(stage);
+});
+
+for (const [what, spoil] of [
+  ['production lost its marks with its power', (stage: Stage) => stage.production],
+  ['the replica lost its marks with its power', (stage: Stage) => stage.recovery],
+] as const) {
+  test(`${what}: what differs is found by its hashes, and nothing more is moved`, async () => {
+    await using stage = await Stage.open();
+    await failedOver(stage);
+    if (spoil(stage) === stage.production) stage.vm.image(VDA).marks.clear();
+    else {
+      losePower(stage.world, stage.recovery);
+      replicaVm(stage).start();
+    }
+    const moved = await failback(stage);
+    assert.equal((moved.result as { sentBytes: number }).sentBytes, 3 * BLOCK_BYTES);
+    await switchOver(stage);
+    assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+    await commit(stage);
+    await assertIncremental(stage);
+  });
+}
+
+test('the replica loses power while ready to switch: everything is looked at again', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  replicaVm(stage).write(VDA, 15, 'moved by the first pass');
+  await failback(stage);
+  // Changed back to what the restore point has: no comparison with the point would find that it must be moved.
+  replicaVm(stage).write(VDA, 15, 'boot-15');
+  losePower(stage.world, stage.recovery);
+  replicaVm(stage).start();
+  await switchOver(stage);
+  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  assert.equal(stage.vm.read(VDA, 15), 'boot-15');
+  await commit(stage);
+  await assertIncremental(stage);
+});
+
+test('undo: production stops, its disks are as before, the replica goes on from the switchover', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const before = readVmDisk(stage.vm, VDA);
+  await failback(stage);
+  await switchOver(stage);
+  const state = readVmDisk(replicaVm(stage), VDA);
+  stage.vm.write(VDA, 13, 'dropped by the undo');
+  await undo(stage);
+  assert.deepEqual(facts(await stage.replica()), ['Failover', true, false]);
+  assert.deepEqual([stage.vm.power, replicaVm(stage).power], ['off', 'running']);
+  assert.equal(differenceBetween(readVmDisk(stage.vm, VDA), before), null);
+  assert.equal(differenceBetween(readVmDisk(replicaVm(stage), VDA), state), null);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  // And once more, to the end.
+  await failback(stage);
+  await switchOver(stage);
+  await commit(stage);
+  await assertIncremental(stage);
+});
+
+test('cancel: the replica never stopped, and undoing the failover starts production again', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  await cancel(stage);
+  assert.deepEqual(facts(await stage.replica()), ['Failover', true, false]);
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  assert.equal((await stage.undo()).state, 'succeeded');
+  assert.equal(stage.vm.read(VDA, 7), 'never replicated', 'production has what it had');
+  assert.equal(stage.vm.power, 'running');
+  await assertIncremental(stage);
+});
+
+test('production that runs is shut down for it, and started again when the failback fails', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await stage.failover('latest', 'none');
+  stage.world.faults.on('production.mover.transfer', 1, 'fail', { code: 'target-full' });
+  const failed = await stage.finish((controller) =>
+    controller.failback('web-replica', MANUAL, options),
+  );
+  assert.equal(failed.state, 'failed');
+  assert.equal(stage.vm.power, 'running');
+  assert.deepEqual(facts(await stage.replica()), ['Failover', true, false]);
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  assert.equal(stage.vm.power, 'running', 'the sweeper leaves production alone');
+  await failback(stage);
+  assert.equal(stage.vm.power, 'off');
+});
+
+test('a saved memory image of production is never resumed over new disks', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  stage.vm.save();
+  await stage.failover();
+  const refused = await stage.finish((controller) =>
+    controller.failback('web-replica', MANUAL, options),
+  );
+  assert.deepEqual([refused.state, refused.error?.code], ['failed', 'saved-state-present']);
+  assert.equal(stage.vm.describe().hasSavedState, true, 'nothing was thrown away');
+  await failback(stage, { discardSavedState: true });
+  await switchOver(stage);
+  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+});
+
+test('switchover by itself: automatic, at a time, and when little is left', async () => {
+  for (const [switchover, hours] of [
+    [{ type: 'automatic' }, 0.01],
+    [{ type: 'at', at: 0 }, 2],
+    [{ type: 'below', bytes: MIB }, 0.1],
+  ] as const) {
+    await using stage = await Stage.open();
+    await failedOver(stage);
+    const at = stage.world.clock.now() + 3600 * 1000;
+    const order =
+      switchover.type === 'at' ? { ...switchover, at: at as typeof switchover.at } : switchover;
+    await failback(stage, { switchover: order as FailbackOrder['switchover'] });
+    for (let tick = 0; tick < 400; tick += 1) {
+      await stage.world.clock.advance((hours * 3600 * 1000) / 400);
+      await stage.tick();
+    }
+    const { phase, failback: record } = await stage.replica();
+    assert.equal(phase, 'Failback', switchover.type);
+    if (switchover.type === 'at') assert.ok((record?.switched?.switchedAt ?? 0) >= at);
+    assertSame(stage.vm, replicaVm(stage), switchover.type);
+  }
+});
+
+test('to a VM that is made elsewhere: the job follows it, the next run is incremental', async () => {
+  await using stage = await Stage.open();
+  const elsewhere = stage.world.addHost({ id: hostId('elsewhere') });
+  const addedAt = stage.world.clock.now();
+  await stage.life.ports.catalog.apply([
+    {
+      type: 'host-saved',
+      host: {
+        id: elsewhere.id,
+        name: elsewhere.id,
+        kind: 'simulated',
+        address: 'sim:elsewhere',
+        storageFolder: '/elsewhere/replicas',
+        scratchFolder: '/elsewhere/scratch',
+        transferSlots: 2,
+        addedAt,
+      },
+      expectedVersion: null,
+    },
+  ]);
+  await failedOver(stage);
+  stage.production.isUnreachable = true;
+  await failback(stage, { to: { type: 'new', host: 'elsewhere', name: 'web-2' } });
+  await switchOver(stage);
+  const made = [...elsewhere.vms.values()][0];
+  if (made === undefined) throw new Error('no VM was made');
+  assert.deepEqual([made.state.name, made.power], ['web-2', 'running']);
+  assertSame(made, replicaVm(stage), 'the new VM is what the replica was');
+  await commit(stage);
+  const replica = await stage.replica();
+  assert.deepEqual([replica.sourceHostId, replica.sourceVmId], [elsewhere.id, made.id]);
+  const [job] = await stage.life.ports.catalog.jobs();
+  assert.deepEqual(
+    [job?.value.sourceHostId, job?.value.vms.map(({ vmId }) => vmId)],
+    [elsewhere.id, [made.id]],
+  );
+  made.write(VDA, 20, 'at the new place');
+  await assertIncremental(stage);
+});
+
+test('to a restored copy: only what differs from the point is moved', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const copy = stage.world.addVm(stage.production, {
+    name: 'web-restored',
+    disks: [
+      { key: VDA, sizeBytes: 8 * MIB },
+      { key: VDB, sizeBytes: 16 * MIB },
+    ],
+  });
+  copy.start();
+  for (let block = 0; block < 20; block += 1) copy.write(VDA, block, `boot-${block}`);
+  copy.stop();
+  const moved = await failback(stage, { to: { type: 'copy', host: null, vm: 'web-restored' } });
+  // The copy lacks what the three runs wrote, and what the replica wrote.
+  assert.equal((moved.result as { sentBytes: number }).sentBytes, 5 * BLOCK_BYTES);
+  await switchOver(stage);
+  assertSame(copy, replicaVm(stage), 'the copy is what the replica was');
+  await commit(stage);
+  await assertIncremental(stage);
+});
+
+test('a disk of production that is larger than its replica is not cut off', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  resizeDisk(stage.vm, VDA, 12 * MIB);
+  const refused = await stage.finish((controller) =>
+    controller.failback('web-replica', MANUAL, options),
+  );
+  assert.deepEqual([refused.state, refused.error?.code], ['failed', 'failback-refused']);
+});
+
+test('changes of the configuration are shown, and carried over only when asked for', async () => {
+  for (const applyChanges of [false, true]) {
+    await using stage = await Stage.open();
+    await failedOver(stage);
+    replicaVm(stage).state.memoryBytes = 1024 * MIB;
+    const order = { ...MANUAL, applyChanges };
+    const preview = await stage.run(
+      stage.life.controller.previewFailback('web-replica', order, options),
+    );
+    assert.deepEqual(
+      preview.changes.map(({ type }) => type),
+      ['memory'],
+    );
+    const own = stage.vm.state.memoryBytes;
+    await failback(stage, { applyChanges });
+    await switchOver(stage);
+    assert.equal(stage.vm.state.memoryBytes, applyChanges ? 1024 * MIB : own);
+    await undo(stage);
+    assert.equal(stage.vm.state.memoryBytes, own, 'as before');
+  }
+});
+
+test('production cannot be started at the switchover: the replica starts again, ready as before', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  stage.world.faults.on('production.hypervisor.start', 1, 'fail', { code: 'vm-not-off' });
+  const failed = await stage.finish((controller) =>
+    controller.switchOver('web-replica', SHUTDOWN, options),
+  );
+  assert.equal(failed.state, 'failed');
+  assert.deepEqual(facts(await stage.replica()), ['ReadyToSwitch', true, true]);
+  assert.deepEqual([stage.vm.power, replicaVm(stage).power], ['off', 'running']);
+  replicaVm(stage).write(VDA, 21, 'after the failed switchover');
+  await switchOver(stage);
+  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  await commit(stage);
+  await assertIncremental(stage);
+});
+
+test('undo past a production host that does not answer: told as unfenced, and cleaned up when it is back', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  await switchOver(stage);
+  stage.production.isUnreachable = true;
+  const stuck = await stage.finish((controller) =>
+    controller.undoFailback('web-replica', false, options),
+  );
+  assert.notEqual(stuck.state, 'succeeded');
+  await undo(stage, true);
+  const { id } = await stage.replica();
+  const names = async () => (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
+  assert.ok((await names()).includes('unfenced-source'));
+  assert.equal(replicaVm(stage).power, 'running');
+  stage.production.isUnreachable = false;
+  await stage.sweep();
+  assert.equal(stage.vm.power, 'off', 'production on dropped layers is not left running');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
