@@ -14,7 +14,10 @@ export type BlockEndpoint = {
 export type ExtentSelection =
   /** What the source calls allocated and not zero (`base:allocation`). */
   | { readonly type: 'allocated' }
-  /** What changed since a mark, by an NBD meta context such as `qemu:dirty-bitmap:NAME`. */
+  /**
+   * What changed since a mark, by an NBD meta context such as `qemu:dirty-bitmap:NAME`; or by `qemu:allocation-depth` what
+   * the topmost image of a chain holds itself, which is what was written since it was laid over the others.
+   */
   | { readonly type: 'changed'; readonly metaContext: string };
 
 /** Just these blocks, whatever the source says of them; those behind its end are left out. */

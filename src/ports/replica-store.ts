@@ -120,8 +120,8 @@ export type ReadableDisk = {
   /** Complete hash table of the point; null for a branch, whose content has no recorded hashes. */
   readonly hashesPath: string | null;
   /**
-   * Of a branch: what was written to it since it was made, where its mark still tells; else, as for a point, what is
-   * allocated in the whole chain.
+   * Of a branch: what was written to it since its point, as its mark tells or, where that is lost, its own files. Of
+   * a point, and of a branch over an archived one that has no mark to tell: what is allocated in the whole chain.
    */
   readonly extents: ExtentSelection;
 };

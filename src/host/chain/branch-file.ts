@@ -5,6 +5,7 @@ import {
   branchId,
   type DiskKey,
   type LayerId,
+  type MarkName,
   type PointId,
 } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
@@ -27,6 +28,8 @@ export type BranchFile = {
   /** The instant of its point, and the VM as it was then: the point may go before the branch. Null in older files. */
   readonly takenAt: Instant | null;
   readonly vm: VmDescription | null;
+  /** The bitmap that its disks were made with: what was written since its point. Null: none, as in older files. */
+  readonly mark: MarkName | null;
   /** `active`: its VM runs or may be started. `archived`: read-only. `promoted`: the VM's own disks. */
   readonly state: 'active' | 'archived' | 'promoted';
   /** Only of an archived one. */
@@ -50,6 +53,7 @@ const schema: z.ZodType<BranchFile> = z.strictObject({
   overBranchId: text.branchIdText.nullable().default(null),
   takenAt: text.moment.nullable().default(null),
   vm: vmSchema.nullable().default(null),
+  mark: text.markNameText.nullable().default(null),
   state: z.enum(['active', 'archived', 'promoted']),
   keepUntil: text.moment.nullable(),
   disks: z.array(

@@ -2,12 +2,12 @@
 import { chmod, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
-import type { BranchId, DiskKey, PointId, ReplicaId } from '../../domain/ids.ts';
+import type { BranchId, DiskKey, MarkName, PointId, ReplicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import type { BranchDisk, StoreCommand } from '../../ports/replica-store.ts';
-import { checkArchive } from './archived-branches.ts';
+import { backingOf, checkArchive } from './archived-branches.ts';
 import {
   BRANCH_VERSION,
   type BranchFile,
@@ -28,18 +28,22 @@ import {
 import { identityOf } from './identity.ts';
 import {
   BRANCH_MODE,
-  backingOfArchive,
-  backingOfBranch,
   FOLDER_MODE,
   RESTING_BRANCH,
   type ReplicaLayout,
   SEALED_MODE,
 } from './layout.ts';
 import { namesIn, type StoredPoint } from './point-file.ts';
+import { hasUsableBitmap } from './qcow2-bitmaps.ts';
 import { requireRecord } from './record.ts';
 import { loadPoint } from './state.ts';
 
 type BranchCommand = StoreCommand & { readonly branchId: BranchId };
+type CreateCommand = BranchCommand & {
+  readonly pointId: PointId;
+  readonly archiveId?: BranchId | null;
+  readonly mark?: MarkName;
+};
 type CreatedBranch = {
   readonly disks: readonly BranchDisk[];
   readonly sidecars: readonly Sidecar[];
@@ -47,10 +51,10 @@ type CreatedBranch = {
 
 export async function createBranch(
   context: StoreContext,
-  command: BranchCommand & { readonly pointId: PointId; readonly archiveId?: BranchId | null },
+  command: CreateCommand,
   options: CallOptions,
 ): Promise<CreatedBranch> {
-  const { replicaId, branchId, pointId } = command;
+  const { replicaId, branchId, pointId, mark = null } = command;
   const layout = layoutOf(context, replicaId);
   const record = await admit(layout, command);
   const existing = await readBranch(layout, branchId);
@@ -69,20 +73,21 @@ export async function createBranch(
   }
   const tops = stored.point.disks.map(({ layerId }) => layerId);
   await checkChains(layout, record, tops);
-  const branch = newBranch(branchId, stored);
+  const branch = { ...newBranch(branchId, stored), mark };
   const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
   const sidecar = (name: Sidecar['name']) => layout.pointSidecar(pointId, name);
-  await makeBranchFolder(context, layout, { branch, sizes, sidecar }, options);
+  const below = null;
+  await makeBranchFolder(context, layout, { branch, below, sizes, sidecar }, options);
   return branchAnswer(layout, branch);
 }
 
 /** The archive stays as it is, and is what the branch reads where nothing was written since. Throws `replica-drifted`. */
 async function branchOverArchive(
   context: StoreContext,
-  command: BranchCommand & { readonly pointId: PointId; readonly archiveId: BranchId },
+  command: CreateCommand & { readonly archiveId: BranchId },
   options: CallOptions,
 ): Promise<CreatedBranch> {
-  const { replicaId, branchId, pointId, archiveId } = command;
+  const { replicaId, branchId, pointId, archiveId, mark = null } = command;
   const layout = layoutOf(context, replicaId);
   const below = await requireBranch(layout, archiveId);
   if (below.state !== 'archived' || below.pointId !== pointId) {
@@ -92,10 +97,10 @@ async function branchOverArchive(
   const sizes = await checkArchive(layout, below);
   const disks = below.disks.map((disk) => ({ ...disk, identity: null }));
   const state = 'active' as const;
-  const over = { overBranchId: archiveId, state, keepUntil: null, disks };
+  const over = { overBranchId: archiveId, state, keepUntil: null, disks, mark };
   const branch: BranchFile = { ...below, ...over, id: branchId };
   const sidecar = (name: Sidecar['name']) => layout.branchSidecar(archiveId, name);
-  await makeBranchFolder(context, layout, { branch, sizes, sidecar }, options);
+  await makeBranchFolder(context, layout, { branch, below, sizes, sidecar }, options);
   return branchAnswer(layout, branch);
 }
 
@@ -107,6 +112,7 @@ function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
     overBranchId: null,
     takenAt: point.takenAt,
     vm: point.vm,
+    mark: null,
     state: 'active',
     keepUntil: null,
     disks: point.disks.map(({ key, layerId }) => ({ key, layerId, identity: null })),
@@ -116,6 +122,8 @@ function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
 
 type BranchPlan = {
   readonly branch: BranchFile;
+  /** The archived branch that it lies over. */
+  readonly below: BranchFile | null;
   readonly sizes: ReadonlyMap<DiskKey, number>;
   /** Where the state files are copied from. */
   readonly sidecar: (name: Sidecar['name']) => string;
@@ -125,28 +133,24 @@ type BranchPlan = {
 async function makeBranchFolder(
   context: StoreContext,
   layout: ReplicaLayout,
-  { branch, sizes, sidecar }: BranchPlan,
+  { branch, below, sizes, sidecar }: BranchPlan,
   options: CallOptions,
 ): Promise<void> {
   const folder = join(layout.branches, `.new-${branch.id}`);
   await rm(folder, { recursive: true, force: true });
   await makeFolder(folder, FOLDER_MODE);
-  const { overBranchId } = branch;
   await Promise.all(
-    branch.disks.map(({ key, layerId }) =>
-      context.images.create(
-        {
-          path: join(folder, `${key}.qcow2`),
-          sizeBytes: sizes.get(key) ?? 0,
-          backing:
-            overBranchId === null
-              ? backingOfBranch(layerId, key)
-              : backingOfArchive(overBranchId, key),
-          mode: BRANCH_MODE,
-        },
-        options,
-      ),
-    ),
+    branch.disks.map(async ({ key, layerId }) => {
+      const path = join(folder, `${key}.qcow2`);
+      const sizeBytes = sizes.get(key) ?? 0;
+      const backing = backingOf(branch, { key, layerId });
+      const before = await markBelow(layout, below, key);
+      const bitmap = before === 'lost' ? null : branch.mark;
+      await context.images.create({ path, sizeBytes, backing, bitmap, mode: BRANCH_MODE }, options);
+      if (bitmap === null || before === 'none' || before === 'lost') return;
+      await context.images.mergeBitmap({ path, name: bitmap }, before, options);
+      await syncFile(path);
+    }),
   );
   context.crashPoint('branch: disks made');
   for (const name of branch.sidecars) {
@@ -156,6 +160,21 @@ async function makeBranchFolder(
   context.crashPoint('branch: complete');
   await renameFolder(folder, layout.branchFolder(branch.id));
   context.crashPoint('branch: renamed');
+}
+
+/**
+ * What was written between the point and the branch to come must be in its mark, too, or the mark would tell too little.
+ * `none`: nothing lies between. `lost`: something does, and nobody knows any more what it has written.
+ */
+async function markBelow(
+  layout: ReplicaLayout,
+  below: BranchFile | null,
+  key: DiskKey,
+): Promise<{ readonly path: string; readonly name: string } | 'none' | 'lost'> {
+  if (below === null) return 'none';
+  const path = layout.branchImage(below.id, key);
+  const { mark: name } = below;
+  return name !== null && (await hasUsableBitmap(path, name)) ? { path, name } : 'lost';
 }
 
 function branchAnswer(layout: ReplicaLayout, branch: BranchFile): CreatedBranch {

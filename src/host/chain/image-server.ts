@@ -35,6 +35,8 @@ export type ServedImage = {
   readonly isWritable: boolean;
   /** Serve what this image alone holds: zeros where only those below it have content. */
   readonly isAlone?: boolean;
+  /** What a client may ask beside what is allocated: of a bitmap, or of what the image holds itself (`depth`). */
+  readonly tells?: { readonly type: 'bitmap'; readonly name: string } | { readonly type: 'depth' };
 };
 
 export type Session = {
@@ -173,6 +175,8 @@ function imageArguments(image: ServedImage, index: number): readonly string[] {
     'node-name': `disk${index}`,
     name: image.exportName,
     writable: image.isWritable,
+    ...(image.tells?.type === 'bitmap' ? { bitmaps: [image.tells.name] } : {}),
+    ...(image.tells?.type === 'depth' ? { 'allocation-depth': true } : {}),
   };
   return ['--blockdev', JSON.stringify(node), '--export', JSON.stringify(served)];
 }

@@ -1,26 +1,40 @@
 /**
- * qemu-img, as the few commands that we need. Paths are absolute, so that none looks like an option or a
+ * qemu-img, as the few commands that we need, and empty images, which need none. Paths are absolute, so that none looks like an option or a
  * protocol; formats are always given.
  */
-import { chmod, rename } from 'node:fs/promises';
+import { type FileHandle, open, rename } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
-import { syncFile } from './durable-file.ts';
-import { imageError } from './errors.ts';
+import { emptyImage } from './empty-image.ts';
+import { imageError, throwIfCancelled } from './errors.ts';
 
 /** A merge moves as much as a whole layer holds: hours on a slow disk are not a fault. */
 const COMMIT_LIMIT_MS = 24 * 60 * 60 * 1000;
 
 export interface Images {
-  /** An empty image under its name at once and durably. `backing` is the relative name below it, not opened. */
+  /**
+   * An empty image under its name at once and durably. `backing` is the relative name below it, not opened. `bitmap`:
+   * one that records everything from the beginning.
+   */
   create(
     image: {
       readonly path: string;
       readonly sizeBytes: number;
       readonly backing: string | null;
       readonly mode: number;
+      readonly bitmap?: string | null;
     },
+    options: CallOptions,
+  ): Promise<void>;
+  /** Puts what a bitmap of another image has into one of the same size. Throws `image-command-failed` when there is none. */
+  mergeBitmap(
+    bitmap: { readonly path: string; readonly name: string },
+    from: { readonly path: string; readonly name: string },
+    options: CallOptions,
+  ): Promise<void>;
+  removeBitmap(
+    bitmap: { readonly path: string; readonly name: string },
     options: CallOptions,
   ): Promise<void>;
   /** Writes all that the image holds into the one below it, growing that if needed. The image itself is not changed. */
@@ -52,15 +66,33 @@ export function createImages({ processes }: { readonly processes: Processes }): 
     }
   };
   return {
-    create: async ({ path, sizeBytes, backing, mode }, options) => {
+    create: async ({ path, sizeBytes, backing, mode, bitmap = null }, { signal }) => {
+      throwIfCancelled(signal);
       const unfinished = `${path}.new`;
-      const over = backing === null ? [] : ['-u', '-b', backing, '-F', 'qcow2'];
-      const args = ['create', '-q', '-f', 'qcow2', ...over, unfinished, String(sizeBytes)];
-      await run({ action: 'create', path, arguments: args }, options);
-      await chmod(unfinished, mode);
-      await syncFile(unfinished);
+      const { parts, fileBytes } = emptyImage({ sizeBytes, backing, bitmap });
+      {
+        await using handle = await open(unfinished, 'w', mode);
+        for (const part of parts) await writeAll(handle, part);
+        await handle.truncate(fileBytes);
+        await handle.chmod(mode);
+        await handle.datasync();
+      }
       await rename(unfinished, path);
     },
+    mergeBitmap: ({ path, name }, from, options) =>
+      run(
+        {
+          action: 'merge a bitmap of',
+          path,
+          arguments: ['bitmap', '--merge', from.name, '-b', from.path, '-F', 'qcow2', path, name],
+        },
+        options,
+      ),
+    removeBitmap: ({ path, name }, options) =>
+      run(
+        { action: 'clean', path, arguments: ['bitmap', '--remove', '-f', 'qcow2', path, name] },
+        options,
+      ),
     commit: (path, options) =>
       run(
         {
@@ -92,4 +124,13 @@ export function createImages({ processes }: { readonly processes: Processes }): 
         options,
       ),
   };
+}
+
+async function writeAll(
+  handle: FileHandle,
+  { offset, bytes }: { readonly offset: number; readonly bytes: Buffer },
+): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    at += (await handle.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
+  }
 }

@@ -70,7 +70,7 @@ export async function openPartial(
   });
 }
 
-/** Throws `parent-not-newest`, `name-taken`, `invalid-request`. */
+/** Throws `parent-not-newest`, `point-missing`, `name-taken`, `invalid-request`. */
 function plannedPartial(state: ReplicaState, request: OpenPartialRequest): PartialPoint {
   const { pointId, parentPointId } = request;
   if (state.record.promotedBranchId !== null) {
@@ -82,7 +82,7 @@ function plannedPartial(state: ReplicaState, request: OpenPartialRequest): Parti
   if (new Set(request.disks.map(({ key }) => key)).size < request.disks.length) {
     throw invalidRequest('A disk is named twice');
   }
-  const parent = parentPointId === null ? null : newestPoint(state, parentPointId);
+  const parent = parentPointId === null ? null : parentPoint(state, request, parentPointId);
   return {
     pointId,
     parentPointId,
@@ -95,9 +95,18 @@ function plannedPartial(state: ReplicaState, request: OpenPartialRequest): Parti
   };
 }
 
-function newestPoint(state: ReplicaState, id: PointId): RestorePoint {
+function parentPoint(
+  state: ReplicaState,
+  { replicaId, mayBranchOff }: OpenPartialRequest,
+  id: PointId,
+): RestorePoint {
   const newest = state.points.at(-1)?.point;
   if (newest?.id === id) return newest;
+  if (mayBranchOff === true) {
+    const older = state.points.find(({ point }) => point.id === id);
+    if (older !== undefined) return older.point;
+    throw new UnderstudyError('point-missing', { replica: replicaId, point: id });
+  }
   throw new UnderstudyError('parent-not-newest', {
     replica: state.layout.replicaId,
     point: id,

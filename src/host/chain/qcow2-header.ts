@@ -11,6 +11,15 @@ export type Qcow2Header = {
   /** QEMU marked it as damaged. */
   readonly isCorrupt: boolean;
   readonly clusters: ClusterLayout;
+  /** Where the directory of its dirty bitmaps is; null when it has none. */
+  readonly bitmaps: BitmapPlace | null;
+};
+
+export type BitmapPlace = {
+  readonly directoryOffset: number;
+  readonly directoryBytes: number;
+  /** False: somebody wrote to the image who does not know bitmaps, so they may lack changes. */
+  readonly isCurrent: boolean;
 };
 
 /** Where the tables are that say which clusters the image holds. */
@@ -25,13 +34,16 @@ export type ClusterLayout = {
 /** Everything of interest is in the first cluster, which is 64 KiB in every image that we make. */
 export const HEADER_READ_BYTES = 64 * 1024;
 
-const MAGIC = 0x514649fb;
+export const MAGIC = 0x514649fb;
 const CORRUPT_BIT = 2;
 /** Dirty and corrupt say nothing about the tables' form, nor does the compression of single clusters. */
 const PLAIN_BITS = 0b1011;
-const BACKING_FORMAT_EXTENSION = 0xe2792aca;
+export const BACKING_FORMAT_EXTENSION = 0xe2792aca;
+export const BITMAPS_EXTENSION = 0x23852875;
+/** Of the auto-clear features: who does not know bitmaps clears it when writing, and then they say nothing. */
+export const BITMAPS_BIT = 1;
 /** The longest backing name the format allows. */
-const BACKING_NAME_BYTES_MAX = 1023;
+export const BACKING_NAME_BYTES_MAX = 1023;
 
 /** Null when the bytes are not the beginning of a qcow2 image of version 2 or 3. */
 export function parseQcow2Header(bytes: Buffer): Qcow2Header | null {
@@ -46,9 +58,10 @@ export function parseQcow2Header(bytes: Buffer): Qcow2Header | null {
   return {
     virtualSizeBytes,
     backingName,
-    backingFormat: extensionText(bytes, version === 3 ? bytes.readUInt32BE(100) : 72),
+    backingFormat: extension(bytes, version, BACKING_FORMAT_EXTENSION)?.toString('utf8') ?? null,
     isCorrupt: version === 3 && (bytes.readUInt32BE(76) & CORRUPT_BIT) !== 0,
     clusters: clusterLayout(bytes, version),
+    bitmaps: bitmapPlace(bytes, version),
   };
 }
 
@@ -72,13 +85,24 @@ function backingNameOf(bytes: Buffer): string | null | undefined {
   return bytes.toString('utf8', offset, offset + length);
 }
 
-/** The content of the backing format extension; null when there is none. */
-function extensionText(bytes: Buffer, start: number): string | null {
+function bitmapPlace(bytes: Buffer, version: number): BitmapPlace | null {
+  const content = extension(bytes, version, BITMAPS_EXTENSION);
+  if (content === null || content.length < 24) return null;
+  return {
+    directoryOffset: Number(content.readBigUInt64BE(16)),
+    directoryBytes: Number(content.readBigUInt64BE(8)),
+    isCurrent: version === 3 && (bytes.readUInt32BE(92) & BITMAPS_BIT) !== 0,
+  };
+}
+
+/** The content of a header extension; null when there is none. */
+function extension(bytes: Buffer, version: number, wanted: number): Buffer | null {
+  const start = version === 3 ? bytes.readUInt32BE(100) : 72;
   for (let at = start; at + 8 <= bytes.length; ) {
     const type = bytes.readUInt32BE(at);
     const length = bytes.readUInt32BE(at + 4);
     if (type === 0 || at + 8 + length > bytes.length) return null;
-    if (type === BACKING_FORMAT_EXTENSION) return bytes.toString('utf8', at + 8, at + 8 + length);
+    if (type === wanted) return bytes.subarray(at + 8, at + 8 + length);
     at += 8 + Math.ceil(length / 8) * 8;
   }
   return null;

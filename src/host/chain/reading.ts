@@ -5,16 +5,23 @@ import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, PointId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
+import type { ExtentSelection } from '../../ports/mover.ts';
 import type { ReadableDisk, StoreCommand } from '../../ports/replica-store.ts';
 import { flattenChain } from '../hash-table/layered.ts';
+import type { BranchFile } from './branch-file.ts';
 import { requireBranch } from './branches.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { makeFolder } from './durable-file.ts';
 import { readImageHeader } from './identity.ts';
+import type { ServedImage } from './image-server.ts';
 import type { ReplicaLayout } from './layout.ts';
 import { invalidFile } from './parsing.ts';
+import { hasUsableBitmap } from './qcow2-bitmaps.ts';
 import type { ReplicaRecord } from './record.ts';
 import { chainOf, loadPoint } from './state.ts';
+
+/** How deep below the top image a range is held: 1 is the top itself (qemu-nbd(8)). */
+const ALLOCATION_DEPTH_CONTEXT = 'qemu:allocation-depth';
 
 type ReadingCommand = StoreCommand & {
   readonly of: { readonly pointId: PointId } | { readonly branchId: BranchId };
@@ -26,6 +33,8 @@ type Readable = {
   readonly path: string;
   readonly sizeBytes: number;
   readonly hashesPath: string | null;
+  /** How it is told what is worth reading; null: by what is allocated. */
+  readonly tells: NonNullable<ServedImage['tells']> | null;
 };
 
 export async function openReading(
@@ -63,11 +72,10 @@ async function serveReading(
     'pointId' in of
       ? await pointReadables(layout, record, { pointId: of.pointId, scratchFolder })
       : await branchReadables(layout, of.branchId);
-  const images = readables.map((each) => ({
-    exportName: each.key,
-    path: each.path,
-    isWritable: false,
-  }));
+  const images = readables.map(({ key: exportName, path, tells }) => {
+    const image = { exportName, path, isWritable: false };
+    return tells === null ? image : { ...image, tells };
+  });
   const name = sessionName.ofReading(layout.replicaId, key);
   const endpoints = await server.serve({ name, images, scratchFolder }, options);
   return readables.map((readable, index) => {
@@ -78,8 +86,16 @@ async function serveReading(
       sizeBytes: readable.sizeBytes,
       endpoint,
       hashesPath: readable.hashesPath,
+      extents: extentsOf(readable),
     };
   });
+}
+
+function extentsOf({ tells }: Readable): ExtentSelection {
+  if (tells === null) return { type: 'allocated' };
+  const metaContext =
+    tells.type === 'bitmap' ? `qemu:dirty-bitmap:${tells.name}` : ALLOCATION_DEPTH_CONTEXT;
+  return { type: 'changed', metaContext };
 }
 
 /** An operation's key has slashes and may be long. */
@@ -107,7 +123,8 @@ async function pointReadables(
         virtualSizeBytes: sizeBytes,
         path: hashesPath,
       });
-      return { key, path: layout.image({ id: layerId, disk: key }), sizeBytes, hashesPath };
+      const path = layout.image({ id: layerId, disk: key });
+      return { key, path, sizeBytes, hashesPath, tells: null };
     }),
   );
 }
@@ -122,9 +139,20 @@ async function branchReadables(
       const path = layout.branchImage(branchId, key);
       const header = await readImageHeader(path);
       if (header === null) throw invalidFile(path, 'it is not a qcow2 image');
-      return { key, path, sizeBytes: header.virtualSizeBytes, hashesPath: null };
+      const tells = await changesOf(branch, path);
+      return { key, path, sizeBytes: header.virtualSizeBytes, hashesPath: null, tells };
     }),
   );
+}
+
+/**
+ * What was written since the branch's point. A mark is lost when its VM's host crashes; then the image itself still says
+ * what it holds, and that is the same unless an archived branch lies between.
+ */
+async function changesOf(branch: BranchFile, path: string): Promise<Readable['tells']> {
+  const { mark: name, overBranchId, state } = branch;
+  if (name !== null && (await hasUsableBitmap(path, name))) return { type: 'bitmap', name };
+  return overBranchId === null && state !== 'promoted' ? { type: 'depth' } : null;
 }
 
 export async function closeReading(

@@ -14,6 +14,7 @@ import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
 import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
 import { admit, layoutOf, type StoreContext } from './context.ts';
+import { differingBlocks } from './differing-blocks.ts';
 import { makeFolder } from './durable-file.ts';
 import { storeError, throwIfCancelled } from './errors.ts';
 import { discardExport, openExport, sealExport } from './exports.ts';
@@ -107,6 +108,7 @@ function storeOf(context: StoreContext): ReplicaStore {
     discardExport: ofCommand(discardExport),
     openReading: ofCommand(openReading),
     closeReading: ofCommand(closeReading),
+    differingBlocks: ofCommand(differingBlocks),
     inspect: (replicaId, options) =>
       inTurn(replicaId, options, () => inspectReplica(context, replicaId)),
     repair: ofCommand(repairReplica),

@@ -13,7 +13,12 @@ import type { NbdConnection } from './connection.ts';
 import { mapSegments } from './extents.ts';
 import type { KnownHashes } from './known-hashes.ts';
 import { listedSegments } from './listed-segments.ts';
-import { ALLOCATION_CONTEXT, ALLOCATION_ZERO } from './protocol.ts';
+import {
+  ALLOCATION_CONTEXT,
+  ALLOCATION_DEPTH_CONTEXT,
+  ALLOCATION_DEPTH_TOP,
+  ALLOCATION_ZERO,
+} from './protocol.ts';
 
 /** A run with its place in the spool, and the known hashes of its blocks when there are any. */
 export type WorkRun = BlockRun & {
@@ -150,7 +155,7 @@ export async function* mapRuns(request: MapRequest): AsyncGenerator<BlockRun[]> 
     for await (const segments of mapSegments(source, contexts, { start: 0, end: sizeBytes })) {
       for (const { start, end, flags } of segments) {
         const isZero = hasAllocation && ((flags.at(-1) ?? 0) & ALLOCATION_ZERO) !== 0;
-        const isSelected = extents.type === 'changed' ? ((flags[0] ?? 0) & 1) !== 0 : !isZero;
+        const isSelected = extents.type === 'changed' ? isChanged(extents, flags[0] ?? 0) : !isZero;
         blocks.add({ start, end, isSelected, isZero });
         totals.mappedBytes = end;
       }
@@ -160,6 +165,15 @@ export async function* mapRuns(request: MapRequest): AsyncGenerator<BlockRun[]> 
   blocks.finish();
   totals.mappedBytes = sizeBytes;
   yield blocks.take();
+}
+
+/** A bitmap says with its lowest bit what is dirty; a depth, that the top image holds it. */
+function isChanged(
+  { metaContext }: ExtentSelection & { readonly type: 'changed' },
+  flags: number,
+): boolean {
+  if (metaContext === ALLOCATION_DEPTH_CONTEXT) return flags === ALLOCATION_DEPTH_TOP;
+  return (flags & 1) !== 0;
 }
 
 async function* listedRuns(

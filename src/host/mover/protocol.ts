@@ -48,6 +48,10 @@ export const TRANSMISSION = {
 export const ALLOCATION_CONTEXT = 'base:allocation';
 export const ALLOCATION_ZERO = 2;
 
+/** Its number is how deep below the top image of a chain a range is held: 0 nowhere, 1 in the top itself. */
+export const ALLOCATION_DEPTH_CONTEXT = 'qemu:allocation-depth';
+export const ALLOCATION_DEPTH_TOP = 1;
+
 /** Errors on the wire are always these numbers, whatever the platform. */
 export const WIRE_ERROR: Readonly<Record<number, string>> = {
   1: 'operation not permitted',

@@ -1,0 +1,78 @@
+/**
+ * The dirty bitmaps that a qcow2 image carries, told from its own directory: whether a change mark can still be believed,
+ * without starting a program. Layout: QEMU docs/interop/qcow2.txt, "Bitmaps extension".
+ *
+ *   directory entry   table offset 8 │ table entries 4 │ flags 4 │ type 1 │ granularity bits 1 │ name bytes 2 │ extra bytes 4
+ *                     extra, name, zeros up to a multiple of 8
+ */
+import { open } from 'node:fs/promises';
+import { readImageHeader } from './identity.ts';
+
+const ENTRY_BYTES = 24;
+const IN_USE = 1;
+const AUTO = 2;
+const TYPE_DIRTY_TRACKING = 1;
+const GRANULARITY_BITS = 16;
+/** QEMU's own limit (block/qcow2.h, QCOW2_MAX_BITMAP_DIRECTORY_SIZE). */
+const DIRECTORY_BYTES_MAX = 1024 * (1024 + 24);
+
+export type StoredBitmap = {
+  readonly name: string;
+  /** False after a writer died, or one that does not know bitmaps wrote: what it says may lack changes. */
+  readonly isConsistent: boolean;
+  /** Every writer that knows bitmaps goes on with it. */
+  readonly isRecording: boolean;
+};
+
+/** None where there is no such image. What cannot be read as a directory holds no bitmap to be believed. */
+export async function readBitmaps(path: string): Promise<readonly StoredBitmap[]> {
+  const place = (await readImageHeader(path))?.bitmaps ?? null;
+  if (place === null || place.directoryBytes > DIRECTORY_BYTES_MAX) return [];
+  const directory = Buffer.alloc(place.directoryBytes);
+  await using handle = await open(path, 'r');
+  await handle.read(directory, 0, directory.length, place.directoryOffset);
+  return [...entriesOf(directory)].map(({ name, flags }) => ({
+    name,
+    isConsistent: place.isCurrent && (flags & IN_USE) === 0,
+    isRecording: (flags & AUTO) !== 0,
+  }));
+}
+
+/** Whether the image has a bitmap of this name that tells everything written since it was made. */
+export async function hasUsableBitmap(path: string, name: string): Promise<boolean> {
+  const bitmaps = await readBitmaps(path);
+  return bitmaps.some((each) => each.name === name && each.isConsistent && each.isRecording);
+}
+
+function* entriesOf(
+  directory: Buffer,
+): Generator<{ readonly name: string; readonly flags: number }> {
+  for (let at = 0; at + ENTRY_BYTES <= directory.length; ) {
+    const nameBytes = directory.readUInt16BE(at + 18);
+    const nameAt = at + ENTRY_BYTES + directory.readUInt32BE(at + 20);
+    if (nameAt + nameBytes > directory.length) return;
+    yield {
+      name: directory.toString('utf8', nameAt, nameAt + nameBytes),
+      flags: directory.readUInt32BE(at + 12),
+    };
+    at = Math.ceil((nameAt + nameBytes) / 8) * 8;
+  }
+}
+
+/** Of a bitmap that records from now on, of blocks of 64 KiB. */
+export function encodeDirectoryEntry(bitmap: {
+  readonly name: string;
+  readonly tableOffset: number;
+  readonly tableCount: number;
+}): Buffer {
+  const name = Buffer.from(bitmap.name);
+  const entry = Buffer.alloc(Math.ceil((ENTRY_BYTES + name.length) / 8) * 8);
+  entry.writeBigUInt64BE(BigInt(bitmap.tableOffset), 0);
+  entry.writeUInt32BE(bitmap.tableCount, 8);
+  entry.writeUInt32BE(AUTO, 12);
+  entry.writeUInt8(TYPE_DIRTY_TRACKING, 16);
+  entry.writeUInt8(GRANULARITY_BITS, 17);
+  entry.writeUInt16BE(name.length, 18);
+  name.copy(entry, ENTRY_BYTES);
+  return entry;
+}
