@@ -36,6 +36,8 @@ export type Life = {
   readonly controller: Controller;
   /** Resolves when it is dead. */
   readonly died: Promise<void>;
+  /** How many faults had struck when it began. */
+  readonly faultsBefore: number;
   isDead(): boolean;
   /** Dies now, as by kill -9. */
   kill(): void;
@@ -66,8 +68,14 @@ export async function beginLife(spec: LifeSpec): Promise<Life> {
   }
   await ports.durable.resume();
   if (spec.hasScheduler) void runScheduler(ports, { signal: end.signal, onError: ignore });
-  const { isDead, kill } = view;
-  return { ports, controller: createController(ports), died: died.promise, isDead, kill };
+  return {
+    ports,
+    controller: createController(ports),
+    died: died.promise,
+    faultsBefore: world.faults.happened.length,
+    isDead: view.isDead,
+    kill: view.kill,
+  };
 }
 
 function composePorts(

@@ -31,7 +31,7 @@ export type Answer =
 export const BY_HAND: CommandOptions = { signal: new AbortController().signal, seed: null };
 
 /** Longer than any deadline of the product: what takes longer hangs. */
-const PATIENCE_MS = 6 * 3600_000;
+const PATIENCE_MS = 90 * 60_000;
 
 export class Site implements AsyncDisposable {
   readonly world: World;

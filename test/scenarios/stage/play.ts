@@ -1,9 +1,9 @@
 /** Plays one story: its lines one after the other on a simulated site, under the eyes of the observers. */
 import { errorRecord } from '../../../src/domain/error.ts';
 import { sweepAll } from '../../../src/engine/scheduler.ts';
+import { type Chronicle, createChronicle } from '../../../src/main/simulation/chronicle.ts';
 import { type Answer, BY_HAND, Site } from '../../../src/main/simulation/site.ts';
 import { CALAMITIES } from './calamities.ts';
-import { type Chronicle, createChronicle } from './chronicle.ts';
 import { EXPECTATIONS } from './expectations.ts';
 import { ledgers } from './ledgers.ts';
 import { PEOPLE } from './people.ts';

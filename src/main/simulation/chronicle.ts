@@ -6,15 +6,15 @@
  *   0:10:02  web-replica: P2, vda incremental 64.0 KiB   what is recorded
  *   0:12:00  web on production: off                      what the world looks like
  */
-import { formatBytes } from '../../../src/domain/bytes.ts';
-import type { OperationEvent, OperationRecord } from '../../../src/domain/operation/operation.ts';
-import type { Replica } from '../../../src/domain/replica/replica.ts';
-import type { RestorePoint } from '../../../src/domain/restore-point/restore-point.ts';
-import type { Observer } from '../../../src/main/simulation/life.ts';
-import type { CatalogChange } from '../../../src/ports/catalog.ts';
-import type { World } from '../../../src/simulator/world.ts';
+import { formatBytes } from '../../domain/bytes.ts';
+import type { OperationEvent, OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
+import type { CatalogChange } from '../../ports/catalog.ts';
+import type { World } from '../../simulator/world.ts';
 import { createEventNews } from './event-news.ts';
 import { worldFacts } from './facts.ts';
+import type { Observer } from './life.ts';
 import { createNames, type Names } from './names.ts';
 
 export type Chronicle = Observer & {
@@ -23,6 +23,8 @@ export type Chronicle = Observer & {
   /** From here on it listens: how a site comes about is not part of a story. */
   watch(world: World): void;
   say(text: string): void;
+  /** Keeps a place for a line whose words are known only after what comes of it; null: nothing is to be said there. */
+  reserve(): (text: string | null) => void;
   /** Tells what has changed in the world since the last look. */
   look(): void;
 };
@@ -41,14 +43,14 @@ export function createChronicle(): Chronicle {
     if (value === null) throw new Error('watch() comes first');
     return value;
   };
-  const say = (text: string) => {
+  const worded = (text: string) => {
     const seconds = Math.floor(required(world).clock.monotonicMs() / 1000);
-    lines.push(
-      `${formatElapsed(seconds)}  ${required(names)
-        .in(text)
-        .replace(/\s*\n\s*/g, ' ')}`,
-    );
+    const oneLine = required(names)
+      .in(text)
+      .replace(/\s*\n\s*/g, ' ');
+    return `${formatElapsed(seconds)}  ${oneLine}`;
   };
+  const say = (text: string) => void lines.push(worded(text));
 
   function look(): void {
     const now = worldFacts(required(world));
@@ -111,6 +113,12 @@ export function createChronicle(): Chronicle {
       facts = worldFacts(watched);
     },
     say,
+    reserve: () => {
+      const at = lines.length;
+      return (text) => {
+        if (text !== null) lines.splice(at, 0, worded(text));
+      };
+    },
     look,
     onEvent: (event, operation) => {
       if (world !== null) onEvent(event, operation);

@@ -1,5 +1,5 @@
 /** Names for people instead of ids, by order of appearance, so that a golden log reads well and does not shift. */
-import type { World } from '../../../src/simulator/world.ts';
+import type { World } from '../../simulator/world.ts';
 
 export type Names = {
   /** Says from now on `label` for this id. */

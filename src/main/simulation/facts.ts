@@ -1,7 +1,7 @@
 /** What anybody could see who looked at the machines of a world. */
-import type { SimulatedHost } from '../../../src/simulator/host.ts';
-import type { SimulatedVm } from '../../../src/simulator/vm.ts';
-import type { World } from '../../../src/simulator/world.ts';
+import type { SimulatedHost } from '../../simulator/host.ts';
+import type { SimulatedVm } from '../../simulator/vm.ts';
+import type { World } from '../../simulator/world.ts';
 
 /** What it is about → how it is; only what is worth telling when it changes. */
 export function worldFacts(world: World): Map<string, string> {

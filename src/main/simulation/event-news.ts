@@ -2,7 +2,7 @@
  * What of an operation's events is worth a line. Steps that succeed are the normal course, the second and third attempt at
  * one say nothing new, and a sweep that found nothing is no event at all.
  */
-import type { OperationEvent, OperationRecord } from '../../../src/domain/operation/operation.ts';
+import type { OperationEvent, OperationRecord } from '../../domain/operation/operation.ts';
 
 type EventNews = (event: OperationEvent, operation: OperationRecord) => string | null;
 
