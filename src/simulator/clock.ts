@@ -136,7 +136,7 @@ export function createVirtualClock({ mode: firstMode }: { mode: ClockMode }): Vi
       driving(async () => {
         const untilMs = nowMs + ms;
         do await emptyMicrotasks();
-        while (fireNext(untilMs));
+        while (holds > 0 || fireNext(untilMs));
         nowMs = untilMs;
       }),
     run: (work) =>

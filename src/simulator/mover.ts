@@ -21,12 +21,19 @@ import type { BlockView } from './endpoints.ts';
 import { recordsAt } from './files.ts';
 import type { SimulatedHost, Surroundings } from './host.ts';
 import { type Blocks, blockBytes, type Token } from './image.ts';
+import type { Random } from './random.ts';
 
-/** The way between two hosts, both directions. */
-export type Link = { isUp: boolean; latencyMs: number; bytesPerSecond: number };
+/** The way between two hosts, both directions. `lossRate`: the share of packets that never arrive, from 0 to 1. */
+export type Link = {
+  isUp: boolean;
+  latencyMs: number;
+  bytesPerSecond: number;
+  lossRate: number;
+};
 
 type Parts = {
   readonly around: Surroundings;
+  readonly random: Random;
   readonly hostOf: (id: HostId) => SimulatedHost;
   readonly linkBetween: (a: HostId, b: HostId) => Link;
 };
@@ -34,6 +41,9 @@ type Parts = {
 /** Blocks between two looks at the signal, the link and the hosts. */
 const BATCH_BLOCKS = 16;
 const WRONG_BLOCKS_MAX = 100;
+/** Linux: tcp_rto_min, and tcp_retries2 within a few: RFC 6298. */
+const RETRANSMISSION_MS = 200;
+const RETRANSMISSIONS_MAX = 12;
 
 export function createSimulatedMover(parts: Parts & { readonly gate: CallGate }): Mover {
   const { gate, around, hostOf } = parts;
@@ -79,6 +89,7 @@ async function transfer(
     }
     const spentMs = batchMs(parts, source.hostId, target.hostId, counts.sent - sentBefore, request);
     await passing.spend(spentMs);
+    await sendAgain(parts, source.hostId, target.hostId, passing);
     report(done + BATCH_BLOCKS);
   }
   await passing.moment('flushing');
@@ -188,6 +199,20 @@ function batchMs(
   const { latencyMs, bytesPerSecond } = linkBetween(from, to);
   const rate = Math.min(bytesPerSecond, bytesPerSecondMax ?? Number.POSITIVE_INFINITY);
   return latencyMs + (bytes * 1000) / rate;
+}
+
+/** As TCP does: what got lost is sent again after ever longer pauses, until the connection counts as dead. */
+async function sendAgain(
+  { linkBetween, random }: Parts,
+  from: HostId,
+  to: HostId,
+  { spend }: Passing,
+): Promise<void> {
+  const { lossRate } = linkBetween(from, to);
+  for (let attempt = 0; lossRate > 0 && random.chance(lossRate); attempt += 1) {
+    if (attempt === RETRANSMISSIONS_MAX) throw connectionLost(from, 'too many packets are lost');
+    await spend(RETRANSMISSION_MS * 2 ** attempt);
+  }
 }
 
 function reporter(

@@ -96,6 +96,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
   const log: LogLine[] = [];
   const hosts = new Map<HostId, SimulatedHost>();
   const links = new Map<string, Link>();
+  const losses = random.fork('packet losses');
   const newVmId = () => vmId(ids.uuid());
   let controllers = 0;
 
@@ -109,7 +110,12 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     const name = [a, b].sort().join(' ');
     const present = links.get(name);
     if (present !== undefined) return present;
-    const made = { isUp: true, latencyMs: LATENCY_MS, bytesPerSecond: BYTES_PER_SECOND };
+    const made = {
+      isUp: true,
+      latencyMs: LATENCY_MS,
+      bytesPerSecond: BYTES_PER_SECOND,
+      lossRate: 0,
+    };
     links.set(name, made);
     return made;
   }
@@ -136,7 +142,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     const gate = createCallGate({ clock, faults, log, controller });
     return {
       hosts: { ports: async (id) => hostPorts(hostOf(id), gate) },
-      mover: createSimulatedMover({ around, hostOf, linkBetween: link, gate }),
+      mover: createSimulatedMover({ around, random: losses, hostOf, linkBetween: link, gate }),
       clock: { now: clock.now, monotonicMs: clock.monotonicMs, sleep: gate.sleep },
       ids,
       isDead: () => controller.isDead,

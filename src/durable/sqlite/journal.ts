@@ -2,7 +2,7 @@
  * Every statement of the embedded engine, and nothing else: what to write when is decided by its callers.
  * All methods are synchronous and run inside whatever transaction is open (see commits.ts).
  */
-import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import type { ErrorRecord } from '../../domain/error.ts';
 import type { OperationId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
@@ -46,11 +46,7 @@ function operations(database: DatabaseSync) {
   );
   const byId = database.prepare('SELECT * FROM operation WHERE id = ?');
   const open = database.prepare('SELECT * FROM operation WHERE ended_at IS NULL ORDER BY accepted');
-  const filtered = database.prepare(
-    `SELECT * FROM operation WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR kind = ?2)
-       AND (?3 = 0 OR ended_at IS NULL)
-     ORDER BY accepted DESC LIMIT ?4`,
-  );
+  const filtered = filteredStatements(database);
   const claimHolder = database.prepare(
     'SELECT o.id, o.kind FROM claim c JOIN operation o ON o.id = c.operation_id WHERE c.name = ?',
   );
@@ -75,9 +71,11 @@ function operations(database: DatabaseSync) {
       return open.all().map(operationFromRow);
     },
     operations({ subject, kind, open, limit }: OperationFilter): readonly JournaledOperation[] {
-      const isOpen = open === true ? 1 : 0;
-      const rows = filtered.all(subject ?? null, kind ?? null, isOpen, limit);
-      return rows.map(operationFromRow);
+      const wanted = [subject, kind].filter((value) => value !== undefined);
+      const shape = { subject: subject !== undefined, kind: kind !== undefined, open };
+      return filtered(shape)
+        .all(...wanted, limit)
+        .map(operationFromRow);
     },
     claimHolder(name: string): { readonly id: string; readonly kind: string } | null {
       const row = claimHolder.get(name);
@@ -98,6 +96,25 @@ function operations(database: DatabaseSync) {
     prune(endedBefore: Instant, keep: number): number {
       return Number(prune.run(endedBefore, keep).changes);
     },
+  };
+}
+
+/** One statement per shape of filter: a condition that may be absent would keep SQLite from its indexes, at every look of the scheduler. */
+function filteredStatements(database: DatabaseSync) {
+  const prepared = new Map<string, StatementSync>();
+  return (shape: { subject: boolean; kind: boolean; open: boolean | undefined }) => {
+    const conditions = [
+      shape.subject ? 'subject = ?' : null,
+      shape.kind ? 'kind = ?' : null,
+      shape.open === true ? 'ended_at IS NULL' : null,
+    ].filter((condition) => condition !== null);
+    const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+    const known = prepared.get(where);
+    if (known !== undefined) return known;
+    const sql = `SELECT * FROM operation ${where} ORDER BY accepted DESC LIMIT ?`;
+    const statement = database.prepare(sql);
+    prepared.set(where, statement);
+    return statement;
   };
 }
 

@@ -1,0 +1,105 @@
+/**
+ * After the storm: everything is healed, nobody asks for anything new, and what was begun must come to an end. Then
+ * nothing may be left over, and every replica that can be run must be brought up to date by the next run.
+ */
+import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Scene } from './scene.ts';
+import { BY_HAND, type Site } from './site.ts';
+
+/** The sweeper comes back after ten minutes at the latest; a question to a person waits an hour. */
+const REST_MS = 75 * 60_000;
+const ATTEMPTS_MAX = 6;
+
+/** What is not as it must be; empty when all is well. */
+export async function calmDown(
+  scene: Omit<Scene, 'random' | 'replicas'>,
+): Promise<readonly string[]> {
+  const { site, troubles } = scene;
+  for (const heal of troubles.values()) heal();
+  troubles.clear();
+  site.world.faults.clear();
+  if (hasHung(site)) site.life?.kill(); // a call that hangs for good ends with its process, as a person would have it
+  await revive(site);
+  await site.settleAll();
+  const stuck = await helpSuspended(site);
+  await resumeJobs(site);
+  await site.world.clock.advance(REST_MS);
+  await site.settleAll();
+  const open = stuck.length > 0 ? stuck : await site.violations('whenIdle');
+  if (open.length > 0) return open;
+  const unrunnable = await runAll(site);
+  return unrunnable.length > 0 ? unrunnable : await site.violations('whenIdle');
+}
+
+/** Since the controller began to live. */
+function hasHung({ world, life }: Site): boolean {
+  return world.faults.happened.slice(life?.faultsBefore).some((fault) => fault.endsWith(' hang'));
+}
+
+export async function revive(site: Site): Promise<boolean> {
+  if (site.isControlled) return false;
+  await site.run(site.startController());
+  return true;
+}
+
+/** With the cause gone, a retry must succeed. */
+async function helpSuspended(site: Site): Promise<readonly string[]> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    const suspended = await suspendedOperations(site);
+    if (suspended.length === 0) return [];
+    for (const { id } of suspended) {
+      await site.ask((controller) => controller.retryOperation(id, BY_HAND));
+    }
+    await site.settleAll();
+  }
+  return (await suspendedOperations(site)).map(
+    ({ kind, id, error }) => `${kind} ${id} stays suspended: ${error?.message}`,
+  );
+}
+
+async function suspendedOperations(site: Site): Promise<readonly OperationRecord[]> {
+  return (await site.openOperations()).filter(({ state }) => state === 'suspended');
+}
+
+async function resumeJobs(site: Site): Promise<void> {
+  const { catalog } = site.living.ports;
+  for (const { value } of await catalog.jobs()) {
+    if (!value.isPaused) continue;
+    await site.ask(async (controller) => {
+      await controller.setJobPaused(value.id, false, BY_HAND);
+      return [];
+    });
+  }
+}
+
+/** 4 and 7 of the invariants end in this: wherever replication may go on, it does. */
+async function runAll(site: Site): Promise<readonly string[]> {
+  const failures: string[] = [];
+  for (const { value: replica } of await site.living.ports.catalog.replicas()) {
+    const { phase, jobId, sourceVmId, name } = replica;
+    if ((phase !== 'Pending' && phase !== 'Ready') || jobId === null) continue;
+    const repaired = await outcome(site, (c) => c.rescan(replica.id, true, BY_HAND));
+    if (repaired !== 'succeeded') failures.push(`the repair of ${name}: ${repaired}`);
+    const ran = await outcome(site, (c) => c.runJob(jobId, [sourceVmId], BY_HAND));
+    if (ran !== 'succeeded' && !ran.startsWith('vm-excluded')) {
+      failures.push(`the next run of ${name}: ${ran}`);
+    }
+  }
+  return failures;
+}
+
+async function outcome(site: Site, begin: Parameters<Site['ask']>[0]): Promise<string> {
+  const answer = await site.ask(begin);
+  if (answer.type === 'silent') return 'no answer';
+  if (answer.type === 'refused') {
+    const { error } = answer;
+    return error instanceof Error && 'code' in error
+      ? `${error.code}: ${error.message}`
+      : `${error}`;
+  }
+  const [operation] = answer.operations;
+  if (operation === undefined) return 'nothing was begun';
+  await site.settle([operation.id]);
+  const ended = await site.living.ports.durable.operation(operation.id);
+  return ended?.state === 'succeeded' ? 'succeeded' : `${ended?.state}: ${ended?.error?.message}`;
+}

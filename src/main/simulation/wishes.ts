@@ -1,0 +1,165 @@
+/** Moves that people make: everything that can be asked of Understudy. */
+import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
+import type { Controller, PointSelector } from '../../ports/controller.ts';
+import { JOBS } from './random-world.ts';
+import { type Move, pick, replicaIn, type Scene, said } from './scene.ts';
+import { BY_HAND } from './site.ts';
+
+type Begin = Parameters<Scene['site']['ask']>[0];
+
+async function wish(scene: Scene, what: string, replica: Replica, begin: Begin): Promise<string> {
+  return said(`${what} ${replica.name}`, await scene.site.ask(begin));
+}
+
+/** A wish about a replica in one of these phases. */
+function about(
+  name: string,
+  weight: number,
+  phases: readonly Replica['phase'][],
+  begin: (controller: Controller, replica: Replica, scene: Scene) => ReturnType<Begin>,
+): Move {
+  return {
+    name,
+    weight,
+    act: (scene) => {
+      const replica = replicaIn(scene, ...phases);
+      if (replica === null) return null;
+      return wish(scene, name, replica, (controller) => begin(controller, replica, scene));
+    },
+  };
+}
+
+const FENCES: readonly SourceFence[] = ['none', 'nics', 'shutdown', 'power-off'];
+
+export const WISHES: readonly Move[] = [
+  about('run', 10, ['Pending', 'Ready'], (controller, { jobId, sourceVmId }) =>
+    controller.runJob(jobId ?? '', [sourceVmId], BY_HAND),
+  ),
+  about('fail over', 7, ['Ready'], async (controller, { id }, { random, site }) => {
+    const points = await site.living.ports.catalog.points(id);
+    const point: PointSelector = random.chance(0.6)
+      ? { type: 'latest' }
+      : { type: 'reference', reference: points[random.below(points.length)]?.id ?? 'none' };
+    const fence = random.pick(FENCES);
+    const order = { point, reason: 'chance', fence, acceptDuplicate: random.chance(0.1) };
+    return controller.failover(id, order, BY_HAND);
+  }),
+  about('fail over as planned', 3, ['Pending', 'Ready'], (controller, { id }, { random }) =>
+    controller.plannedFailover(
+      id,
+      {
+        reason: 'chance',
+        passesMax: 3,
+        lastDeltaMsMax: 2000,
+        shutdownDeadlineMs: 30_000,
+        onMissedDeadline: random.pick(['ask', 'power-off', 'give-up']),
+      },
+      BY_HAND,
+    ),
+  ),
+  about('undo', 9, ['Failover'], (controller, { id }) =>
+    controller.undoFailover(id, false, BY_HAND),
+  ),
+  about('undo by force', 1.5, ['Failover'], (controller, { id }) =>
+    controller.undoFailover(id, true, BY_HAND),
+  ),
+  about('make permanent', 0.4, ['Failover'], (controller, { id }) =>
+    controller.permanentFailover(id, BY_HAND),
+  ),
+  about('verify', 2, ['Ready', 'Failover'], (controller, { id }) =>
+    controller.verify(id, null, BY_HAND),
+  ),
+  about('rescan', 2, ['Pending', 'Ready', 'Failover'], (controller, { id }) =>
+    controller.rescan(id, false, BY_HAND),
+  ),
+  about('repair', 2, ['Pending', 'Ready', 'Failover'], (controller, { id }) =>
+    controller.rescan(id, true, BY_HAND),
+  ),
+  about('remove', 0.5, ['Pending', 'Ready'], (controller, { id }) =>
+    controller.removeReplica(id, BY_HAND),
+  ),
+  about('delete', 0.7, ['Pending', 'Ready'], (controller, { id }) =>
+    controller.deleteReplica(id, BY_HAND),
+  ),
+  {
+    name: 'protect again',
+    weight: 2,
+    act: async ({ site, random }) => {
+      const request = random.pick(JOBS);
+      const { controller } = site.living;
+      const jobs = await controller.jobs(BY_HAND);
+      const present = jobs.find(({ job }) => job.name === request.name);
+      if (present !== undefined && present.replicas.length >= request.vms.length) return null;
+      const answer = await site.ask(async () => {
+        if (present !== undefined) await controller.deleteJob(present.job.id, BY_HAND);
+        // A replica that was removed left its VM in place, with its name.
+        const replicaSuffix = `-replica-${random.hex(3)}`;
+        await controller.createJob({ ...request, replicaSuffix }, BY_HAND);
+        return [];
+      });
+      return said(`protect again: ${request.name}`, answer);
+    },
+  },
+  {
+    name: 'pin',
+    weight: 1,
+    act: async (scene) => {
+      const replica = replicaIn(scene, 'Ready', 'Failover');
+      if (replica === null) return null;
+      const { catalog } = scene.site.living.ports;
+      const point = pick(scene, await catalog.points(replica.id));
+      if (point === null) return null;
+      const isPinned = !point.isPinned;
+      const answer = await scene.site.ask(async (controller) => {
+        const at = { type: 'reference', reference: point.id } as const;
+        await controller.setPointPinned(replica.id, at, isPinned, BY_HAND);
+        return [];
+      });
+      return said(`${isPinned ? 'pin' : 'unpin'} a point of ${replica.name}`, answer);
+    },
+  },
+  {
+    name: 'pause or resume a job',
+    weight: 1,
+    act: async (scene) => {
+      const job = pick(scene, await scene.site.living.ports.catalog.jobs())?.value ?? null;
+      if (job === null) return null;
+      const answer = await scene.site.ask(async (controller) => {
+        await controller.setJobPaused(job.id, !job.isPaused, BY_HAND);
+        return [];
+      });
+      return said(`${job.isPaused ? 'resume' : 'pause'} ${job.name}`, answer);
+    },
+  },
+  onOpen('cancel', 2, ['queued', 'running', 'suspended'], (controller, id) =>
+    controller.cancelOperation(id, BY_HAND),
+  ),
+  onOpen('retry', 4, ['suspended'], (controller, id) => controller.retryOperation(id, BY_HAND)),
+  onOpen('answer', 2, ['running'], (controller, id) =>
+    controller.answerOperation(id, 'power-off', BY_HAND),
+  ),
+];
+
+/** A wish about an operation that has not ended. */
+function onOpen(
+  name: string,
+  weight: number,
+  states: readonly string[],
+  begin: (controller: Controller, id: string) => ReturnType<Begin>,
+): Move {
+  return {
+    name,
+    weight,
+    act: async (scene) => {
+      const open = await scene.site.openOperations();
+      const operation = pick(
+        scene,
+        open.filter(({ state }) => states.includes(state)),
+      );
+      if (operation === null) return null;
+      const { id, kind } = operation;
+      const answer = await scene.site.ask((controller) => begin(controller, id));
+      return said(`${name} ${kind} ${id}`, answer);
+    },
+  };
+}
