@@ -9,15 +9,19 @@ import type { VmId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { FailbackCommand } from '../../ports/production-disks.ts';
 import { wasRefusedBecause } from './errors.ts';
-import { readDefinition, readPower } from './inspect.ts';
-import { define, describe, type LayersContext, requireLaid } from './layers-context.ts';
+import { readPower } from './inspect.ts';
+import {
+  define,
+  describe,
+  type LayersContext,
+  readWholeDefinition,
+  requireLaid,
+} from './layers-context.ts';
 import { exists, imageError } from './layers-lay.ts';
 import { type LaidLayer, type LayersRecord, writeLayers } from './layers-record.ts';
 import { endServer } from './layers-server.ts';
-import { attachedXml } from './layers-xml.ts';
+import { mergedXml } from './layers-xml.ts';
 import { changeBitmap, readImageHeader } from './marks-offline.ts';
-import { nvramPath } from './sidecars.ts';
-import { parseRoot } from './xml.ts';
 
 const POLL_MS = 200;
 const COMMIT_TIMEOUT_MS = 7 * 24 * 3_600_000;
@@ -31,7 +35,7 @@ export async function commit(
 ): Promise<void> {
   const { places, record } = await requireLaid(context, command);
   if (record.state === 'committed') return;
-  if (record.vmId === null || record.state === 'laid') {
+  if (record.vmId === null || record.state === 'laid' || record.state === 'attaching') {
     const reason = `Failback ${places.id} has not switched over: there is nothing to commit`;
     throw new UnderstudyError('invalid-request', { reason });
   }
@@ -39,14 +43,19 @@ export async function commit(
   const committing = await writeLayers(places, { ...settled, state: 'committing' });
   context.crashPoint('commit: begun');
   const { vmId, layers } = { ...committing, vmId: record.vmId };
-  for (const [index, layer] of layers.entries()) {
+  const total = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  let done = 0;
+  for (const layer of layers) {
     if (layer.below !== null && (await exists(layer.path))) {
-      await mergeLayer(context, { vmId, layer, mark: committing.mark }, options);
+      const report = (bytes: number) =>
+        options.onProgress?.(done + Math.min(bytes, layer.sizeBytes), total);
+      await mergeLayer(context, { vmId, layer, mark: committing.mark, report }, options);
     }
-    options.onProgress?.(index + 1, layers.length);
-    context.crashPoint(`commit: merged ${index}`);
+    done += layer.sizeBytes;
+    options.onProgress?.(done, total);
+    context.crashPoint(`commit: merged ${layer.key}`);
   }
-  await defineMerged(context, committing, options);
+  await defineMerged(context, { record: committing, vmId }, options);
   context.crashPoint('commit: defined');
   await removeMerged(context, { vmId, layers }, options);
   await rm(places.keptTpmPath, { force: true });
@@ -57,6 +66,7 @@ type Merge = {
   readonly vmId: VmId;
   readonly layer: LaidLayer;
   readonly mark: string | null;
+  readonly report: (doneBytes: number) => void;
 };
 
 /** The VM may be started or stopped while we work: each time the way that fits is taken anew. */
@@ -102,12 +112,14 @@ async function mergeRunning(
         const reason = `the block job of disk ${key} ended before the layer was merged`;
         throw new UnderstudyError('hypervisor-refused', { action: 'blockcommit', reason });
       }
-      const how = ['--active', '--shallow', '--base', below.path, '--top', layer.path];
-      await virsh.run(['blockcommit', ...how, '--', vmId, key], { signal });
+      // Not waited for by virsh, which would end the job with us.
+      await virsh.run(['blockcommit', '--active', '--shallow', '--', vmId, key], { signal });
+      context.crashPoint(`commit: job of ${key} begun`);
       isStarted = true;
       continue;
     }
-    if (job === 'ready') await pivot(context, merge, { signal });
+    merge.report(job.doneBytes);
+    if (job.isCopied) await pivot(context, merge, { signal });
     else await clock.sleep(POLL_MS, { signal });
   }
 }
@@ -116,7 +128,7 @@ async function commitJob(
   { virsh }: LayersContext,
   { vmId, layer }: Merge,
   options: CallOptions,
-): Promise<'none' | 'copying' | 'ready'> {
+): Promise<'none' | { readonly doneBytes: number; readonly isCopied: boolean }> {
   let text: string;
   try {
     text = await virsh.run(['blockjob', '--raw', '--', vmId, layer.key], options);
@@ -127,15 +139,16 @@ async function commitJob(
   const current = Number(/^\s*cur=(\d+)/m.exec(text)?.[1] ?? Number.NaN);
   const end = Number(/^\s*end=(\d+)/m.exec(text)?.[1] ?? Number.NaN);
   if (Number.isNaN(current) || Number.isNaN(end)) return 'none';
-  return current === end ? 'ready' : 'copying';
+  return { doneBytes: current, isCopied: current === end };
 }
 
 /** Copied is not yet ready: QEMU says so in its own time, and is asked again. */
 async function pivot(
-  { virsh, clock }: LayersContext,
+  { virsh, clock, crashPoint }: LayersContext,
   { vmId, layer }: Merge,
   options: CallOptions,
 ): Promise<void> {
+  crashPoint(`commit: before pivot of ${layer.key}`);
   try {
     await virsh.run(['blockjob', '--pivot', '--', vmId, layer.key], options);
   } catch (error) {
@@ -144,11 +157,12 @@ async function pivot(
     }
     await clock.sleep(POLL_MS, options);
   }
+  crashPoint(`commit: after pivot of ${layer.key}`);
 }
 
 /** Written through, so that what says "committed" is never in the file before the content is. */
 async function mergeOff(
-  { processes }: LayersContext,
+  { processes, crashPoint }: LayersContext,
   { layer, mark }: Merge,
   options: CallOptions,
 ): Promise<void> {
@@ -161,39 +175,34 @@ async function mergeOff(
   };
   const how = ['-q', '-t', 'writethrough', '-f', 'qcow2', '-d'];
   await run('merge', ['commit', ...how, '--', path], COMMIT_TIMEOUT_MS);
+  crashPoint(`commit: content of ${key} merged`);
   if (below.format !== 'qcow2' || mark === null) return;
-  const image = { path: below.path, format: 'qcow2', vm: key };
-  const { bitmaps } = await readImageHeader(processes, image, options);
+  const marksOf = async (image: string) => {
+    const read = { path: image, format: 'qcow2', vm: key };
+    return (await readImageHeader(processes, read, options)).bitmaps;
+  };
   const change = { path: below.path, name: mark, vm: key };
-  if (bitmaps.some(({ name }) => name === mark)) {
+  if ((await marksOf(below.path)).some(({ name }) => name === mark)) {
     await changeBitmap(processes, { action: 'remove', ...change }, options);
   }
+  // One that the VM's process took with it when it crashed is gone: the next run says so.
+  const own = (await marksOf(path)).find(({ name }) => name === mark);
+  if (own === undefined || own.isInUse || !own.isRecording) return;
   await changeBitmap(processes, { action: 'add', ...change }, options);
   const from = ['--merge', mark, '-b', path, '-F', 'qcow2', '-f', 'qcow2', '--', below.path, mark];
   await run('carry the mark of', ['bitmap', ...from], 60_000);
 }
 
-/** Its own disks, and the changes that were asked for; a running VM takes it up at its next start. */
+/** Its own disks in the definition as it is now; a running VM has them already, and takes the rest up at its next start. */
 async function defineMerged(
   context: LayersContext,
-  { originalXml, layers, changes, hasNvram, vmId, startsWithHost }: LayersRecord,
+  { record, vmId }: { readonly record: LayersRecord; readonly vmId: VmId },
   options: CallOptions,
 ): Promise<void> {
-  if (originalXml === null || vmId === null) return;
-  const own = hasNvram ? await nvramOf(context, vmId, options) : null;
-  const text = attachedXml(originalXml, { layers, changes, isMerged: true, nvramPath: own });
-  await define(context, text, options);
-  if (startsWithHost) await context.virsh.run(['autostart', '--', vmId], options);
-}
-
-/** Where the VM has its firmware's variables now: the file stays, because a running QEMU has it open. */
-async function nvramOf(
-  { virsh }: LayersContext,
-  id: VmId,
-  options: CallOptions,
-): Promise<string | null> {
-  const text = await readDefinition(virsh, id, options);
-  return nvramPath(parseRoot(text, 'domain', id));
+  const { originalXml, layers } = record;
+  if (originalXml === null) return;
+  const current = await readWholeDefinition(context.virsh, vmId, options);
+  await define(context, mergedXml(current, originalXml, layers), options);
 }
 
 /** Only when no VM has them any more. */

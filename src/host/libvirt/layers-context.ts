@@ -5,7 +5,8 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Ids } from '../../ports/ids.ts';
 import type { FailbackCommand } from '../../ports/production-disks.ts';
 import { hasCode } from './errors.ts';
-import type { FreezeContext } from './freeze-context.ts';
+import { type FreezeContext, UNABORTED } from './freeze-context.ts';
+import type { Gate } from './gate.ts';
 import { describeVm, readPower } from './inspect.ts';
 import {
   admitEpoch,
@@ -30,19 +31,28 @@ export type LayersContext = LayersServer &
     readonly storageFolder: string;
     /** What this host offers a VM that is new to it. */
     readonly traits: (options: CallOptions) => Promise<TargetTraits>;
-    /** For tests: called by name at every line where dying must do no harm. */
-    readonly crashPoint: (name: string) => void;
+    /** One file holds the epochs of all replicas. */
+    readonly epochs: Gate;
   };
 
 /** The record of a failback as it is on disk, with where its files are. */
 export type Laid = { readonly places: LayersPlaces; readonly record: LayersRecord };
 
-/** Admits the command; null when nothing was laid. Throws `epoch-refused`. */
+/** Admits the command; null when nothing was laid, or it is being dropped. Throws `epoch-refused`. */
 export async function findLaid(
-  { storageFolder }: LayersContext,
+  context: LayersContext,
+  command: FailbackCommand,
+): Promise<Laid | null> {
+  const found = await findRecord(context, command);
+  return found?.record.state === 'dropped' ? null : found;
+}
+
+/** As `findLaid`, with one that is being dropped. */
+export async function findRecord(
+  { storageFolder, epochs }: LayersContext,
   { failbackId, replicaId, epoch }: FailbackCommand,
 ): Promise<Laid | null> {
-  await admitEpoch(storageFolder, replicaId, epoch);
+  await epochs.enter(() => admitEpoch(storageFolder, replicaId, epoch), UNABORTED);
   const places = layersPlaces(storageFolder, failbackId);
   const record = await readLayers(places);
   return record === null ? null : { places, record };
@@ -56,18 +66,20 @@ export async function requireLaid(context: LayersContext, command: FailbackComma
   throw new UnderstudyError('failback-missing', { failback, host: context.hostName });
 }
 
-/** Throws `vm-not-off`; a VM that is not there is off. */
+/** Throws `vm-not-off`. False: it is not there. */
 export async function requireOff(
   { virsh }: LayersContext,
   vmId: VmId,
   options: CallOptions,
-): Promise<void> {
+): Promise<boolean> {
   try {
     const power = await readPower(virsh, vmId, options);
-    if (power !== 'off') throw new UnderstudyError('vm-not-off', { vm: vmId });
+    if (power === 'off') return true;
   } catch (error) {
-    if (!hasCode(error, 'vm-missing')) throw error;
+    if (hasCode(error, 'vm-missing')) return false;
+    throw error;
   }
+  throw new UnderstudyError('vm-not-off', { vm: vmId });
 }
 
 export function describe(
@@ -76,6 +88,15 @@ export function describe(
   options: CallOptions,
 ): Promise<VmDescription> {
   return describeVm(virsh, vmId, options);
+}
+
+/** With the passwords that it holds, which a redefinition would lose. */
+export function readWholeDefinition(
+  virsh: Virsh,
+  vmId: VmId,
+  options: CallOptions,
+): Promise<string> {
+  return virsh.run(['dumpxml', '--inactive', '--security-info', '--', vmId], options);
 }
 
 export async function define(

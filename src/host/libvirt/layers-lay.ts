@@ -1,16 +1,24 @@
 /** Laying working layers: made, the VM parked, served. */
-import { access, chmod, mkdir, rename } from 'node:fs/promises';
+import { access, chmod, rename } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { DiskBelow, LayRequest, WorkingDisk } from '../../ports/production-disks.ts';
 import { readFlags } from './inspect.ts';
-import { define, describe, findLaid, type Laid, type LayersContext } from './layers-context.ts';
+import {
+  describe,
+  findLaid,
+  type Laid,
+  type LayersContext,
+  readWholeDefinition,
+} from './layers-context.ts';
+import { drop } from './layers-drop.ts';
+import { park } from './layers-park.ts';
 import { type LaidLayer, type LayersPlaces, layersPlaces, writeLayers } from './layers-record.ts';
-import { type Served, serveLayers } from './layers-server.ts';
-import { parkedXml } from './layers-xml.ts';
+import { type Served, serveLayers, syncWithName } from './layers-server.ts';
 import { readImageHeader } from './marks-offline.ts';
 import { foundExtents } from './offline-freeze.ts';
+import { readQemuIdentity, refuseClosedParents } from './scratch-access.ts';
 
 /** As the branches of replicas: libvirt gives it to QEMU's user when the VM starts. */
 const LAYER_MODE = 0o660;
@@ -20,18 +28,30 @@ export async function lay(
   request: LayRequest,
   options: CallOptions,
 ): Promise<readonly WorkingDisk[]> {
-  const laid = (await findLaid(context, request)) ?? (await plan(context, request, options));
+  const found = await findLaid(context, request);
+  // One whose drop was cut off is dropped first, or its files would be taken for new ones.
+  if (found === null) await drop(context, request, options);
+  const { places, record } = found ?? (await plan(context, request, options));
   context.crashPoint('lay: planned');
-  const { places, record } = laid;
-  if (record.state !== 'laid') {
-    const reason = `The layers of failback ${places.id} are in use by VM ${record.vmId}`;
-    throw new UnderstudyError('invalid-request', { reason });
+  await refuseClosed(context, places, options);
+  for (const layer of record.layers) {
+    await makeLayer(context, layer, options);
+    context.crashPoint(`lay: made ${layer.key}`);
   }
-  for (const layer of record.layers) await makeLayer(context, layer, options);
-  context.crashPoint('lay: made');
-  await park(context, laid, options);
+  const parked = await park(context, { places, record }, options);
   context.crashPoint('lay: parked');
-  return serve(context, laid, options);
+  return serve(context, { places, record: parked }, options);
+}
+
+/** QEMU runs as another user. Throws `access-denied` with the fix. */
+async function refuseClosed(
+  { virsh, processes }: LayersContext,
+  { folder, recordPath }: LayersPlaces,
+  options: CallOptions,
+): Promise<void> {
+  const { user } = await readQemuIdentity(virsh, options);
+  if (user !== null) await refuseClosedParents({ folder: recordPath, user, processes }, options);
+  await access(folder);
 }
 
 /** Throws `vm-not-off`, `saved-state-present`, `vm-missing`, `unsupported-disk`. */
@@ -46,14 +66,16 @@ async function plan(
   const vm = vmId === null ? null : await describe(context, vmId, options);
   if (vm !== null) requireStill(vm);
   const flags = vmId === null ? null : await readFlags(virsh, vmId, options);
+  const layers = request.disks.map((disk) => planLayer(places, vm, disk));
+  if (vm !== null) await requireFree(context, vm, layers, options);
   const record = await writeLayers(places, {
     format: 1,
     replicaId,
     state: 'laid',
     vmId,
-    originalXml: vm?.configuration.text ?? null,
+    originalXml: vm === null ? null : await readWholeDefinition(virsh, vm.id, options),
     startsWithHost: flags?.startsWithHost ?? false,
-    layers: request.disks.map((disk) => planLayer(places, vm, disk)),
+    layers,
     mark: null,
     changes: [],
     hasNvram: false,
@@ -65,6 +87,26 @@ async function plan(
 function requireStill({ name, power, hasSavedState }: VmDescription): void {
   if (power !== 'off') throw new UnderstudyError('vm-not-off', { vm: name });
   if (hasSavedState) throw new UnderstudyError('saved-state-present', { vm: name });
+}
+
+/** Throws `disk-in-use`: another program has it open for writing. */
+async function requireFree(
+  { processes }: LayersContext,
+  vm: VmDescription,
+  layers: readonly LaidLayer[],
+  options: CallOptions,
+): Promise<void> {
+  for (const { key, below } of layers) {
+    if (below === null) continue;
+    const args = ['info', '--output=json', '-f', below.format, '--', below.path];
+    const result = await processes.run({ command: 'qemu-img', arguments: args }, options);
+    if (result.exitCode === 0) continue;
+    const reason = result.stderr.trim().split('\n')[0] ?? '';
+    if (/Failed to get .*lock/i.test(result.stderr)) {
+      throw new UnderstudyError('disk-in-use', { disk: key, vm: vm.name, reason });
+    }
+    throw imageError('look at', below.path, result.stderr);
+  }
 }
 
 function planLayer(
@@ -85,12 +127,11 @@ function planLayer(
 
 /** Made under another name, so that it is there whole or not at all. */
 async function makeLayer(
-  { processes, storageFolder }: LayersContext,
+  { processes }: LayersContext,
   { path, sizeBytes, below }: LaidLayer,
   options: CallOptions,
 ): Promise<void> {
   if (await exists(path)) return;
-  await mkdir(storageFolder, { recursive: true, mode: 0o711 });
   const temporary = `${path}.new`;
   const over = below === null ? [] : ['-b', below.path, '-F', below.format];
   const args = ['create', '-q', '-f', 'qcow2', ...over, '--', temporary, String(sizeBytes)];
@@ -100,7 +141,9 @@ async function makeLayer(
   );
   if (exitCode !== 0) throw imageError('create', path, stderr);
   await chmod(temporary, LAYER_MODE);
+  await syncWithName(temporary);
   await rename(temporary, path);
+  await syncWithName(path);
 }
 
 export function imageError(action: string, path: string, stderr: string): UnderstudyError {
@@ -115,20 +158,6 @@ export async function exists(path: string): Promise<boolean> {
     return true;
   } catch {
     return false;
-  }
-}
-
-/** The VM cannot be started by hand over what is being copied, nor with its host. */
-export async function park(
-  context: LayersContext,
-  { places, record }: Laid,
-  options: CallOptions,
-): Promise<void> {
-  const { vmId, originalXml, layers, startsWithHost } = record;
-  if (vmId === null || originalXml === null) return;
-  await define(context, parkedXml(originalXml, layers, places.parkedPath), options);
-  if (startsWithHost) {
-    await context.virsh.run(['autostart', '--disable', '--', vmId], options);
   }
 }
 

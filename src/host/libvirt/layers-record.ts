@@ -7,7 +7,7 @@
  *   <storage>/failbacks/<id>/nvram          firmware variables that came with the replica
  *   <storage>/failbacks/<id>/kept-tpm.tar   the VM's own TPM state, while another is in its place
  */
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
@@ -36,11 +36,15 @@ export type LaidLayer = {
 
 /**
  *   laid         the VM is parked, layers may be served
+ *   attaching    the VM may be defined on the layers already
  *   attached     the VM is defined on the layers
  *   committing   layers are merged one by one; there is no way back
  *   committed    the VM has its own disks again; only disks of its own are left in the folder
+ *   dropped      nothing runs on the layers any more: the VM is given its own disks, and files go
  */
-export type LayersState = 'laid' | 'attached' | 'committing' | 'committed';
+export type LayersState = (typeof STATES)[number];
+
+const STATES = ['laid', 'attaching', 'attached', 'committing', 'committed', 'dropped'] as const;
 
 export type LayersRecord = {
   readonly format: 1;
@@ -95,7 +99,7 @@ const layerFile = z.object({
 const recordFile = z.object({
   format: z.literal(1),
   replicaId: z.string().transform(replicaId),
-  state: z.enum(['laid', 'attached', 'committing', 'committed']),
+  state: z.enum(STATES),
   vmId: z.string().transform(vmId).nullable(),
   originalXml: z.string().nullable(),
   startsWithHost: z.boolean(),
@@ -122,7 +126,7 @@ export async function writeLayers(
   { folder, recordPath }: LayersPlaces,
   record: LayersRecord,
 ): Promise<LayersRecord> {
-  await mkdir(folder, { recursive: true, mode: 0o711 });
+  await makePassable(folder);
   await writeDurably(recordPath, JSON.stringify(record));
   return record;
 }
@@ -130,31 +134,50 @@ export async function writeLayers(
 /** The record goes last: while anything is left, it can be found. */
 export async function removeLayers(
   places: LayersPlaces,
-  layers: readonly LaidLayer[],
+  { layers }: LayersRecord,
+  { keepsDisks }: { readonly keepsDisks: boolean },
 ): Promise<void> {
-  for (const { path } of layers) await rm(path, { force: true });
-  await rm(places.nvramPath, { force: true });
+  for (const { path, below } of layers) {
+    if (below !== null || !keepsDisks) await rm(path, { force: true });
+  }
   await rm(places.keptTpmPath, { force: true });
-  await rm(places.recordPath, { force: true });
-  await rm(places.folder, { recursive: true, force: true });
+  if (keepsDisks) await rm(places.recordPath, { force: true });
+  else await removeFolder(places);
 }
 
-/** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. */
+async function removeFolder({ folder, nvramPath, recordPath }: LayersPlaces): Promise<void> {
+  await rm(nvramPath, { force: true });
+  await rm(recordPath, { force: true });
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. One at a time. */
 export async function admitEpoch(
   storageFolder: string,
   replica: ReplicaId,
   epoch: number,
 ): Promise<void> {
   const path = join(storageFolder, 'failbacks', 'epochs.json');
-  const seen = z
-    .record(z.string(), z.number())
-    .catch({})
-    .parse(await readJson(path));
+  const content = await readJson(path);
+  const parsed = z.record(z.string(), z.number()).safeParse(content ?? {});
+  if (!parsed.success) {
+    throw new UnderstudyError('invalid-file', { path, reason: z.prettifyError(parsed.error) });
+  }
+  const seen = parsed.data;
   const current = seen[replica] ?? 0;
   if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
   if (epoch === current) return;
-  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  await makePassable(dirname(path));
   await writeDurably(path, JSON.stringify({ ...seen, [replica]: epoch }));
+}
+
+/** QEMU, which runs as another user, passes through to its disks, whatever our umask. */
+async function makePassable(folder: string): Promise<void> {
+  const made = await mkdir(folder, { recursive: true, mode: 0o711 });
+  if (made === undefined) return;
+  // `made` is the first of the folders that was missing; at most `failbacks` and one below it.
+  for (let path = folder; path.startsWith(made); path = dirname(path)) await chmod(path, 0o711);
+  await syncFolder(dirname(folder));
 }
 
 async function readJson(path: string): Promise<unknown> {
@@ -180,6 +203,11 @@ async function writeDurably(path: string, text: string): Promise<void> {
     await file.sync();
   }
   await rename(temporary, path);
-  await using folder = await open(dirname(path), 'r');
+  await syncFolder(dirname(path));
+}
+
+/** Makes the names in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, 'r');
   await folder.sync();
 }

@@ -1,11 +1,15 @@
 /**
  * Serves working layers for writing, and the disks below them read-only with what changed since a mark: one
- * `qemu-storage-daemon` per failback, found again and ended by its recorded identity.
+ * `qemu-storage-daemon` per failback, found again and ended by its recorded identity; one whose starter died before it could
+ * write that down is asked to quit by its control socket, whose path nobody else has.
+ *
+ *   <runtimeFolder>/fb-<hash>/nbd   the socket of the exports
+ *   <runtimeFolder>/fb-<hash>/qmp   its control socket
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -16,19 +20,24 @@ import {
   type LaidLayer,
   type LayersPlaces,
   type LayersRecord,
+  syncFolder,
   writeLayers,
 } from './layers-record.ts';
+import { controlArguments, endExport } from './offline-export.ts';
 
 export type LayersServer = {
   readonly processes: Processes;
   readonly clock: Clock;
   /** Private and short: a socket's path has at most 107 bytes. */
   readonly runtimeFolder: string;
+  /** For tests: called by name at every line where dying must do no harm. */
+  readonly crashPoint: (name: string) => void;
 };
 
 const READY_DEADLINE_MS = 10_000;
 const POLL_MS = 20;
-const END_GRACE_MS = 10_000;
+/** Ending flushes what the page cache holds; the mover flushed before, so this is a bound, not a wait. */
+const END_GRACE_MS = 120_000;
 
 /** A layer's export is called like its disk, that of the disk below like this. */
 const BELOW = '-below';
@@ -46,15 +55,20 @@ export async function serveLayers(
   options: CallOptions,
 ): Promise<{ readonly record: LayersRecord; readonly of: (key: string) => Served }> {
   const ended = await endServer(server, { places, record }, options);
-  const socket = socketPath(server, places);
-  await mkdir(server.runtimeFolder, { recursive: true, mode: 0o711 });
-  await rm(socket, { force: true });
+  const folder = socketFolder(server, places);
+  const socket = join(folder, 'nbd');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await rm(logPath(places), { force: true });
   const process = await server.processes.startDaemon({
     command: 'qemu-storage-daemon',
-    arguments: serverArguments(socket, ended.layers, marks),
+    arguments: [
+      ...controlArguments(folder),
+      ...serverArguments(socket, ended.layers, { marks, blockDevices: await devices(ended) }),
+    ],
     env: { GLIBC_TUNABLES },
-    logPath: join(places.folder, 'server.log'),
+    logPath: logPath(places),
   });
+  server.crashPoint('serve: started');
   const serving = await writeLayers(places, { ...ended, process });
   await untilReady(server, { places, socket, record: serving }, options);
   const address = { type: 'unix', path: socket } as const;
@@ -74,11 +88,37 @@ export async function endServer(
   options: CallOptions,
 ): Promise<LayersRecord> {
   const { process, layers } = record;
-  if (process === null) return record;
-  await server.processes.end(process, END_GRACE_MS, options);
-  await rm(socketPath(server, places), { force: true });
-  for (const { path } of layers) await syncFile(path);
+  const folder = socketFolder(server, places);
+  if (process !== null) await server.processes.end(process, END_GRACE_MS, options);
+  else if (await isThere(folder)) await endExport(server, { folder });
+  else return record;
+  for (const { path } of layers) if (await isThere(path)) await syncFile(path);
+  await rm(folder, { recursive: true, force: true });
   return writeLayers(places, { ...record, process: null });
+}
+
+async function devices({ layers }: LayersRecord): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (const { key, below } of layers) {
+    if (below !== null && (await stat(below.path)).isBlockDevice()) found.add(key);
+  }
+  return found;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** A file of ours, and its name. */
+export async function syncWithName(path: string): Promise<void> {
+  await syncFile(path);
+  await syncFolder(dirname(path));
 }
 
 async function syncFile(path: string): Promise<void> {
@@ -86,16 +126,23 @@ async function syncFile(path: string): Promise<void> {
   await file.sync();
 }
 
-function socketPath({ runtimeFolder }: LayersServer, { folder }: LayersPlaces): string {
-  const name = createHash('sha256').update(folder).digest('hex').slice(0, 16);
+function socketFolder({ runtimeFolder }: LayersServer, { folder }: LayersPlaces): string {
+  const name = createHash('sha256').update(folder).digest('hex').slice(0, 12);
   return join(runtimeFolder, `fb-${name}`);
+}
+
+function logPath({ folder }: LayersPlaces): string {
+  return join(folder, 'server.log');
 }
 
 /** Pure. Every value that is not ours goes in as JSON, where no character has a meaning. */
 export function serverArguments(
   socket: string,
   layers: readonly LaidLayer[],
-  marks: ReadonlyMap<string, string>,
+  {
+    marks,
+    blockDevices,
+  }: { readonly marks: ReadonlyMap<string, string>; readonly blockDevices: ReadonlySet<string> },
 ): readonly string[] {
   const options: string[] = [];
   const add = (option: string, value: object) => options.push(option, JSON.stringify(value));
@@ -104,7 +151,8 @@ export function serverArguments(
     const node = `layer${index}`;
     const lower = `below${index}`;
     if (below !== null) {
-      const file = { driver: 'file', filename: below.path, 'read-only': true };
+      const driver = blockDevices.has(key) ? 'host_device' : 'file';
+      const file = { driver, filename: below.path, 'read-only': true };
       add('--blockdev', { driver: below.format, 'node-name': lower, 'read-only': true, file });
     }
     const file = { driver: 'file', filename: path, discard: 'unmap' };
@@ -141,7 +189,7 @@ async function untilReady(
   while (!(await accepts(socket))) {
     const isLate = clock.monotonicMs() - began > READY_DEADLINE_MS;
     if (isLate || process === null || !(await processes.isAlive(process))) {
-      const log = await readFile(join(places.folder, 'server.log'), 'utf8').catch(() => '');
+      const log = await readFile(logPath(places), 'utf8').catch(() => '');
       const reason = log.trim().split('\n').at(-1)?.slice(-1000) || 'it did not start';
       throw serverError(places, reason);
     }

@@ -1,9 +1,13 @@
 /** The definition of a VM in production while its failback is under way: pure, text in, text out. */
-import type { DiskKey } from '../../domain/ids.ts';
+import type { DiskKey, FailbackId } from '../../domain/ids.ts';
 import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
+import { diskElements } from './domain-xml.ts';
 import type { LaidLayer } from './layers-record.ts';
+import { UNDERSTUDY_NAMESPACE } from './replica-mark.ts';
 import {
+  adopt,
   append,
+  appendNamespaced,
   attribute,
   child,
   children,
@@ -18,40 +22,40 @@ import {
   type XmlElement,
 } from './xml.ts';
 
-/** The same VM with the disks that have a layer at paths where nothing is. */
+/** The same VM with all its disks at paths where nothing is, and a word for whoever wonders why. */
 export function parkedXml(
   original: string,
-  layers: readonly LaidLayer[],
+  failback: FailbackId,
   parkedPath: (key: DiskKey) => string,
 ): string {
   const domain = parseRoot(original, 'domain', 'the VM');
-  for (const { key, below } of layers) {
-    const disk = below === null ? null : diskOf(domain, key);
-    if (disk !== null) pointAt(disk, parkedPath(key), 'qcow2');
+  for (const disk of diskElements(domain)) {
+    pointAt(disk, parkedPath(keyOf(disk) as DiskKey), 'qcow2');
   }
+  appendNamespaced(
+    ensureChild(domain, 'metadata'),
+    { namespace: UNDERSTUDY_NAMESPACE, qualifiedName: 'understudy:parked' },
+    { failback, because: 'its replica stands in; see understudy operation list' },
+  );
   return serialiseXml(domain);
 }
 
-/** The VM on its layers (or its own disks, once they are merged), with the changes that were asked for. */
+/** The VM on its layers, with the changes that were asked for. */
 export function attachedXml(
   original: string,
   {
     layers,
     changes,
-    isMerged,
     nvramPath,
   }: {
     readonly layers: readonly LaidLayer[];
     readonly changes: readonly ConfigurationChange[];
-    readonly isMerged: boolean;
     readonly nvramPath: string | null;
   },
 ): string {
   const domain = parseRoot(original, 'domain', 'the VM');
-  for (const { key, path, below } of layers) {
-    const disk = diskOf(domain, key) ?? addDisk(domain, key);
-    if (isMerged && below !== null) continue;
-    pointAt(disk, path, 'qcow2');
+  for (const { key, path } of layers) {
+    pointAt(diskOf(domain, key) ?? addDisk(domain, key), path, 'qcow2');
   }
   for (const change of changes) applyChange(domain, change);
   const nvram = find(domain, 'os/nvram');
@@ -63,16 +67,50 @@ export function attachedXml(
   return serialiseXml(domain);
 }
 
-function diskOf(domain: XmlElement, key: string): XmlElement | null {
-  const devices = child(domain, 'devices');
-  const disks = devices === null ? [] : children(devices, 'disk');
-  return disks.find((disk) => attribute(child(disk, 'target'), 'dev') === key) ?? null;
+/**
+ * The VM as it is defined now with its own disks in place of the layers, which are merged. What a person changed
+ * since `attach` stays.
+ */
+export function mergedXml(current: string, original: string, layers: readonly LaidLayer[]): string {
+  const domain = parseRoot(current, 'domain', 'the VM');
+  const before = parseRoot(original, 'domain', 'the VM');
+  for (const { key, path, below } of layers) {
+    const disk = below === null ? null : diskOf(domain, key);
+    const own = diskOf(before, key);
+    const sourcePath = disk === null ? null : attribute(child(disk, 'source'), 'file');
+    // One that a person put in its place is theirs.
+    if (disk === null || own === null || below === null) continue;
+    if (sourcePath !== path && sourcePath !== below.path) continue;
+    restoreSource(disk, own);
+  }
+  return serialiseXml(domain);
 }
 
-/** libvirt gives it an address on the bus that the name of the disk stands for. */
+function restoreSource(disk: XmlElement, own: XmlElement): void {
+  setAttributes(disk, { type: attribute(own, 'type') });
+  removeChildren(disk, 'backingStore', 'mirror', 'source');
+  const source = child(own, 'source');
+  if (source !== null) adopt(disk, source);
+  const driver = child(own, 'driver');
+  if (driver === null) return;
+  removeChildren(disk, 'driver');
+  adopt(disk, driver);
+}
+
+function diskOf(domain: XmlElement, key: string): XmlElement | null {
+  return diskElements(domain).find((disk) => keyOf(disk) === key) ?? null;
+}
+
+function keyOf(disk: XmlElement): string {
+  return attribute(child(disk, 'target'), 'dev') ?? '';
+}
+
+/** On the bus of the disks named alike; libvirt gives it an address there. */
 function addDisk(domain: XmlElement, key: DiskKey): XmlElement {
+  const alike = diskElements(domain).find((disk) => keyOf(disk).slice(0, 2) === key.slice(0, 2));
+  const usual = key.startsWith('vd') ? 'virtio' : key.startsWith('hd') ? 'ide' : 'sata';
+  const bus = attribute(alike === undefined ? null : child(alike, 'target'), 'bus') ?? usual;
   const disk = append(ensureChild(domain, 'devices'), 'disk', { type: 'file', device: 'disk' });
-  const bus = key.startsWith('vd') ? 'virtio' : key.startsWith('hd') ? 'ide' : 'scsi';
   append(disk, 'target', { dev: key, bus });
   return disk;
 }
@@ -98,6 +136,9 @@ function applyChange(domain: XmlElement, change: ConfigurationChange): void {
     case 'cpus':
       setText(domain, 'vcpu', String(change.to));
       setAttributes(ensureChild(domain, 'vcpu'), { current: null });
+      removeChildren(domain, 'vcpus');
+      // It says how many there are, too, and no longer agrees; libvirt then makes each a socket.
+      remove(find(domain, 'cpu/topology'));
       break;
     case 'nic-added':
       addNic(ensureChild(domain, 'devices'), change);
@@ -127,5 +168,6 @@ function addNic(
   append(nic, 'mac', { address: mac });
   if (type === 'network') append(nic, 'source', { network: name });
   if (type === 'bridge') append(nic, 'source', { bridge: name });
+  if (type === 'direct') append(nic, 'source', { dev: name, mode: 'bridge' });
   append(nic, 'model', { type: 'virtio' });
 }

@@ -55,16 +55,21 @@ export function exportDaemon(
     const nbd = { type: 'nbd', id: `e-${key}`, 'node-name': `n-${key}`, name: key };
     add('--export', { ...nbd, writable: false, ...bitmaps });
   }
-  // Only for ending one whose process id was never written down. Here a comma separates, and is doubled to be itself.
-  const control = controlPath(places).replaceAll(',', ',,');
-  options.push('--chardev', `socket,id=control,path=${control},server=on,wait=off`);
-  options.push('--monitor', 'chardev=control');
+  options.push(...controlArguments(places.folder));
   return {
     command: 'qemu-storage-daemon',
     arguments: options,
     env: { GLIBC_TUNABLES },
     logPath: join(places.ownFolder, 'export.log'),
   };
+}
+
+/** Only for ending one whose process id was never written down. */
+export function controlArguments(folder: string): readonly string[] {
+  // Here a comma separates, and is doubled to be itself.
+  const path = controlPath({ folder }).replaceAll(',', ',,');
+  const chardev = `socket,id=control,path=${path},server=on,wait=off`;
+  return ['--chardev', chardev, '--monitor', 'chardev=control'];
 }
 
 /** Resolves when the socket accepts. Throws `freeze-failed` with the server's own words when it ends instead. */
@@ -94,7 +99,10 @@ export async function waitForExport(
  * Asks an export whose process nobody knows to quit, and waits until it is gone. None is success. One that does not
  * answer is not waited for: it only reads, and its sockets go with their folder.
  */
-export async function endExport({ clock }: FreezeContext, places: FreezePlaces): Promise<void> {
+export async function endExport(
+  { clock }: Pick<FreezeContext, 'clock'>,
+  places: Pick<FreezePlaces, 'folder'>,
+): Promise<void> {
   const isOver = new AbortController();
   const socket = connect(controlPath(places));
   const closed = new Promise<void>((resolve) => {
@@ -115,7 +123,7 @@ export async function endExport({ clock }: FreezeContext, places: FreezePlaces):
   await late;
 }
 
-function controlPath({ folder }: FreezePlaces): string {
+function controlPath({ folder }: Pick<FreezePlaces, 'folder'>): string {
   return join(folder, 'qmp');
 }
 

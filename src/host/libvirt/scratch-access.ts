@@ -119,7 +119,8 @@ async function handOver(
   }
 }
 
-async function refuseClosedParents(
+/** Throws `access-denied` with the fix for the first folder above that keeps QEMU out. */
+export async function refuseClosedParents(
   request: { readonly folder: string; readonly user: User; readonly processes: Processes },
   options: CallOptions,
 ): Promise<void> {

@@ -122,6 +122,11 @@ export function setText(parent: XmlElement, name: string, text: string): void {
   ensureChild(parent, name).textContent = text;
 }
 
+/** A copy of an element of another document, as the last child. */
+export function adopt(parent: XmlElement, element: XmlElement): void {
+  parent.appendChild(ownerOf(parent).importNode(element, true));
+}
+
 export function remove(element: XmlElement | null): void {
   element?.parentNode?.removeChild(element);
 }
