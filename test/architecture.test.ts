@@ -39,7 +39,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   contract: ['zod'],
   api: ['fastify', 'zod'],
   cli: ['commander'],
-  'host/libvirt': ['@xmldom/xmldom'],
+  'host/libvirt': ['@xmldom/xmldom', 'zod'],
   'host/chain': ['zod'],
   store: ['zod'],
   rig: ['@xmldom/xmldom'],

@@ -169,7 +169,7 @@ function deviceOf(disk: string): string {
   return `virtio-disk${disk.charCodeAt(disk.length - 1) - 'a'.charCodeAt(0)}`;
 }
 
-export function nbdUri({ endpoint }: FrozenDisk): string {
+export function nbdUri({ endpoint }: Pick<FrozenDisk, 'endpoint'>): string {
   assert.ok(endpoint.address.type === 'unix');
   return `nbd+unix:///${endpoint.exportName}?socket=${encodeURIComponent(endpoint.address.path)}`;
 }
@@ -192,7 +192,9 @@ export async function readWhole(disk: FrozenDisk): Promise<Buffer> {
 }
 
 /** By libnbd, block status of the context that our extent selection names. */
-async function selectedBlocks(disk: FrozenDisk): Promise<readonly number[]> {
+export async function selectedBlocks(
+  disk: Pick<FrozenDisk, 'endpoint' | 'extents'>,
+): Promise<readonly number[]> {
   const context = disk.extents.type === 'changed' ? disk.extents.metaContext : 'base:allocation';
   const map = ['--json', `--map=${context}`, '--', nbdUri(disk)];
   const { stdout } = await run('nbdinfo', map);
