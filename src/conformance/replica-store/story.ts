@@ -76,14 +76,19 @@ export class Story {
     return { key, replicaId: REPLICA, epoch: this.epoch };
   }
 
-  async open(id: PointId, parent: PointId | null, plan: PointPlan) {
+  async open(
+    id: PointId,
+    parent: PointId | null,
+    plan: PointPlan,
+    more: { readonly mayBranchOff?: true } = {},
+  ) {
     const disks = Object.entries(plan).map(([key, { sizeBlocks, base, wantsKnownHashes }]) => ({
       key: diskKey(key),
       sizeBytes: sizeBlocks * BLOCK_BYTES,
       base,
       wantsKnownHashes: wantsKnownHashes ?? false,
     }));
-    const request = { ...this.command(), pointId: id, parentPointId: parent, disks };
+    const request = { ...this.command(), pointId: id, parentPointId: parent, disks, ...more };
     return await this.store.openPartial(request, NEVER);
   }
 
