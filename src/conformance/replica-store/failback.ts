@@ -49,7 +49,7 @@ async function archived(story: Story, id: BranchId): Promise<void> {
 }
 
 /** The blocks that a branch says it has written since its point; null: it cannot tell. */
-async function told(story: Story, id: BranchId): Promise<readonly number[] | null> {
+export async function told(story: Story, id: BranchId): Promise<readonly number[] | null> {
   const command = story.command();
   const [disk] = await story.store.openReading({ ...command, of: { branchId: id } }, NEVER);
   assert.ok(disk);
@@ -71,11 +71,8 @@ async function fourPoints(story: Story): Promise<void> {
 }
 
 /** What a failback does to the replica: its state at switchover becomes a point over the one failed over to. */
-async function replicateBeside(story: Story, name: string, over: PointId, plan: PointPlan) {
-  const id = pointId(name);
-  const opened = await story.open(id, over, plan, { mayBranchOff: true });
-  await story.fill(opened, plan);
-  return await story.seal(id, over, plan);
+function replicateBeside(story: Story, name: string, over: PointId, plan: PointPlan) {
+  return story.replicate(name, over, plan, { mayBranchOff: true });
 }
 
 export function failbackTests(suite: StoreTest): void {
@@ -284,7 +281,7 @@ function indexesOf(set: BlockSet): readonly number[] {
 }
 
 /** Every block in which they differ is told, as the larger of the two sees it. */
-async function assertTold(story: Story, from: PointId, to: PointId): Promise<void> {
+export async function assertTold(story: Story, from: PointId, to: PointId): Promise<void> {
   const [one, two] = [story.contentOf(from, 'vda'), story.contentOf(to, 'vda')];
   const told = (await differing(story, from, to)) ?? [];
   for (let block = 0; block < Math.max(one.length, two.length); block += 1) {

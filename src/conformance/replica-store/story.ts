@@ -115,9 +115,14 @@ export class Story {
   }
 
   /** Opens, fills and seals. */
-  async replicate(name: string, parent: PointId | null, plan: PointPlan): Promise<RestorePoint> {
+  async replicate(
+    name: string,
+    parent: PointId | null,
+    plan: PointPlan,
+    more: { readonly mayBranchOff?: true } = {},
+  ): Promise<RestorePoint> {
     const id = pointId(name);
-    await this.fill(await this.open(id, parent, plan), plan);
+    await this.fill(await this.open(id, parent, plan, more), plan);
     return await this.seal(id, parent, plan);
   }
 
