@@ -39,6 +39,7 @@ import {
   requireBranch,
   requireLayer,
   requirePoint,
+  type StoredBranch,
 } from './replica-folder.ts';
 
 type Parts = {
@@ -195,9 +196,10 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
           return { key: disk.key, image, layerId: disk.layerId };
         })
       : requireBranch(folder, of.branchId).disks.map((disk) => ({ ...disk, layerId: null }));
-  const mark = 'pointId' in of ? null : requireBranch(folder, of.branchId).mark;
+  const branch = 'pointId' in of ? null : requireBranch(folder, of.branchId);
   const disks = images.map(({ key: disk, image, layerId }): ReadableDisk => {
-    const { extents, changed } = changesSince(image, mark);
+    const { extents, changed } =
+      branch === null ? changesSince(image, null) : writesSince(image, branch);
     const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false, changed);
     const hashesPath = layerId === null ? null : `${folder.path}/reading/${key}/${disk}.hash`;
     if (hashesPath !== null) {
@@ -213,6 +215,21 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
     images: images.map(({ image }) => image),
   });
   return disks;
+}
+
+/** Where a branch's mark is lost, its own files still say what they hold, unless an archive lies between it and its point. */
+function writesSince(
+  image: Image,
+  { mark, overBranchId, isPromoted }: StoredBranch,
+): ReturnType<typeof changesSince> {
+  const marked = changesSince(image, isPromoted ? null : mark);
+  if (marked.extents.type === 'changed' || overBranchId !== null || isPromoted) return marked;
+  const metaContext = 'qemu:allocation-depth';
+  const held = [...image.blocks.keys()].sort((a, b) => a - b);
+  return {
+    extents: { type: 'changed', metaContext },
+    changed: (context) => (context === metaContext ? held : null),
+  };
 }
 
 /** What is worth reading of an image: what changed since the mark, or all that is allocated once the mark is lost. */
