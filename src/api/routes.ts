@@ -16,6 +16,7 @@ import { jobHandlers } from './jobs.ts';
 import { operationHandlers } from './operations.ts';
 import { pointHandlers } from './points.ts';
 import { problemOf } from './problem.ts';
+import { rebuildHandlers } from './rebuild.ts';
 import { overviewAnswer, replicaHandlers } from './replicas.ts';
 import { requestSeed } from './seed.ts';
 
@@ -49,6 +50,7 @@ function allHandlers({ controller, version }: Options): Handlers {
     ...failoverHandlers(controller),
     ...operationHandlers(controller),
     ...archiveHandlers(controller),
+    ...rebuildHandlers(controller),
   };
 }
 

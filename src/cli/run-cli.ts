@@ -9,6 +9,7 @@ import { jobCommands } from './commands/job.ts';
 import { operationCommands } from './commands/operation.ts';
 import { pointCommands } from './commands/point.ts';
 import { replicaCommands } from './commands/replica.ts';
+import { rescanCommand } from './commands/rescan.ts';
 import { completionCommand, serverCommands } from './commands/server.ts';
 import { escapeLines } from './escape.ts';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
@@ -82,6 +83,7 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   replicaCommands(program, runner);
   pointCommands(program, runner);
   failoverCommands(program, runner);
+  rescanCommand(program, runner);
   hopCommand(program, runner);
   archiveCommands(program, runner);
   operationCommands(program, runner);
