@@ -235,3 +235,34 @@ test('a controller that was not lost after all is shut out', async () => {
     readPoint(stage.recovery, id, (await stage.replica()).newestPointId ?? ('' as never), VDA),
   );
 });
+
+test('interrupted anywhere, nothing has happened or everything; repeated, it is all there', async (t) => {
+  let count = 0;
+  for (const trouble of ['crash-before', 'crash-after', 'fail'] as const) {
+    for (let nth = 1; ; nth += 1) {
+      await using stage = await Stage.open();
+      await withPoints(stage);
+      await stage.failover('latest', 'power-off');
+      const { failover } = await stage.replica();
+      await stage.loseData();
+      stage.world.faults.on('*', nth, trouble);
+      const before = stage.world.faults.happened.length;
+      await rebuild(stage).catch(() => null); // a dead controller answers nobody
+      if (stage.world.faults.happened.length === before) break;
+      count += 1;
+      if (stage.life.view.isDead()) await stage.restart();
+      const [half] = await stage.life.ports.catalog.replicas();
+      const points = half === undefined ? [] : await stage.life.ports.catalog.points(half.value.id);
+      assert.equal(points.length, half === undefined ? 0 : 3, 'one transaction');
+      await rebuild(stage);
+      const after = await stage.replica();
+      assert.equal(after.failover?.branchId, failover?.branchId);
+      assert.equal((await stage.undo()).state, 'succeeded');
+      stage.vm.start();
+      assert.equal((await stage.replicate()).state, 'succeeded');
+      await quiet(stage);
+    }
+  }
+  assert.ok(count > 0);
+  t.diagnostic(`${count} times, always to a sound end`);
+});
