@@ -7,6 +7,8 @@ export const rebuildRequestSchema = z.strictObject({
   hosts: z.array(referenceSchema).min(1).max(256).optional(),
   /** Of replicas that do not say which source host they have, or name one that is not known. */
   sourceHost: referenceSchema.optional(),
+  /** Make a damaged replica.json anew from the images. */
+  repairs: z.boolean().default(false),
   isDryRun: z.boolean().default(false),
 });
 

@@ -168,6 +168,8 @@ export type RebuildOrder = {
   readonly hosts: readonly Reference[] | null;
   /** Of replicas that do not say which source host they have, or name one that is not known. */
   readonly sourceHost: Reference | null;
+  /** Make a damaged replica.json anew from the images; then every layer has to be read again before it is built on. */
+  readonly repairs: boolean;
   /** Say what would be rebuilt; change nothing. */
   readonly isDryRun: boolean;
 };

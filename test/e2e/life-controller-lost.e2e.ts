@@ -3,11 +3,11 @@
  * from what lies on the hosts, without anybody touching a VM.
  */
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
-import { jobSchema } from '../../src/contract/job.ts';
+import { jobCreatedSchema, jobSchema } from '../../src/contract/job.ts';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { type RebuildReportAnswer, rebuildReportSchema } from '../../src/contract/rebuild.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
@@ -160,6 +160,36 @@ suite('the controller is lost', { skip: skipReason() }, () => {
     await archive.requireAllExact(protection);
   });
 
+  test('lost together with the record of the replica: made anew from the images', async () => {
+    const before = await stage.replica(protection);
+    const points = await stage.points(protection);
+    await stage.server.kill9();
+    await writeFile(join(stage.storageFolder, before.id, 'replica.json'), '{ "formatVersion": 1,');
+    await loseServer();
+    const refused = await stage.attempt(['rescan', '--rebuild', '-o', 'json']);
+    assert.equal(refused.exitCode, 3);
+    assert.match(refused.stdout, /--repair/);
+    const [folder] = (await rebuild('--repair', '--source-host', 'production')).folders;
+    assert.equal(folder?.phase, 'Ready');
+    const after = await stage.replica(protection);
+    assert.equal(after.name, before.name);
+    assert.equal(after.targetVmId, before.targetVmId);
+    assert.deepEqual(await stage.points(protection), points);
+    // Some repairs only become possible by others.
+    await succeed(stage, 'replica', 'rescan', after.id, '--repair');
+    const repaired = await succeed(stage, 'replica', 'rescan', after.id, '--repair');
+    assert.deepEqual(leftSchema.parse(repaired.result).left, []);
+    const options = ['--source', 'production', '--target', 'recovery', `--vm=${vm.name}`];
+    const made = await stage.ask(
+      ['job', 'create', 'again', ...options, '--no-schedule', '--keep', '9'],
+      jobCreatedSchema,
+    );
+    assert.equal(made.job.vms[0]?.replicaId, before.id, 'the new job takes it over');
+    protection = { ...protection, job: made.job.id };
+    assert.deepEqual(transfers(await writeAndReplicate()), ['incremental', 'incremental']);
+    await archive.requireAllExact(protection);
+  });
+
   suite('the target host is away while a failover is undone', () => {
     test('forced, it is cleaned up by itself when the host is back', async () => {
       const serving = await failOverBlockVm(stage, protection);
@@ -202,3 +232,5 @@ suite('the controller is lost', { skip: skipReason() }, () => {
     });
   });
 });
+
+const leftSchema = z.object({ left: z.array(z.unknown()) });

@@ -27,7 +27,7 @@ async function withPoints(stage: Stage): Promise<void> {
 }
 
 function rebuild(stage: Stage, order: Partial<RebuildOrder> = {}): Promise<RebuildReport> {
-  const whole = { hosts: null, sourceHost: null, isDryRun: false, ...order };
+  const whole = { hosts: null, sourceHost: null, repairs: false, isDryRun: false, ...order };
   return stage.run(stage.life.controller.rebuild(whole, options));
 }
 

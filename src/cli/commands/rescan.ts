@@ -11,6 +11,7 @@ type RescanOptions = WaitOptions & {
   readonly rebuild?: boolean;
   readonly host?: readonly string[];
   readonly sourceHost?: string;
+  readonly repair?: boolean;
   readonly dryRun?: boolean;
 };
 
@@ -32,21 +33,26 @@ export function rescanCommand(program: Command, runner: Runner): void {
       '--source-host <host>',
       'with --rebuild: of replicas that do not say where their source is',
     )
+    .option(
+      '--repair',
+      'with --rebuild: make a damaged replica.json anew; without: carry out the named repair of each finding',
+    )
     .option('--dry-run', 'with --rebuild: say what would be taken up; change nothing');
   runner.run<RescanOptions>(waitOptions(rescan), async (session, _none, options) => {
     if (options.rebuild === true) return rebuild(session, options);
     if (options.host !== undefined || options.sourceHost !== undefined || options.dryRun === true) {
       throw usageFailure('--host, --source-host and --dry-run go with --rebuild.');
     }
-    return rescanAll(session, options.wait);
+    return rescanAll(session, options);
   });
 }
 
 async function rebuild(session: Session, options: RescanOptions): Promise<number> {
-  const { host, sourceHost, dryRun } = options;
+  const { host, sourceHost, repair, dryRun } = options;
   const body: RebuildRequestBody = {
     ...(host === undefined ? {} : { hosts: [...host] }),
     ...(sourceHost === undefined ? {} : { sourceHost }),
+    repairs: repair === true,
     isDryRun: dryRun === true,
   };
   const report = await session.client.call('rebuild', { body });
@@ -58,13 +64,13 @@ async function rebuild(session: Session, options: RescanOptions): Promise<number
   return isWhole && report.unreachable.length === 0 ? EXIT.ok : EXIT.conflict;
 }
 
-async function rescanAll(session: Session, wait: boolean): Promise<number> {
+async function rescanAll(session: Session, { repair, wait }: RescanOptions): Promise<number> {
   const replicas = (await session.client.call('listReplicas')).items;
   const begun = await Promise.all(
     replicas.map(({ id }) =>
       session.client.call('rescanReplica', {
         parameters: { replica: id },
-        body: { repair: false },
+        body: { repair: repair === true },
       }),
     ),
   );

@@ -84,7 +84,8 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     id: found.id,
     sourceVmId,
     sourceVmName: about?.sourceVmName ?? newest?.vm.name ?? sourceVmId,
-    name: found.name,
+    // A record that had to be made anew does not know what the replica VM is called.
+    name: about === null ? (vm?.name ?? found.name) : found.name,
     targetVmId: vm?.id ?? null,
     phase: failover !== null ? 'Failover' : newest === null ? 'Pending' : 'Ready',
     epoch: found.epoch + 1,

@@ -1,6 +1,7 @@
 /** What lies on one host: replica folders, and the VMs that use them. Reads only. */
 import { asUnderstudyError } from '../../domain/error.ts';
 import type { Host } from '../../domain/host/host.ts';
+import { operationId, operationKey } from '../../domain/ids.ts';
 import { readAbout } from '../../domain/replica/about.ts';
 import type { FoundFolder, FoundVm } from '../../domain/replica/rebuild.ts';
 import { isConnected, type VmDescription } from '../../domain/vm/vm.ts';
@@ -19,13 +20,14 @@ export type HostFolders = {
   }[];
 };
 
-/** Throws `host-unreachable`. */
+/** Throws `host-unreachable`. `repairsAt`: the epoch of records that are made anew; null: none is. */
 export async function findFolders(
   ports: ControllerPorts,
   host: Host,
-  options: CallOptions,
+  { repairsAt, ...options }: CallOptions & { readonly repairsAt: number | null },
 ): Promise<HostFolders> {
   const at = await ports.hosts.ports(host.id);
+  if (repairsAt !== null) await repairRecords(at, repairsAt, options);
   const found = await at.store.replicas(options);
   const vms = found.length === 0 ? [] : await describeAll(at, options);
   const folders: HostFolders['folders'][number][] = [];
@@ -37,12 +39,31 @@ export async function findFolders(
       const { code, kind, message } = asUnderstudyError(error);
       if (options.signal.aborted || kind === 'bug' || code === 'host-unreachable') throw error;
       const advice = replica.isDamaged
-        ? 'Its replica.json cannot be used: see docs/runbooks/controller-lost.md.'
+        ? 'With --repair its record is made anew from the images.'
         : '';
       folders.push({ replica, folder: null, because: `${message} ${advice}`.trim() });
     }
   }
   return { host, folders };
+}
+
+/** Where even that cannot be, the folder is told as one that cannot be read. */
+async function repairRecords(
+  { store }: HostPorts,
+  epoch: number,
+  options: CallOptions,
+): Promise<void> {
+  for (const { replicaId, isDamaged } of await store.replicas(options)) {
+    if (!isDamaged) continue;
+    const found = await store.inspect(replicaId, options);
+    const findings = found.filter(({ kind }) => kind === 'record-missing');
+    const key = operationKey(operationId('op-rebuild'), 'repair');
+    try {
+      await store.repair({ key, replicaId, epoch, findings }, options);
+    } catch (error) {
+      if (asUnderstudyError(error).code !== 'invalid-file') throw error;
+    }
+  }
 }
 
 async function readFolder(

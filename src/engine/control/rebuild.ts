@@ -39,7 +39,9 @@ export async function rebuild(
   const found: HostFolders[] = [];
   for (const host of asked) {
     try {
-      found.push(await findFolders(ports, host, options));
+      found.push(
+        await findFolders(ports, host, { ...options, repairsAt: repairsAt(ports, order) }),
+      );
     } catch (error) {
       if (options.signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
       unreachable.push({ hostName: host.name, because: asUnderstudyError(error).message });
@@ -61,6 +63,14 @@ export async function rebuild(
   ];
   if (!order.isDryRun && changes.length > 0) await ports.catalog.apply(changes);
   return { folders: decided.map(({ told }) => told), unreachable, isDryRun: order.isDryRun };
+}
+
+/**
+ * The epoch of a record that is made anew: the count is lost with the old one, and hosts refuse whatever is below what they have
+ * seen. Seconds are far above any count of takeovers. Null: nothing is to be made anew.
+ */
+function repairsAt({ clock }: ControllerPorts, { repairs, isDryRun }: RebuildOrder): number | null {
+  return repairs && !isDryRun ? Math.floor(clock.now() / 1000) : null;
 }
 
 async function hostsNamed(
