@@ -1,6 +1,7 @@
 /** The `ReplicaStore` port of a simulated host: the rules of the folder on disk, kept in memory. */
 import { UnderstudyError } from '../domain/error.ts';
 import type { LayerId, ReplicaId } from '../domain/ids.ts';
+import type { Json } from '../domain/operation/operation.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { ExtentSelection } from '../ports/mover.ts';
 import type { ReadableDisk, ReplicaStore, StoreCommand } from '../ports/replica-store.ts';
@@ -86,7 +87,13 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       call('points', options, () => listedPoints(requireFolder(host, replicaId))),
     replicas: (options) =>
       call('replicas', options, () =>
-        [...host.replicas.values()].map(({ id, name, epoch }) => ({ replicaId: id, name, epoch })),
+        [...host.replicas.values()].map(({ id, name, epoch, about }) => ({
+          replicaId: id,
+          name,
+          epoch,
+          about,
+          isDamaged: false,
+        })),
       ),
     retirePoint: (request, options) =>
       change('retirePoint', request, options, async (at, passing) => {
@@ -152,11 +159,17 @@ export function requireFolder(host: SimulatedHost, id: ReplicaId): ReplicaFolder
 
 function createFolder(
   host: SimulatedHost,
-  { replicaId: id, name, epoch }: StoreCommand & { readonly name: string },
+  {
+    replicaId: id,
+    name,
+    epoch,
+    about,
+  }: StoreCommand & { readonly name: string; readonly about?: Json },
 ): void {
   const present = host.replicas.get(id);
   if (present !== undefined) {
     admit(present, epoch);
+    if (about !== undefined) present.about = about;
     return;
   }
   host.replicas.set(id, {
@@ -164,6 +177,7 @@ function createFolder(
     name,
     path: `${host.storage.path}/${id}`,
     epoch,
+    about: about ?? null,
     layers: new Map(),
     points: new Map(),
     partials: new Map(),
