@@ -4,7 +4,8 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { FailbackRecord, SwitchoverMode } from '../domain/failover/failback.ts';
 import { formatInstant, parseInstant } from '../domain/instant.ts';
 import { describeChange } from '../domain/vm/configuration-change.ts';
-import type { Controller, FailbackOrder, FailbackPreview } from '../ports/controller.ts';
+import type { Controller } from '../ports/controller.ts';
+import type { FailbackOrder, FailbackPreview } from '../ports/orders.ts';
 import type { Handlers } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 

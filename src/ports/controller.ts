@@ -1,12 +1,3 @@
-/**
- * What the API needs of the engine: one method per verb, with parsed requests and domain values, so
- * that routes only translate. The engine implements it; tests use one in memory.
- *
- * A reference is an id, a unique name, or the unique beginning of an id (of a VM: its name or UUID).
- * Every method that takes one throws the `…-missing` code of the noun, or `ambiguous-reference` with the
- * candidates. Methods that contact a host may throw `host-unreachable`.
- */
-import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
 import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -16,15 +7,21 @@ import type {
   OperationKind,
   OperationRecord,
 } from '../domain/operation/operation.ts';
-import type { Phase } from '../domain/replica/phase.ts';
 import type { ArchivedBranch, Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
-import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
+import type {
+  FailbackOrder,
+  FailbackPreview,
+  OperationAnswer,
+  PlannedFailoverOrder,
+  ShutdownOrder,
+} from './orders.ts';
+import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
 import type { BranchWrites } from './replica-store.ts';
 
 export type Reference = string;
@@ -113,54 +110,6 @@ export type FailoverOrder = {
 };
 
 /** Meanings as in the contract's `failoverPreviewSchema`. */
-export type PlannedFailoverOrder = {
-  readonly reason: string;
-  /** How often the running VM is replicated at the most before it is stopped. */
-  readonly passesMax: number;
-  /** The VM is stopped when the last delta is expected to take at most this. */
-  readonly lastDeltaMsMax: number;
-  /** How long the guest may take to shut down. */
-  readonly shutdownDeadlineMs: number;
-  /** What happens when it takes longer; `ask`: the operation waits for `answerOperation`. */
-  readonly onMissedDeadline: 'ask' | 'power-off' | 'give-up';
-};
-
-/** How a VM that must give way is shut down. */
-export type ShutdownOrder = Pick<PlannedFailoverOrder, 'shutdownDeadlineMs' | 'onMissedDeadline'>;
-
-/** The VM that was failed over; a restored copy of it; or a VM to be made. `host` null: the source host. */
-export type FailbackDestination =
-  | { readonly type: 'original' }
-  | { readonly type: 'copy'; readonly host: Reference | null; readonly vm: Reference }
-  | { readonly type: 'new'; readonly host: Reference | null; readonly name: string | null };
-
-export type FailbackOrder = {
-  readonly to: FailbackDestination;
-  readonly switchover: SwitchoverMode;
-  /** Throw away a saved memory image of production, which could not be resumed over what comes. */
-  readonly discardSavedState: boolean;
-  /** Carry what was changed on the replica's configuration over to production. */
-  readonly applyChanges: boolean;
-};
-
-/** What a failback would mean now. Nothing was changed to find out. */
-export type FailbackPreview = {
-  readonly replicaId: ReplicaId;
-  readonly replicaName: string;
-  readonly home: FailbackHome;
-  /** Null for a VM to be made. */
-  readonly homePower: PowerState | null;
-  readonly hasSavedState: boolean;
-  /** Written by the replica so far, in full clusters: about what is to be moved at least. */
-  readonly branchBytes: number | null;
-  readonly changes: readonly ConfigurationChange[];
-  readonly consequence: string;
-  readonly refusedBecause: string | null;
-};
-
-/** What an operation that asked can be told. */
-export type OperationAnswer = 'wait' | 'power-off' | 'give-up';
-
 export type FailoverPreview = {
   readonly replicaId: ReplicaId;
   readonly replicaName: string;
@@ -196,37 +145,6 @@ export type ArchiveView = {
 export type ArchiveDiff = {
   readonly archive: ArchivedBranch;
   readonly disks: readonly BranchWrites[];
-};
-
-export type RebuildOrder = {
-  /** Only folders on these hosts; null: on every host. */
-  readonly hosts: readonly Reference[] | null;
-  /** Of replicas that do not say which source host they have, or name one that is not known. */
-  readonly sourceHost: Reference | null;
-  /** Make a damaged replica.json anew from the images; then every layer has to be read again before it is built on. */
-  readonly repairs: boolean;
-  /** Say what would be rebuilt; change nothing. */
-  readonly isDryRun: boolean;
-};
-
-export type RebuiltFolder = {
-  readonly replicaId: ReplicaId;
-  readonly name: string;
-  readonly targetHostName: string;
-  /** `known`: in the catalogue already, and left as it is. */
-  readonly outcome: 'rebuilt' | 'known' | 'skipped';
-  readonly phase: Phase | null;
-  readonly pointCount: number;
-  readonly jobName: string | null;
-  /** Why it was skipped; what was assumed; what a person may want to look at. */
-  readonly notes: readonly string[];
-};
-
-export type RebuildReport = {
-  readonly folders: readonly RebuiltFolder[];
-  /** Hosts that did not answer: what is there is not rebuilt. */
-  readonly unreachable: readonly { readonly hostName: string; readonly because: string }[];
-  readonly isDryRun: boolean;
 };
 
 export type OperationQuery = {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { PlannedFailoverOrder } from '../../src/ports/controller.ts';
+import type { PlannedFailoverOrder } from '../../src/ports/orders.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
 
 const ORDER: PlannedFailoverOrder = {

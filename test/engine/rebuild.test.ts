@@ -1,7 +1,7 @@
 /** The controller's data is gone: the catalogue from the replica folders alone, and what goes on from there. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RebuildOrder, RebuildReport } from '../../src/ports/controller.ts';
+import type { RebuildOrder, RebuildReport } from '../../src/ports/rebuild-report.ts';
 import { readPoint } from '../../src/simulator/observation.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 

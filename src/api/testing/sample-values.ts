@@ -18,7 +18,8 @@ import type { OperationEvent, OperationRecord } from '../../domain/operation/ope
 import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { VmDescription, VmSummary } from '../../domain/vm/vm.ts';
-import type { ArchiveView, RebuiltFolder } from '../../ports/controller.ts';
+import type { ArchiveView } from '../../ports/controller.ts';
+import type { RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
 
 export const NOON = instant(Date.UTC(2026, 2, 1, 12, 0, 0));

@@ -12,13 +12,8 @@ import type { Replica } from '../../domain/replica/replica.ts';
 import { configurationChanges } from '../../domain/vm/configuration-change.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type {
-  CommandOptions,
-  FailbackOrder,
-  FailbackPreview,
-  Reference,
-  ShutdownOrder,
-} from '../../ports/controller.ts';
+import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { FailbackOrder, FailbackPreview, ShutdownOrder } from '../../ports/orders.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';

@@ -1,5 +1,6 @@
 import type { OperationRecord } from '../../domain/operation/operation.ts';
-import type { OperationAnswer, OperationQuery, Reference } from '../../ports/controller.ts';
+import type { OperationQuery, Reference } from '../../ports/controller.ts';
+import type { OperationAnswer } from '../../ports/orders.ts';
 import { ANSWER } from '../answer.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findHost, findJob, findOperation, findReplica } from './references.ts';

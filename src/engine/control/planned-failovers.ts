@@ -1,6 +1,7 @@
 /** Planned failover, as it is asked for: it moves blocks, so it takes its turn with other transfers of its hosts. */
 import type { OperationRecord } from '../../domain/operation/operation.ts';
-import type { CommandOptions, PlannedFailoverOrder, Reference } from '../../ports/controller.ts';
+import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { PlannedFailoverOrder } from '../../ports/orders.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';

@@ -13,13 +13,8 @@ import {
   rebuiltReplica,
 } from '../../domain/replica/rebuild.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
-import type {
-  CommandOptions,
-  RebuildOrder,
-  RebuildReport,
-  RebuiltFolder,
-  Reference,
-} from '../../ports/controller.ts';
+import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { RebuildOrder, RebuildReport, RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { FoundReplica } from '../../ports/replica-store.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findFolders, type HostFolders } from './found-folders.ts';

@@ -4,7 +4,8 @@ import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../../src/domain/jo
 import type { SourceFence } from '../../../src/domain/replica/replica.ts';
 import { sweepAll } from '../../../src/engine/scheduler.ts';
 import { BY_HAND } from '../../../src/main/simulation/site.ts';
-import type { CreateJob, OperationAnswer, PointSelector } from '../../../src/ports/controller.ts';
+import type { CreateJob, PointSelector } from '../../../src/ports/controller.ts';
+import type { OperationAnswer } from '../../../src/ports/orders.ts';
 import type { Command, Play } from './play.ts';
 import { byteCount, durationMs } from './words.ts';
 

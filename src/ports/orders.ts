@@ -1,0 +1,54 @@
+/** What people order beyond a plain failover, and what they are told before: parsed, as domain values. */
+import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
+import type { ReplicaId } from '../domain/ids.ts';
+import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
+import type { PowerState } from '../domain/vm/vm.ts';
+import type { Reference } from './controller.ts';
+
+export type PlannedFailoverOrder = {
+  readonly reason: string;
+  /** How often the running VM is replicated at the most before it is stopped. */
+  readonly passesMax: number;
+  /** The VM is stopped when the last delta is expected to take at most this. */
+  readonly lastDeltaMsMax: number;
+  /** How long the guest may take to shut down. */
+  readonly shutdownDeadlineMs: number;
+  /** What happens when it takes longer; `ask`: the operation waits for `answerOperation`. */
+  readonly onMissedDeadline: 'ask' | 'power-off' | 'give-up';
+};
+
+/** How a VM that must give way is shut down. */
+export type ShutdownOrder = Pick<PlannedFailoverOrder, 'shutdownDeadlineMs' | 'onMissedDeadline'>;
+
+/** The VM that was failed over; a restored copy of it; or a VM to be made. `host` null: the source host. */
+export type FailbackDestination =
+  | { readonly type: 'original' }
+  | { readonly type: 'copy'; readonly host: Reference | null; readonly vm: Reference }
+  | { readonly type: 'new'; readonly host: Reference | null; readonly name: string | null };
+
+export type FailbackOrder = {
+  readonly to: FailbackDestination;
+  readonly switchover: SwitchoverMode;
+  /** Throw away a saved memory image of production, which could not be resumed over what comes. */
+  readonly discardSavedState: boolean;
+  /** Carry what was changed on the replica's configuration over to production. */
+  readonly applyChanges: boolean;
+};
+
+/** What a failback would mean now. Nothing was changed to find out. */
+export type FailbackPreview = {
+  readonly replicaId: ReplicaId;
+  readonly replicaName: string;
+  readonly home: FailbackHome;
+  /** Null for a VM to be made. */
+  readonly homePower: PowerState | null;
+  readonly hasSavedState: boolean;
+  /** Written by the replica so far, in full clusters: about what is to be moved at least. */
+  readonly branchBytes: number | null;
+  readonly changes: readonly ConfigurationChange[];
+  readonly consequence: string;
+  readonly refusedBecause: string | null;
+};
+
+/** What an operation that asked can be told. */
+export type OperationAnswer = 'wait' | 'power-off' | 'give-up';
