@@ -109,7 +109,10 @@ test('no JSON body makes anything but a success or a problem document', async (t
 
 test('a reference of any characters arrives as it was sent', async (t) => {
   const { request, fake } = openApiRoom(t);
-  const reference = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 });
+  // `.` and `..` are steps within a path, encoded or not (WHATWG URL, 4.4): nothing can be called so in an address.
+  const reference = fc
+    .string({ unit: 'grapheme', minLength: 1, maxLength: 60 })
+    .filter((text) => text !== '.' && text !== '..');
   await fc.assert(
     fc.asyncProperty(reference, async (host) => {
       const { status } = await request('GET', fillPath(ENDPOINTS.showHost.path, { host }));

@@ -17,6 +17,7 @@ import { jobHandlers } from './jobs.ts';
 import { operationHandlers } from './operations.ts';
 import { pointHandlers } from './points.ts';
 import { problemOf } from './problem.ts';
+import { rebuildHandlers } from './rebuild.ts';
 import { overviewAnswer, replicaHandlers } from './replicas.ts';
 import { requestSeed } from './seed.ts';
 
@@ -51,6 +52,7 @@ function allHandlers({ controller, version }: Options): Handlers {
     ...failbackHandlers(controller),
     ...operationHandlers(controller),
     ...archiveHandlers(controller),
+    ...rebuildHandlers(controller),
   };
 }
 

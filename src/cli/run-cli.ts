@@ -10,6 +10,7 @@ import { jobCommands } from './commands/job.ts';
 import { operationCommands } from './commands/operation.ts';
 import { pointCommands } from './commands/point.ts';
 import { replicaCommands } from './commands/replica.ts';
+import { rescanCommand } from './commands/rescan.ts';
 import { completionCommand, serverCommands } from './commands/server.ts';
 import { escapeLines } from './escape.ts';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
@@ -84,6 +85,7 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   pointCommands(program, runner);
   failoverCommands(program, runner);
   failbackCommands(program, runner);
+  rescanCommand(program, runner);
   hopCommand(program, runner);
   archiveCommands(program, runner);
   operationCommands(program, runner);

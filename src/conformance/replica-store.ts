@@ -5,6 +5,7 @@ import type { BranchDisk, OpenPartialDisk, ReplicaStore } from '../ports/replica
 import { archiveTests } from './replica-store/archives.ts';
 import { branchTests } from './replica-store/branches.ts';
 import { chainTests } from './replica-store/chains.ts';
+import { failbackTests } from './replica-store/failback.ts';
 import { partialTests } from './replica-store/partials.ts';
 import { replicaTests } from './replica-store/replicas.ts';
 import type { StoreTest } from './replica-store/story.ts';
@@ -31,6 +32,10 @@ export type ReplicaStoreHarness = AsyncDisposable & {
   readImage(path: string, sizeBytes: number): Promise<readonly number[]>;
   /** What a VM does to its disk. */
   writeBranch(disk: BranchDisk, blocks: BlockFills): Promise<void>;
+  /** The same, and then the host of the VM crashes: its marks are lost, what it wrote is on disk. */
+  crashBranch(disk: BranchDisk, blocks: BlockFills): Promise<void>;
+  /** The blocks that a meta context of the endpoint says changed, ascending. */
+  changedBlocks(endpoint: BlockEndpoint, metaContext: string): Promise<readonly number[]>;
   /** What `Hypervisor.flatten` does to the disk of a branch. */
   flattenBranch(disk: BranchDisk): Promise<void>;
   /** The hash table's block records, for `knownHashesPath` and `hashesPath`: block index → hex SHA-256. */
@@ -53,6 +58,7 @@ export function replicaStoreSuite(
     ['chains and retention', chainTests],
     ['branches', branchTests],
     ['archived branches and exports', archiveTests],
+    ['what a failback asks', failbackTests],
   ];
   describe(`replica store: ${name}`, options, () => {
     for (const [group, define] of groups) describe(group, () => define({ createHarness }));

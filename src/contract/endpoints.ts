@@ -62,6 +62,8 @@ export const ENDPOINTS = {
   exportArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/export' },
   exportPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/export' },
 
+  rebuild: { method: 'POST', path: '/api/v1/rebuild' },
+
   listOperations: { method: 'GET', path: '/api/v1/operations' },
   showOperation: { method: 'GET', path: '/api/v1/operations/:operation' },
   retryOperation: { method: 'POST', path: '/api/v1/operations/:operation/retry' },

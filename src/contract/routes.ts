@@ -28,6 +28,7 @@ import {
   operationSchema,
 } from './operation.ts';
 import { pointDetailSchema, pointSchema } from './point.ts';
+import { rebuildReportSchema, rebuildRequestSchema } from './rebuild.ts';
 import { overviewSchema, replicaSchema, rescanSchema, verifySchema } from './replica.ts';
 import { listOf } from './values.ts';
 
@@ -138,6 +139,12 @@ export const ROUTES = {
   deleteArchive: beginning('Delete an archived branch now', nothing),
   exportArchive: beginning('Copy an archived branch to files that stand alone', nothing),
   exportPoint: beginning('Copy a restore point to files that stand alone', nothing),
+
+  rebuild: changing(
+    'Take up replicas that lie on the hosts and are not in the catalogue',
+    rebuildRequestSchema,
+    rebuildReportSchema,
+  ),
 
   listOperations: {
     ...reading('List operations, newest first', listOf(operationSchema)),

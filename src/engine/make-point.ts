@@ -11,7 +11,10 @@
 import { UnderstudyError } from '../domain/error.ts';
 import { type MarkName, type PointId, pointId, type ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
+import { aboutReplica } from '../domain/replica/about.ts';
 import { apply } from '../domain/replica/phase.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Catalog } from '../ports/catalog.ts';
@@ -104,7 +107,8 @@ async function prepareRun(
   await context.step('prepare-target', {
     do: async ({ key, signal }) => {
       const { id: replicaId, epoch, name } = loaded.replica;
-      await target.store.createReplica({ key, replicaId, epoch, name }, { signal });
+      const about = await aboutOf(ports, loaded.replica);
+      await target.store.createReplica({ key, replicaId, epoch, name, about }, { signal });
       return null;
     },
     undo: 'nothing',
@@ -116,6 +120,15 @@ async function prepareRun(
   const { clock, catalog } = ports;
   const parts = { settings, source, target, pointId: newPoint, temporaries, startedAt };
   return { ...facts, ...parts, clock, catalog };
+}
+
+/** For a controller that knows nothing any more. */
+async function aboutOf({ catalog }: EnginePorts, replica: Replica): Promise<Json> {
+  const job = replica.jobId === null ? null : await catalog.job(replica.jobId);
+  const sourceHost = await catalog.host(replica.sourceHostId);
+  const points = await catalog.points(replica.id);
+  const known = { sourceHost: sourceHost?.value ?? null, job: job?.value ?? null, points };
+  return aboutReplica(replica, known);
 }
 
 function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {

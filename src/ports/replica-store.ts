@@ -90,6 +90,17 @@ export type BranchWrites = {
   }[];
 };
 
+export type FoundReplica = {
+  readonly replicaId: ReplicaId;
+  /** Its id where the record cannot be read. */
+  readonly name: string;
+  readonly epoch: number;
+  /** What was last given to `createReplica`; null when nothing was. */
+  readonly about: Json;
+  /** The record cannot be read, or is gone although there are restore points: `inspect` says more. */
+  readonly isDamaged: boolean;
+};
+
 export type ExportCommand = {
   readonly key: OperationKey;
   readonly replicaId: ReplicaId;
@@ -132,9 +143,12 @@ export type ReadableDisk = {
  * `replica-drifted` on a difference. A full disk is `target-full` and leaves every sealed point intact.
  */
 export interface ReplicaStore {
-  /** Makes the replica's folder and record; an existing one of the same id is success. */
+  /**
+   * Makes the replica's folder and record; an existing one of the same id is success. `about` is kept as it is, for a
+   * controller that knows nothing any more; left out, what is there stays.
+   */
   createReplica(
-    command: StoreCommand & { readonly name: string },
+    command: StoreCommand & { readonly name: string; readonly about?: Json },
     options: CallOptions,
   ): Promise<void>;
 
@@ -170,11 +184,7 @@ export interface ReplicaStore {
   points(replicaId: ReplicaId, options: CallOptions): Promise<readonly RestorePoint[]>;
 
   /** Replicas found in the storage folder. */
-  replicas(
-    options: CallOptions,
-  ): Promise<
-    readonly { readonly replicaId: ReplicaId; readonly name: string; readonly epoch: number }[]
-  >;
+  replicas(options: CallOptions): Promise<readonly FoundReplica[]>;
 
   /**
    * Takes the point away: from the first moment it is not listed; then its layer is merged where that is safe, else

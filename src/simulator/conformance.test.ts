@@ -116,6 +116,12 @@ function createStoreHarness(): ReplicaStoreHarness {
     writeBranch: async ({ path }, blocks) => {
       for (const [index, token] of blocks) writeBlock(fill(path), index, token);
     },
+    crashBranch: async ({ path }, blocks) => {
+      for (const [index, token] of blocks) writeBlock(fill(path), index, token);
+      fill(path).marks.clear();
+    },
+    changedBlocks: async (endpoint, metaContext) =>
+      world.endpoints.view(endpoint).changed(metaContext) ?? assert.fail(`no ${metaContext}`),
     flattenBranch: async (disk) => {
       const [folder] = recovery.replicas.values();
       assert.ok(folder !== undefined);

@@ -10,6 +10,7 @@ import { blockCount } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { BranchId, DiskKey, LayerId, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
 import { comparePoints, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
@@ -73,6 +74,7 @@ export type ReplicaFolder = {
   readonly name: string;
   readonly path: string;
   epoch: number;
+  about: Json;
   readonly layers: Map<LayerId, StoredLayer>;
   readonly points: Map<PointId, StoredPoint>;
   readonly partials: Map<PointId, PartialPoint>;

@@ -1,6 +1,7 @@
 /** The `ReplicaStore` port of a simulated host: the rules of the folder on disk, kept in memory. */
 import { UnderstudyError } from '../domain/error.ts';
 import type { LayerId, ReplicaId } from '../domain/ids.ts';
+import type { Json } from '../domain/operation/operation.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { ExtentSelection } from '../ports/mover.ts';
 import type { ReadableDisk, ReplicaStore, StoreCommand } from '../ports/replica-store.ts';
@@ -39,6 +40,7 @@ import {
   requireBranch,
   requireLayer,
   requirePoint,
+  type StoredBranch,
 } from './replica-folder.ts';
 
 type Parts = {
@@ -85,7 +87,13 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       call('points', options, () => listedPoints(requireFolder(host, replicaId))),
     replicas: (options) =>
       call('replicas', options, () =>
-        [...host.replicas.values()].map(({ id, name, epoch }) => ({ replicaId: id, name, epoch })),
+        [...host.replicas.values()].map(({ id, name, epoch, about }) => ({
+          replicaId: id,
+          name,
+          epoch,
+          about,
+          isDamaged: false,
+        })),
       ),
     retirePoint: (request, options) =>
       change('retirePoint', request, options, async (at, passing) => {
@@ -151,11 +159,17 @@ export function requireFolder(host: SimulatedHost, id: ReplicaId): ReplicaFolder
 
 function createFolder(
   host: SimulatedHost,
-  { replicaId: id, name, epoch }: StoreCommand & { readonly name: string },
+  {
+    replicaId: id,
+    name,
+    epoch,
+    about,
+  }: StoreCommand & { readonly name: string; readonly about?: Json },
 ): void {
   const present = host.replicas.get(id);
   if (present !== undefined) {
     admit(present, epoch);
+    if (about !== undefined) present.about = about;
     return;
   }
   host.replicas.set(id, {
@@ -163,6 +177,7 @@ function createFolder(
     name,
     path: `${host.storage.path}/${id}`,
     epoch,
+    about: about ?? null,
     layers: new Map(),
     points: new Map(),
     partials: new Map(),
@@ -195,9 +210,10 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
           return { key: disk.key, image, layerId: disk.layerId };
         })
       : requireBranch(folder, of.branchId).disks.map((disk) => ({ ...disk, layerId: null }));
-  const mark = 'pointId' in of ? null : requireBranch(folder, of.branchId).mark;
+  const branch = 'pointId' in of ? null : requireBranch(folder, of.branchId);
   const disks = images.map(({ key: disk, image, layerId }): ReadableDisk => {
-    const { extents, changed } = changesSince(image, mark);
+    const { extents, changed } =
+      branch === null ? changesSince(image, null) : writesSince(image, branch);
     const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false, changed);
     const hashesPath = layerId === null ? null : `${folder.path}/reading/${key}/${disk}.hash`;
     if (hashesPath !== null) {
@@ -213,6 +229,21 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
     images: images.map(({ image }) => image),
   });
   return disks;
+}
+
+/** Where a branch's mark is lost, its own files still say what they hold, unless an archive lies between it and its point. */
+function writesSince(
+  image: Image,
+  { mark, overBranchId, isPromoted }: StoredBranch,
+): ReturnType<typeof changesSince> {
+  const marked = changesSince(image, isPromoted ? null : mark);
+  if (marked.extents.type === 'changed' || overBranchId !== null || isPromoted) return marked;
+  const metaContext = 'qemu:allocation-depth';
+  const held = [...image.blocks.keys()].sort((a, b) => a - b);
+  return {
+    extents: { type: 'changed', metaContext },
+    changed: (context) => (context === metaContext ? held : null),
+  };
 }
 
 /** What is worth reading of an image: what changed since the mark, or all that is allocated once the mark is lost. */

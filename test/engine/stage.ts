@@ -2,7 +2,7 @@
  * The production engine on a simulated world: two hosts, a VM that writes a ledger, a controller on a journal
  * file that can be killed at any instant and started again on the same file.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
@@ -76,8 +76,24 @@ export class Stage implements AsyncDisposable {
     const stage = new Stage(seed, guest);
     stage.vm.start();
     for (let block = 0; block < 20; block += 1) stage.vm.write(VDA, block, `boot-${block}`);
-    const addedAt = stage.world.clock.now();
-    const hosts = [stage.production, stage.recovery].map(
+    await stage.addHosts();
+    return stage;
+  }
+
+  /** The controller's data is gone with it; a new one knows both hosts and nothing else. */
+  async loseData(): Promise<void> {
+    if (!this.life.view.isDead()) this.life.view.kill();
+    if (this.#database.isOpen) this.#database.close();
+    for (const name of readdirSync(this.#folder)) rmSync(join(this.#folder, name));
+    this.#acknowledged.clear();
+    this.#database = this.#openDatabase();
+    this.life = this.#beginLife();
+    await this.addHosts();
+  }
+
+  private async addHosts(): Promise<void> {
+    const addedAt = this.world.clock.now();
+    const hosts = [this.production, this.recovery].map(
       ({ id }): Host => ({
         id,
         name: id,
@@ -89,10 +105,9 @@ export class Stage implements AsyncDisposable {
         addedAt,
       }),
     );
-    await stage.life.ports.catalog.apply(
+    await this.life.ports.catalog.apply(
       hosts.map((host) => ({ type: 'host-saved', host, expectedVersion: null })),
     );
-    return stage;
   }
 
   #openDatabase(): DatabaseSync {

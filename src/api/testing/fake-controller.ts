@@ -21,6 +21,7 @@ import {
   NOON,
   OPERATION,
   POINT,
+  REBUILT,
   REPLICA,
   VM_SUMMARY,
 } from './sample-values.ts';
@@ -153,6 +154,7 @@ export function createFakeController(): FakeController {
     deleteArchive: async () => find(OPERATION.id),
     exportArchive: async () => find(OPERATION.id),
     exportPoint: async () => find(OPERATION.id),
+    rebuild: async (_order) => ({ folders: [REBUILT], unreachable: [], isDryRun: false }),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>

@@ -18,7 +18,7 @@ import type { OperationEvent, OperationRecord } from '../../domain/operation/ope
 import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { VmDescription, VmSummary } from '../../domain/vm/vm.ts';
-import type { ArchiveView } from '../../ports/controller.ts';
+import type { ArchiveView, RebuiltFolder } from '../../ports/controller.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
 
 export const NOON = instant(Date.UTC(2026, 2, 1, 12, 0, 0));
@@ -191,4 +191,15 @@ export const BRANCH_WRITES: BranchWrites = {
     { offset: 0, length: 131_072, isZero: false },
     { offset: 1_048_576, length: 65_536, isZero: true },
   ],
+};
+
+export const REBUILT: RebuiltFolder = {
+  replicaId: REPLICA.id,
+  name: REPLICA.name,
+  targetHostName: 'recovery',
+  outcome: 'rebuilt',
+  phase: 'Failover',
+  pointCount: 1,
+  jobName: JOB.name,
+  notes: ['Its job web is paused.'],
 };

@@ -9,9 +9,11 @@ export function replicaTests(suite: StoreTest): void {
     suite,
     'a replica is found after a restart; making it again is success',
     async (story) => {
+      const about = { of: ['a controller', 7, null] };
+      await story.store.createReplica({ ...story.command(), name: 'a vm', about }, NEVER);
       await story.store.createReplica({ ...story.command(), name: 'a vm' }, NEVER);
       await story.reopen();
-      const found = [{ replicaId: REPLICA, name: 'a vm', epoch: 1 }];
+      const found = [{ replicaId: REPLICA, name: 'a vm', epoch: 1, about, isDamaged: false }];
       assert.deepEqual(await story.store.replicas(NEVER), found);
       assert.deepEqual(await story.store.points(REPLICA, NEVER), []);
       assert.deepEqual(await story.store.inspect(REPLICA, NEVER), []);

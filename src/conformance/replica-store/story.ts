@@ -76,14 +76,19 @@ export class Story {
     return { key, replicaId: REPLICA, epoch: this.epoch };
   }
 
-  async open(id: PointId, parent: PointId | null, plan: PointPlan) {
+  async open(
+    id: PointId,
+    parent: PointId | null,
+    plan: PointPlan,
+    more: { readonly mayBranchOff?: true } = {},
+  ) {
     const disks = Object.entries(plan).map(([key, { sizeBlocks, base, wantsKnownHashes }]) => ({
       key: diskKey(key),
       sizeBytes: sizeBlocks * BLOCK_BYTES,
       base,
       wantsKnownHashes: wantsKnownHashes ?? false,
     }));
-    const request = { ...this.command(), pointId: id, parentPointId: parent, disks };
+    const request = { ...this.command(), pointId: id, parentPointId: parent, disks, ...more };
     return await this.store.openPartial(request, NEVER);
   }
 
@@ -110,9 +115,14 @@ export class Story {
   }
 
   /** Opens, fills and seals. */
-  async replicate(name: string, parent: PointId | null, plan: PointPlan): Promise<RestorePoint> {
+  async replicate(
+    name: string,
+    parent: PointId | null,
+    plan: PointPlan,
+    more: { readonly mayBranchOff?: true } = {},
+  ): Promise<RestorePoint> {
     const id = pointId(name);
-    await this.fill(await this.open(id, parent, plan), plan);
+    await this.fill(await this.open(id, parent, plan, more), plan);
     return await this.seal(id, parent, plan);
   }
 

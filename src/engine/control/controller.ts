@@ -14,6 +14,7 @@ import {
   showOperation,
 } from './operations.ts';
 import { plannedFailover } from './planned-failovers.ts';
+import { rebuild } from './rebuild.ts';
 import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
 
@@ -67,6 +68,7 @@ export function createController(ports: ControllerPorts): Controller {
     exportArchive: (replica, archive, options) =>
       archives.exportArchive(ports, replica, archive, options),
     exportPoint: (replica, point, options) => archives.exportPoint(ports, replica, point, options),
+    rebuild: (order, options) => rebuild(ports, order, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),

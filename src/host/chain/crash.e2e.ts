@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
-import { branchId, pointId } from '../../domain/ids.ts';
+import { branchId, markName, pointId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { type ChainHarness, createChainHarness, needsQemu } from './testing/chain-harness.ts';
 
@@ -25,6 +25,8 @@ const BASE: PointPlan = {
 const change = (...writes: (readonly [number, number])[]): PointPlan => ({
   vda: { sizeBlocks: 9, base: 'parent', writes: new Map(writes) },
 });
+
+const MARKED = { branchId: branchId('b1'), pointId: P2, mark: markName('us-b1') };
 
 type Situation = {
   readonly harness: ChainHarness;
@@ -129,7 +131,35 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   branch: {
     prefixes: ['branch:'],
     prepare: threePoints,
-    command: (story) => story.branch('b1', P2),
+    command: (story) => story.store.createBranch({ ...story.command(), ...MARKED }, NEVER),
+    check: sound,
+  },
+  'branch over an archive': {
+    prefixes: ['branch:'],
+    prepare: async (story) => {
+      await threePoints(story);
+      await story.store.createBranch({ ...story.command(), ...MARKED }, NEVER);
+      const archive = { ...story.command(), branchId: MARKED.branchId, keepUntil: instant(1) };
+      await story.store.archiveBranch(archive, NEVER);
+    },
+    command: (story) => {
+      const over = { ...MARKED, branchId: branchId('over'), archiveId: MARKED.branchId };
+      return story.store.createBranch({ ...story.command(), ...over }, NEVER);
+    },
+    check: sound,
+  },
+  'replicate beside newer points': {
+    prefixes: ['open:', 'seal:'],
+    prepare: threePoints,
+    command: async (story) => {
+      const plan = change([0, 9], [8, 8]);
+      const id = pointId('p4');
+      const points = await story.store.points(REPLICA, NEVER);
+      if (!points.some((point) => point.id === id)) {
+        await story.fill(await story.open(id, P1, plan, { mayBranchOff: true }), plan);
+      }
+      await story.seal(id, P1, plan);
+    },
     check: sound,
   },
   archive: {
@@ -146,13 +176,13 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     prepare: async (story) => {
       await threePoints(story);
       await archivedOver(story, P1);
-      for (const disk of (await story.branch('b1', P2)).disks) {
-        await story.harness.flattenBranch(disk);
-      }
+      const { disks } = await story.store.createBranch({ ...story.command(), ...MARKED }, NEVER);
+      for (const disk of disks) await story.harness.flattenBranch(disk);
     },
     command: async (story) => {
-      const { id } = await story.branch('b1', P2).catch(() => ({ id: null }));
-      if (id === null) return story.tidy();
+      const { branchId: id } = MARKED;
+      const branches = await story.store.branches(REPLICA, NEVER);
+      if (!branches.some((branch) => branch.id === id)) return story.tidy();
       await story.store.promoteBranch({ ...story.command(), branchId: id }, NEVER);
     },
     check: async (story) => {

@@ -57,6 +57,7 @@ const BRANCH_FILE = {
   overBranchId: 'br-0',
   takenAt: 4,
   vm: POINT_FILE.vm,
+  mark: 'us-b1',
   state: 'archived',
   keepUntil: 5,
   disks: [{ key: 'vda', layerId: 'l-2', identity }],
@@ -137,11 +138,11 @@ test('a branch that an older version made is read: it lies over its point', asyn
   const folder = await mkdtemp(join(tmpdir(), 'us-files-'));
   const layout = replicaLayout(folder, REPLICA);
   try {
-    const { overBranchId: _over, takenAt: _at, vm: _vm, ...old } = BRANCH_FILE;
+    const { overBranchId: _over, takenAt: _at, vm: _vm, mark: _mark, ...old } = BRANCH_FILE;
     await mkdir(layout.branchFolder(BRANCH), { recursive: true });
     await writeFile(layout.branchFile(BRANCH), JSON.stringify(old));
     const read = await readBranch(layout, BRANCH);
-    assert.deepEqual(read, { ...old, overBranchId: null, takenAt: null, vm: null });
+    assert.deepEqual(read, { ...old, overBranchId: null, takenAt: null, vm: null, mark: null });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

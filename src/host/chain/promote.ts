@@ -4,7 +4,7 @@ import type { BranchId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StoreCommand } from '../../ports/replica-store.ts';
 import { backingOf, heldByArchives, requireHeld } from './archived-branches.ts';
-import { type BranchFile, branchIds, writeBranch } from './branch-file.ts';
+import { type BranchFile, branchIds, readBranch, writeBranch } from './branch-file.ts';
 import { removeBranchFolder, requireBranch, requireUnused } from './branches.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { syncFile } from './durable-file.ts';
@@ -13,6 +13,7 @@ import { requireContent } from './image-content.ts';
 import { removeLayerFolder } from './layer-folder.ts';
 import type { ReplicaLayout } from './layout.ts';
 import { pointIds, removePoint } from './point-file.ts';
+import { readBitmaps } from './qcow2-bitmaps.ts';
 import { type ReplicaRecord, writeRecord } from './record.ts';
 import { chainOf } from './state.ts';
 
@@ -45,6 +46,7 @@ export async function promoteBranch(
   await writeBranch(layout, { ...branch, state: 'promoted' });
   context.crashPoint('promote: branch marked');
   await removeAllElse(context, layout, promoted);
+  await dropMark(context, layout, branch.id, options);
 }
 
 async function requireIndependent(layout: ReplicaLayout, branch: BranchFile): Promise<void> {
@@ -93,12 +95,41 @@ type Promotion = {
 export async function finishPromotion(
   context: StoreContext,
   command: StoreCommand,
+  options: CallOptions,
 ): Promise<'finished' | 'none'> {
   const layout = layoutOf(context, command.replicaId);
   const record = await admit(layout, command);
   if (record.promotedBranchId === null) return 'none';
   await removeAllElse(context, layout, record);
+  await dropMark(context, layout, record.promotedBranchId, options);
   return 'finished';
+}
+
+/**
+ * An ordinary VM needs no mark of ours. While a QEMU has the disks open nobody else can remove it: it stays, harmless but
+ * for the room of its bits, and is remembered, so that a later tidy finds it.
+ */
+async function dropMark(
+  context: StoreContext,
+  layout: ReplicaLayout,
+  id: BranchId,
+  options: CallOptions,
+): Promise<void> {
+  const branch = await readBranch(layout, id);
+  if (branch === null || branch.mark === null) return;
+  const { mark: name } = branch;
+  try {
+    for (const { key } of branch.disks) {
+      const path = layout.branchImage(id, key);
+      const isThere = (await readBitmaps(path)).some((bitmap) => bitmap.name === name);
+      if (isThere) await context.images.removeBitmap({ path, name }, options);
+    }
+  } catch (error) {
+    if (error instanceof UnderstudyError && error.code === 'image-in-use') return;
+    throw error;
+  }
+  context.crashPoint('promote: mark removed');
+  await writeBranch(layout, { ...branch, mark: null });
 }
 
 async function removeAllElse(

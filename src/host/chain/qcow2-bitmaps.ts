@@ -28,6 +28,7 @@ export type StoredBitmap = {
 export async function readBitmaps(path: string): Promise<readonly StoredBitmap[]> {
   const place = (await readImageHeader(path))?.bitmaps ?? null;
   if (place === null || place.directoryBytes > DIRECTORY_BYTES_MAX) return [];
+  if (!Number.isSafeInteger(place.directoryOffset)) return [];
   const directory = Buffer.alloc(place.directoryBytes);
   await using handle = await open(path, 'r');
   await handle.read(directory, 0, directory.length, place.directoryOffset);

@@ -4,8 +4,9 @@ import { readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { assertTold, told } from '../../conformance/replica-store/failback.ts';
 import { NEVER, REPLICA, Story } from '../../conformance/replica-store/story.ts';
-import type { BranchId, PointId } from '../../domain/ids.ts';
+import { type BranchId, branchId, markName, type PointId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { createChainHarness, needsQemu } from './testing/chain-harness.ts';
 
@@ -22,6 +23,7 @@ const step = fc.oneof(
       seed: fc.nat(5),
     }),
   },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('beside'), writes, seed: fc.nat() }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('retire'), seed: fc.nat() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('branch'), writes, seed: fc.nat() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('archive'), seed: fc.nat() }) },
@@ -36,7 +38,13 @@ type Step = {
   readonly writes?: Readonly<Record<string, number>>;
 };
 
-type Branch = { readonly id: BranchId; fills: readonly number[]; isArchived: boolean };
+type Branch = {
+  readonly id: BranchId;
+  readonly fills: readonly number[];
+  /** What it wrote over its point. */
+  readonly written: readonly number[];
+  isArchived: boolean;
+};
 
 class Life {
   readonly story: Story;
@@ -51,6 +59,7 @@ class Life {
 
   async take(step: Step): Promise<void> {
     if (step.do === 'replicate') await this.#replicate(step);
+    else if (step.do === 'beside') await this.#beside(step);
     else if (step.do === 'retire') await this.#retire(step);
     else if (step.do === 'branch') await this.#branch(step);
     else if (step.do === 'archive') await this.#archive(step);
@@ -70,6 +79,17 @@ class Life {
     this.points.push(point.id);
   }
 
+  /** Over any point, as what a failback brings: some lie off the timeline then. */
+  async #beside({ writes = {}, seed = 0 }: Step): Promise<void> {
+    const parent = this.points[seed % this.points.length];
+    if (parent === undefined) return;
+    const sizeBlocks = this.story.contentOf(parent, 'vda').length + (seed % 3);
+    const plan = { vda: { sizeBlocks, base: 'parent', writes: blocksOf(writes) } } as const;
+    const more = { mayBranchOff: true } as const;
+    const point = await this.story.replicate(this.#name('p'), parent, plan, more);
+    this.points.push(point.id);
+  }
+
   async #retire({ seed = 0 }: Step): Promise<void> {
     const id = this.points[seed % this.points.length];
     if (id === undefined) return;
@@ -80,12 +100,20 @@ class Life {
   async #branch({ writes = {}, seed = 0 }: Step): Promise<void> {
     const point = this.points[seed % this.points.length];
     if (point === undefined) return;
-    const { id, disks } = await this.story.branch(this.#name('b'), point);
+    const id = branchId(this.#name('b'));
+    const mark = seed % 3 === 0 ? {} : { mark: markName(`us-${id}`) };
+    const command = { ...this.story.command(), branchId: id, pointId: point, ...mark };
+    const { disks } = await this.story.store.createBranch(command, NEVER);
     const blocks = blocksOf(writes);
-    for (const disk of disks) await this.story.harness.writeBranch(disk, blocks);
+    const { harness } = this.story;
+    for (const disk of disks) {
+      await (seed % 3 === 1
+        ? harness.crashBranch(disk, blocks)
+        : harness.writeBranch(disk, blocks));
+    }
     const below = this.story.contentOf(point, 'vda');
     const fills = below.map((fill, index) => blocks.get(index) ?? fill);
-    this.branches.push({ id, fills, isArchived: false });
+    this.branches.push({ id, fills, written: [...blocks.keys()], isArchived: false });
   }
 
   async #archive({ seed = 0 }: Step): Promise<void> {
@@ -105,8 +133,17 @@ class Life {
 
   async check(): Promise<void> {
     await this.story.assertPoints();
-    for (const { id, fills } of this.branches) {
+    for (const { id, fills, written } of this.branches) {
       assert.deepEqual(await this.story.readBranch(id, 'vda'), fills, `branch ${id}`);
+      const blocks = await told(this.story, id);
+      assert.deepEqual(
+        blocks,
+        written.toSorted((a, b) => a - b),
+        `writes of branch ${id}`,
+      );
+    }
+    for (const from of this.points) {
+      for (const to of this.points) await assertTold(this.story, from, to);
     }
     assert.deepEqual(await this.story.store.inspect(REPLICA, NEVER), []);
   }

@@ -151,8 +151,9 @@ async function branchReadables(
  */
 async function changesOf(branch: BranchFile, path: string): Promise<Readable['tells']> {
   const { mark: name, overBranchId, state } = branch;
+  if (state === 'promoted') return null;
   if (name !== null && (await hasUsableBitmap(path, name))) return { type: 'bitmap', name };
-  return overBranchId === null && state !== 'promoted' ? { type: 'depth' } : null;
+  return overBranchId === null ? { type: 'depth' } : null;
 }
 
 export async function closeReading(

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
+import type { Json } from '../../domain/operation/operation.ts';
 import { chainDefect } from '../../domain/replica/chain.ts';
 import { readJson, writeJson } from './durable-file.ts';
 import type { FileIdentity } from './identity.ts';
@@ -52,6 +53,8 @@ export type ReplicaRecord = {
   readonly debris: readonly LayerId[];
   /** The branch that is becoming all that is left. */
   readonly promotedBranchId: BranchId | null;
+  /** What a controller wants to find here when it knows nothing any more; null in older files. */
+  readonly about: Json;
 };
 
 const layerFields = {
@@ -83,6 +86,7 @@ const schema: z.ZodType<ReplicaRecord> = z.strictObject({
   merges: z.array(z.strictObject({ layerId: text.layerIdText, intoId: text.layerIdText })),
   debris: z.array(text.layerIdText),
   promotedBranchId: text.branchIdText.nullable(),
+  about: z.json().default(null),
 });
 
 export function newRecord(replica: {
@@ -98,6 +102,7 @@ export function newRecord(replica: {
     merges: [],
     debris: [],
     promotedBranchId: null,
+    about: null,
   };
 }
 

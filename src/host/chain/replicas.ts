@@ -2,8 +2,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ReplicaId, replicaId } from '../../domain/ids.ts';
+import type { Json } from '../../domain/operation/operation.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { StoreCommand } from '../../ports/replica-store.ts';
+import type { FoundReplica, StoreCommand } from '../../ports/replica-store.ts';
 import { branchIds } from './branch-file.ts';
 import { requireUnused } from './branches.ts';
 import { checkEpoch, layoutOf, type StoreContext, sessionName } from './context.ts';
@@ -13,22 +14,18 @@ import { invalidFile } from './parsing.ts';
 import { namesIn, pointIds } from './point-file.ts';
 import { newRecord, type ReplicaRecord, readRecord, writeRecord } from './record.ts';
 
-export type FoundReplica = {
-  readonly replicaId: ReplicaId;
-  readonly name: string;
-  readonly epoch: number;
-};
-
 export async function createReplica(
   context: StoreContext,
-  command: StoreCommand & { readonly name: string },
+  command: StoreCommand & { readonly name: string; readonly about?: Json },
 ): Promise<void> {
   const layout = layoutOf(context, command.replicaId);
   const existing = await readRecord(layout);
   if (existing !== null) {
     checkEpoch(existing, command);
-    if (existing.epoch === command.epoch) return;
-    await writeRecord(layout, { ...existing, epoch: command.epoch });
+    const { epoch, about = existing.about } = command;
+    const isSame = JSON.stringify(about) === JSON.stringify(existing.about);
+    if (existing.epoch === epoch && isSame) return;
+    await writeRecord(layout, { ...existing, epoch, about });
     return;
   }
   if ((await pointIds(layout)).length > 0) {
@@ -42,8 +39,8 @@ export async function createReplica(
     await makeFolder(folder, FOLDER_MODE);
   }
   context.crashPoint('create: folders made');
-  const { replicaId: id, name, epoch } = command;
-  await writeRecord(layout, newRecord({ id, name, epoch }));
+  const { replicaId: id, name, epoch, about = null } = command;
+  await writeRecord(layout, { ...newRecord({ id, name, epoch }), about });
 }
 
 /** A replica whose record cannot be read is listed under its id: hiding it would not help its owner. */
@@ -54,9 +51,12 @@ export async function foundReplicas(context: StoreContext): Promise<readonly Fou
     if (id === null) continue;
     const layout = layoutOf(context, id);
     const record = await recordOrDamage(() => readRecord(layout));
-    if (record === 'damaged') found.push({ replicaId: id, name: id, epoch: 0 });
-    else if (record !== null) {
-      found.push({ replicaId: id, name: record.name, epoch: record.epoch });
+    const isLost = record === null && (await pointIds(layout)).length > 0;
+    if (record === 'damaged' || isLost) {
+      found.push({ replicaId: id, name: id, epoch: 0, about: null, isDamaged: true });
+    } else if (record !== null) {
+      const { name: called, epoch, about } = record;
+      found.push({ replicaId: id, name: called, epoch, about, isDamaged: false });
     }
   }
   return found;

@@ -87,7 +87,7 @@ function storeOf(context: StoreContext): ReplicaStore {
     retirePoint: ofCommand(retirePoint),
     tidy: ofCommand(async (_, command, options) => {
       await sweepReplicas(context);
-      if ((await finishPromotion(context, command)) === 'none')
+      if ((await finishPromotion(context, command, options)) === 'none')
         await tidy(context, command, options);
     }),
     restingDisks: (replicaId, disks) => {

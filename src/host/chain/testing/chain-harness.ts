@@ -46,6 +46,14 @@ export async function createChainHarness(): Promise<ChainHarness> {
     read: (endpoint, sizeBytes) => readFills(nbdUri(endpoint), 'raw', sizeBytes),
     readImage: (path, sizeBytes) => readFills(path, 'qcow2', sizeBytes),
     writeBranch: ({ path }, blocks) => writeFills(path, 'qcow2', blocks),
+    crashBranch: async ({ path }, blocks) => {
+      // Opened for writing by one that dies: that is how a bitmap is lost.
+      await writeFills(path, 'qcow2', blocks);
+      const args = ['-f', 'qcow2', '-c', 'abort', path];
+      const { exitCode } = await processes.run({ command: 'qemu-io', arguments: args }, NEVER);
+      assert.notEqual(exitCode, 0);
+    },
+    changedBlocks,
     flattenBranch: async ({ path }) => {
       await qemu('qemu-img', ['rebase', '-f', 'qcow2', '-b', '', path]);
     },
@@ -126,6 +134,28 @@ export async function readFills(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** By QEMU's own client, which calls what a meta context selects a hole without content (its x-dirty-bitmap). */
+async function changedBlocks(
+  { address, exportName }: BlockEndpoint,
+  metaContext: string,
+): Promise<readonly number[]> {
+  assert.equal(address.type, 'unix');
+  const path = address.type === 'unix' ? address.path : '';
+  const place = `driver=nbd,export=${exportName},server.type=unix,server.path=${path}`;
+  const options = `${place},x-dirty-bitmap=${metaContext}`;
+  const text = await qemu('qemu-img', ['map', '--output=json', '--image-opts', options]);
+  const extents: readonly { start: number; length: number; data: boolean; zero: boolean }[] =
+    JSON.parse(text);
+  const changed = new Set<number>();
+  for (const { start, length, data, zero } of extents) {
+    if (data || zero) continue;
+    for (let at = start; at < start + length; at += BLOCK_BYTES) {
+      changed.add(Math.floor(at / BLOCK_BYTES));
+    }
+  }
+  return [...changed];
 }
 
 /** `Mover.verify` for disks of uniform blocks. */

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import * as sample from '../../conformance/catalog-samples.ts';
+import { UnderstudyError } from '../error.ts';
+import type { Json } from '../operation/operation.ts';
+import { aboutReplica, readAbout } from './about.ts';
+
+const known = { sourceHost: sample.host, job: sample.job, points: [sample.point(1)] };
+
+function written(): Json {
+  return JSON.parse(JSON.stringify(aboutReplica(sample.replica, known)));
+}
+
+test('what is written is read again', () => {
+  const read = readAbout(written());
+  const { id: _i, sourceHostId: _s, targetHostId: _t, vms: _v, isPaused: _p, ...rest } = sample.job;
+  const { createdAt: _c, ...policy } = rest;
+  const { sourceVmId, sourceVmName, targetVmId, createdAt } = sample.replica;
+  assert.deepEqual(read, {
+    sourceHostName: sample.host.name,
+    sourceHostAddress: sample.host.address,
+    sourceVmId,
+    sourceVmName,
+    targetVmId,
+    createdAt,
+    pinnedPointIds: [],
+    job: policy,
+  });
+});
+
+test('a replica without job or source host is read as one', () => {
+  const about = aboutReplica(sample.replica, { sourceHost: null, job: null, points: [] });
+  const read = readAbout(about);
+  assert.equal(read?.job, null);
+  assert.equal(read?.sourceHostName, '');
+});
+
+test('a pinned point is remembered', () => {
+  const points = [{ ...sample.point(1), isPinned: true }, sample.point(2)];
+  const read = readAbout(aboutReplica(sample.replica, { ...known, points }));
+  assert.deepEqual(read?.pinnedPointIds, [points[0]?.id]);
+});
+
+test('anything else is not known, or has the parts that can be read', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      assert.equal(readAbout(value as Json), null);
+    }),
+  );
+  const whole = written() as { readonly [key: string]: Json };
+  const job = whole.job as { readonly [key: string]: Json };
+  const field = fc.constantFrom(...Object.keys(job));
+  fc.assert(
+    fc.property(field, fc.option(fc.jsonValue(), { nil: undefined }), (name, value) => {
+      const changed = JSON.parse(JSON.stringify({ ...whole, job: { ...job, [name]: value } }));
+      const read = readAbout(changed);
+      assert.ok(read);
+      if (read.job === null) return assert.equal(name, 'name');
+      assert.equal(typeof read.job.rpoSeconds, 'number');
+      assert.ok(read.job.retention.keepLast >= 0);
+      assert.equal(typeof read.job.isScheduled, 'boolean');
+      for (const to of Object.values(read.job.networkMap)) {
+        assert.ok(to === null || typeof to === 'string');
+      }
+    }),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...Object.keys(whole)), fc.jsonValue(), (name, value) => {
+      try {
+        readAbout({ ...whole, [name]: value as Json });
+      } catch (error) {
+        assert.fail(error instanceof UnderstudyError ? error.code : String(error));
+      }
+    }),
+  );
+});

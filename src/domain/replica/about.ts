@@ -1,0 +1,146 @@
+/**
+ * What is written into a replica's folder about its source and its job, so that a controller that lost everything can
+ * find it there again (`rescan --rebuild`). It is read by later versions than wrote it, and by nobody in between: what is missing
+ * or odd counts as not known, never as an error.
+ */
+import { type PointId, pointId, type VmId, vmId } from '../ids.ts';
+import { type Instant, instant } from '../instant.ts';
+import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job } from '../job/job.ts';
+import type { Json } from '../operation/operation.ts';
+import type { RestorePoint } from '../restore-point/restore-point.ts';
+import { DEFAULT_RETENTION } from '../restore-point/retention.ts';
+import type { Replica } from './replica.ts';
+
+/** A job without what is of one controller only. */
+export type JobPolicy = Omit<
+  Job,
+  'id' | 'sourceHostId' | 'targetHostId' | 'vms' | 'isPaused' | 'createdAt'
+>;
+
+export type ReplicaAbout = {
+  readonly sourceHostName: string;
+  readonly sourceHostAddress: string;
+  readonly sourceVmId: VmId;
+  readonly sourceVmName: string;
+  readonly targetVmId: VmId | null;
+  readonly createdAt: Instant;
+  /** Pins are the catalogue's: without this, retention would take what somebody wanted to keep. */
+  readonly pinnedPointIds: readonly PointId[];
+  /** Null: the replica had no job. */
+  readonly job: JobPolicy | null;
+};
+
+export function aboutReplica(
+  replica: Replica,
+  known: {
+    readonly sourceHost: { readonly name: string; readonly address: string } | null;
+    readonly job: Job | null;
+    readonly points: readonly RestorePoint[];
+  },
+): Json {
+  const { sourceVmId, sourceVmName, targetVmId, createdAt } = replica;
+  return {
+    sourceHostName: known.sourceHost?.name ?? '',
+    sourceHostAddress: known.sourceHost?.address ?? '',
+    sourceVmId,
+    sourceVmName,
+    targetVmId,
+    createdAt,
+    pinnedPointIds: known.points.filter(({ isPinned }) => isPinned).map(({ id }) => id),
+    job: known.job === null ? null : policyOf(known.job),
+  };
+}
+
+/** As JSON: a job is a stored record, made of nothing else. */
+function policyOf(job: Job): Json {
+  const { id: _id, sourceHostId: _s, targetHostId: _t, vms: _v, isPaused: _p, ...policy } = job;
+  const { createdAt: _c, ...kept } = policy;
+  return kept as unknown as Json;
+}
+
+/** Null when it does not even say which VM the replica is of. */
+export function readAbout(value: Json): ReplicaAbout | null {
+  const fields = objectOf(value);
+  const id = parsed(vmId, fields.sourceVmId);
+  if (id === null) return null;
+  return {
+    sourceHostName: textOf(fields.sourceHostName) ?? '',
+    sourceHostAddress: textOf(fields.sourceHostAddress) ?? '',
+    sourceVmId: id,
+    sourceVmName: textOf(fields.sourceVmName) ?? id,
+    targetVmId: parsed(vmId, fields.targetVmId),
+    createdAt: instant(countOf(fields.createdAt) ?? 0),
+    pinnedPointIds: listOf(fields.pinnedPointIds).flatMap((one) => parsed(pointId, one) ?? []),
+    job: readPolicy(fields.job ?? null),
+  };
+}
+
+const QUIESCE: readonly string[] = ['never', 'if-possible', 'required'] satisfies Job['quiesce'][];
+
+/** A job without a name is none; everything else that cannot be read is as in a new job. */
+function readPolicy(value: Json): JobPolicy | null {
+  const fields = objectOf(value);
+  const name = textOf(fields.name);
+  if (name === null || name === '') return null;
+  const retention = objectOf(fields.retention ?? null);
+  const scratch = objectOf(fields.scratch ?? null);
+  const quiesce = textOf(fields.quiesce) ?? '';
+  return {
+    ...(fields as unknown as JobPolicy),
+    name,
+    rpoSeconds: countOf(fields.rpoSeconds) ?? 24 * 3600,
+    isScheduled: fields.isScheduled === true,
+    retention: {
+      keepLast: countOf(retention.keepLast) ?? DEFAULT_RETENTION.keepLast,
+      tiers: listOf(retention.tiers).flatMap((tier) => {
+        const everySeconds = countOf(objectOf(tier).everySeconds);
+        const forSeconds = countOf(objectOf(tier).forSeconds);
+        return everySeconds === null || forSeconds === null ? [] : [{ everySeconds, forSeconds }];
+      }),
+    },
+    quiesce: QUIESCE.includes(quiesce) ? (quiesce as Job['quiesce']) : 'if-possible',
+    replicaSuffix: textOf(fields.replicaSuffix) ?? '-replica',
+    networkMap: networksOf(fields.networkMap ?? null),
+    bytesPerSecondMax: countOf(fields.bytesPerSecondMax),
+    archiveSeconds: countOf(fields.archiveSeconds) ?? DEFAULT_ARCHIVE_SECONDS,
+    scratch: {
+      quotaBytes: countOf(scratch.quotaBytes),
+      reserveBytes: countOf(scratch.reserveBytes) ?? DEFAULT_SCRATCH.reserveBytes,
+      deadlineMs: countOf(scratch.deadlineMs) ?? DEFAULT_SCRATCH.deadlineMs,
+    },
+  };
+}
+
+function networksOf(value: Json): Job['networkMap'] {
+  const entries = Object.entries(objectOf(value));
+  return Object.fromEntries(
+    entries.flatMap(([from, to]) =>
+      to === null || typeof to === 'string' ? [[from, to] as const] : [],
+    ),
+  );
+}
+
+function objectOf(value: Json | undefined): { readonly [key: string]: Json } {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return {};
+  return value as { readonly [key: string]: Json };
+}
+
+function listOf(value: Json | undefined): readonly Json[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function textOf(value: Json | undefined): string | null {
+  return typeof value === 'string' ? value : null;
+}
+
+function countOf(value: Json | undefined): number | null {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null;
+}
+
+function parsed<Id>(parse: (text: string) => Id, value: Json | undefined): Id | null {
+  try {
+    return typeof value === 'string' ? parse(value) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Rebuild: the catalogue from the replica folders alone, when the controller's data is gone. Everything is read first,
+ * then decided, then written in one transaction: interrupted, nothing has happened, and repeated, everything is known.
+ */
+import { asUnderstudyError } from '../../domain/error.ts';
+import type { Host } from '../../domain/host/host.ts';
+import type { Instant } from '../../domain/instant.ts';
+import { type ReplicaAbout, readAbout } from '../../domain/replica/about.ts';
+import {
+  type FoundFolder,
+  type Rebuilt,
+  rebuildRefusal,
+  rebuiltReplica,
+} from '../../domain/replica/rebuild.ts';
+import type { CatalogChange } from '../../ports/catalog.ts';
+import type {
+  CommandOptions,
+  RebuildOrder,
+  RebuildReport,
+  RebuiltFolder,
+  Reference,
+} from '../../ports/controller.ts';
+import type { FoundReplica } from '../../ports/replica-store.ts';
+import type { ControllerPorts } from './controller-ports.ts';
+import { findFolders, type HostFolders } from './found-folders.ts';
+import { createRebuiltJobs, type RebuiltJobs } from './rebuilt-jobs.ts';
+import { findHost } from './references.ts';
+
+export async function rebuild(
+  ports: ControllerPorts,
+  order: RebuildOrder,
+  options: CommandOptions,
+): Promise<RebuildReport> {
+  const all = (await ports.catalog.hosts()).map(({ value }) => value);
+  const asked = order.hosts === null ? all : await hostsNamed(ports, order.hosts);
+  const fallback =
+    order.sourceHost === null ? null : (await findHost(ports.catalog, order.sourceHost)).value;
+  const unreachable: RebuildReport['unreachable'][number][] = [];
+  const found: HostFolders[] = [];
+  for (const host of asked) {
+    try {
+      found.push(
+        await findFolders(ports, host, { ...options, repairsAt: repairsAt(ports, order) }),
+      );
+    } catch (error) {
+      if (options.signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
+      unreachable.push({ hostName: host.name, because: asUnderstudyError(error).message });
+    }
+  }
+  const rebuilding: Rebuilding = {
+    hosts: all,
+    fallback,
+    now: ports.clock.now(),
+    known: await knownReplicas(ports),
+    jobs: await createRebuiltJobs(ports),
+  };
+  const decided = found.flatMap(({ host, folders }) =>
+    folders.map((folder) => decide(rebuilding, host, folder)),
+  );
+  const changes = [
+    ...rebuilding.jobs.changes(),
+    ...decided.flatMap(({ rebuilt }) => (rebuilt === null ? [] : changesOf(rebuilt))),
+  ];
+  if (!order.isDryRun && changes.length > 0) await ports.catalog.apply(changes);
+  return { folders: decided.map(({ told }) => told), unreachable, isDryRun: order.isDryRun };
+}
+
+/**
+ * The epoch of a record that is made anew: the count is lost with the old one, and hosts refuse whatever is below what they have
+ * seen. Seconds are far above any count of takeovers. Null: nothing is to be made anew.
+ */
+function repairsAt({ clock }: ControllerPorts, { repairs, isDryRun }: RebuildOrder): number | null {
+  return repairs && !isDryRun ? Math.floor(clock.now() / 1000) : null;
+}
+
+async function hostsNamed(
+  ports: ControllerPorts,
+  references: readonly Reference[],
+): Promise<readonly Host[]> {
+  const found = await Promise.all(references.map((name) => findHost(ports.catalog, name)));
+  return [...new Map(found.map(({ value }) => [value.id, value])).values()];
+}
+
+type Rebuilding = {
+  readonly hosts: readonly Host[];
+  readonly fallback: Host | null;
+  readonly now: Instant;
+  /** Replica ids in the catalogue, with whether they were removed on purpose. */
+  readonly known: ReadonlyMap<string, boolean>;
+  readonly jobs: RebuiltJobs;
+};
+
+async function knownReplicas({ catalog }: ControllerPorts): Promise<ReadonlyMap<string, boolean>> {
+  const replicas = (await catalog.replicas()).map(({ value }) => value);
+  return new Map(replicas.map(({ id, phase }) => [id, phase === 'Removed']));
+}
+
+type Decided = { readonly told: RebuiltFolder; readonly rebuilt: Rebuilt | null };
+
+function decide(
+  { hosts, fallback, now, known, jobs }: Rebuilding,
+  target: Host,
+  { replica, folder, because }: HostFolders['folders'][number],
+): Decided {
+  const about = readAbout(replica.about);
+  const told = (outcome: RebuiltFolder['outcome'], ...notes: readonly string[]): Decided => ({
+    told: { ...plain(replica, target, folder), outcome, notes },
+    rebuilt: null,
+  });
+  const wasRemoved = known.get(replica.replicaId);
+  if (wasRemoved === true) {
+    return told(
+      'skipped',
+      'It was removed from the configuration, and its files were left on purpose.',
+    );
+  }
+  if (wasRemoved === false) return told('known');
+  if (folder === null) return told('skipped', because ?? 'Its folder cannot be read.');
+  const refused = rebuildRefusal(folder);
+  if (refused !== null) return told('skipped', `There is nothing to rebuild: ${refused}.`);
+  const source = sourceOf(hosts, about) ?? fallback;
+  if (source === null) return told('skipped', sourceMissing(about));
+  const sourceVmId = about?.sourceVmId ?? folder.points.at(-1)?.vm.id;
+  const job =
+    about === null || about.job === null || sourceVmId === undefined
+      ? null
+      : jobs.join(about.job, { source, target, vmId: sourceVmId, vmName: about.sourceVmName, now });
+  const place = { sourceHostId: source.id, targetHostId: target.id, jobId: job?.id ?? null, now };
+  const rebuilt = rebuiltReplica(folder, place);
+  const { phase } = rebuilt.replica;
+  const jobName = job?.name ?? null;
+  const notes = [...rebuilt.notes, ...(job === null ? [] : [job.note])];
+  return {
+    told: { ...plain(replica, target, folder), outcome: 'rebuilt', phase, jobName, notes },
+    rebuilt,
+  };
+}
+
+function plain(
+  { replicaId, name }: FoundReplica,
+  target: Host,
+  folder: FoundFolder | null,
+): Omit<RebuiltFolder, 'outcome' | 'notes'> {
+  const pointCount = folder?.points.length ?? 0;
+  return { replicaId, name, targetHostName: target.name, phase: null, jobName: null, pointCount };
+}
+
+/** Its id is another one now: by the name it had, else by its address. */
+function sourceOf(hosts: readonly Host[], about: ReplicaAbout | null): Host | null {
+  if (about === null) return null;
+  const byName = hosts.find(({ name }) => name === about.sourceHostName);
+  return byName ?? hosts.find(({ address }) => address === about.sourceHostAddress) ?? null;
+}
+
+function sourceMissing(about: ReplicaAbout | null): string {
+  if (about === null) {
+    return 'It does not say which host its source is on: name it with --source-host.';
+  }
+  const { sourceHostName, sourceHostAddress } = about;
+  return (
+    `Its source host ${sourceHostName} (${sourceHostAddress}) is not known: add it with ` +
+    '`understudy host add`, or name another one with --source-host.'
+  );
+}
+
+function changesOf({ replica, points, conditions }: Rebuilt): readonly CatalogChange[] {
+  return [
+    { type: 'replica-saved', replica, expectedVersion: null },
+    ...points.map((point) => ({ type: 'point-saved', point }) as const),
+    ...conditions.map(
+      (condition) => ({ type: 'condition-raised', replicaId: replica.id, condition }) as const,
+    ),
+  ];
+}
