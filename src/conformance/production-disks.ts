@@ -7,7 +7,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { BLOCK_BYTES } from '../domain/bytes.ts';
-import type { ErrorCode } from '../domain/error-catalog.ts';
 import {
   type DiskKey,
   diskKey,
@@ -19,48 +18,22 @@ import {
   replicaId,
   type VmId,
 } from '../domain/ids.ts';
-import type { Hypervisor } from '../ports/hypervisor.ts';
-import type { BlockEndpoint, ExtentSelection } from '../ports/mover.ts';
-import type { FrozenPoint, PointSource } from '../ports/point-source.ts';
+import type { BlockEndpoint } from '../ports/mover.ts';
+import type { FrozenPoint } from '../ports/point-source.ts';
 import type {
   AttachRequest,
   FailbackCommand,
   LayRequest,
-  ProductionDisks,
   WorkingDisk,
 } from '../ports/production-disks.ts';
-
-/** A VM with two empty disks of exactly 256 blocks, off. */
-export interface HomeVm {
-  readonly id: VmId;
-  /** One that tracks changes, and one that does not. */
-  readonly disks: { readonly tracked: DiskKey; readonly raw: DiskKey };
-  /** The guest fills a block with a value from 1 to 255; the VM runs. */
-  write(disk: DiskKey, block: number, value: number): Promise<void>;
-  /** As a person does it. */
-  start(): Promise<void>;
-  stop(): Promise<void>;
-  /** The VM runs; afterwards it is off, and the next start would resume it. */
-  saveState(): Promise<void>;
-  /** Its definition and every byte of its own disks, to be compared; the VM is off. */
-  fingerprint(): Promise<unknown>;
-  /** As the host does it. */
-  remove(): Promise<void>;
-}
-
-export interface ProductionDisksHarness extends AsyncDisposable {
-  readonly productionDisks: ProductionDisks;
-  readonly hypervisor: Hypervisor;
-  readonly pointSource: PointSource;
-  makeVm(): Promise<HomeVm>;
-  /** The value that fills a block; 0 for zeros. */
-  read(endpoint: BlockEndpoint, block: number): Promise<number>;
-  write(endpoint: BlockEndpoint, block: number, value: number): Promise<void>;
-  /** The blocks that the selection names, ascending. */
-  selected(endpoint: BlockEndpoint, extents: ExtentSelection): Promise<readonly number[]>;
-  /** Waits for a call; a harness in virtual time lets it pass meanwhile. */
-  settled<Result>(call: Promise<Result>): Promise<Result>;
-}
+import {
+  diskIn,
+  type HomeVm,
+  type ProductionDisksHarness,
+  rejects,
+  valuesAt,
+  whileSeen,
+} from './production-disks/harness.ts';
 
 const DISK_BYTES = 256 * BLOCK_BYTES;
 const ADDED = diskKey('vdx');
@@ -104,18 +77,10 @@ export function productionDisksSuite(
     });
 
     const disks = () => harness.productionDisks;
-    const lay = (changes: Partial<LayRequest> = {}): Promise<readonly WorkingDisk[]> =>
-      harness.settled(
-        disks().lay(
-          {
-            ...command,
-            vmId: vm.id,
-            disks: [tracked, raw].map((key) => over(key)),
-            ...changes,
-          },
-          { signal },
-        ),
-      );
+    const lay = (changes: Partial<LayRequest> = {}): Promise<readonly WorkingDisk[]> => {
+      const request = { ...command, vmId: vm.id, disks: [tracked, raw].map((key) => over(key)) };
+      return harness.settled(disks().lay({ ...request, ...changes }, { signal }));
+    };
     const settle = () => harness.settled(disks().settle(command, { signal }));
     const park = () => harness.settled(disks().park(command, { signal }));
     const commit = () => harness.settled(disks().commit(command, { signal }));
@@ -136,6 +101,8 @@ export function productionDisksSuite(
       );
     const power = (id: VmId) => harness.settled(harness.hypervisor.power(id, { signal }));
     const describeVm = (id: VmId) => harness.settled(harness.hypervisor.vm(id, { signal }));
+    const files = async () =>
+      (await describeVm(vm.id)).disks.map(({ key, path, format }) => [key, path, format]);
 
     function over(key: DiskKey, since: MarkName | null = null): LayRequest['disks'][number] {
       return { key, sizeBytes: DISK_BYTES, base: 'disk', since };
@@ -161,49 +128,18 @@ export function productionDisksSuite(
       }
     }
 
-    /** Frozen and read, as the next replication would: the values of the blocks on each disk asked for. */
-    async function seen<Result>(
+    const seen = <Result>(
       { since, mark, of = vm.id }: { since?: MarkName; mark: string; of?: VmId },
       use: (point: FrozenPoint) => Promise<Result>,
-    ): Promise<Result> {
-      const vmNow = await describeVm(of);
+    ) => {
       const key = operationKey(operationId(`op-look-${serial}-${mark}`), 'freeze');
-      const keys = vmNow.disks.map((disk) => disk.key);
-      const point = await harness.settled(
-        harness.pointSource.freeze(
-          {
-            key,
-            vmId: of,
-            disks: keys,
-            mark: markName(mark),
-            since: since === undefined ? {} : Object.fromEntries(keys.map((disk) => [disk, since])),
-            quiesce: 'never',
-            scratch: { quotaBytes: null, reserveBytes: 0, deadlineMs: 3_600_000 },
-          },
-          { signal },
-        ),
-      );
-      try {
-        return await use(point);
-      } finally {
-        await harness.settled(harness.pointSource.end({ key, vmId: of }, { signal }));
-      }
-    }
-
-    const diskIn = (point: FrozenPoint, key: DiskKey) => {
-      const disk = point.disks.find((candidate) => candidate.key === key);
-      assert.ok(disk !== undefined, `disk ${key}`);
-      return disk;
+      const look = { key, vmId: of, mark: markName(mark), since: since ?? null };
+      return whileSeen(harness, look, use);
     };
-
     const valuesOf = (mark: string, key: DiskKey, blocks: readonly number[], of = vm.id) =>
       seen({ mark, of }, (point) => values(diskIn(point, key).endpoint, blocks));
-
-    async function values(endpoint: BlockEndpoint, blocks: readonly number[]): Promise<number[]> {
-      const read: number[] = [];
-      for (const block of blocks) read.push(await harness.read(endpoint, block));
-      return read;
-    }
+    const values = (endpoint: BlockEndpoint, blocks: readonly number[]) =>
+      valuesAt(harness, endpoint, blocks);
 
     it('shows what is below until a layer is written to, and parks the VM', async () => {
       await fill();
@@ -340,11 +276,7 @@ export function productionDisksSuite(
     for (const isRunning of [true, false]) {
       it(`merges while the VM ${isRunning ? 'runs' : 'is off'}; its mark tells what changed since it was attached`, async () => {
         await fill();
-        const own = (await describeVm(vm.id)).disks.map(({ key, path, format }) => [
-          key,
-          path,
-          format,
-        ]);
+        const own = await files();
         await move();
         await attach();
         const mark = markName(`us-m${serial}`);
@@ -354,12 +286,7 @@ export function productionDisksSuite(
         await commit();
         await commit();
         if (isRunning) for (const key of [tracked, raw]) await vm.write(key, 9, 2);
-        const now = (await describeVm(vm.id)).disks.map(({ key, path, format }) => [
-          key,
-          path,
-          format,
-        ]);
-        assert.deepEqual(now, own);
+        assert.deepEqual(await files(), own);
         const last = isRunning ? 2 : 0;
         await seen({ mark: 'us-next', since: mark }, async (point) => {
           const [one, two] = [diskIn(point, tracked), diskIn(point, raw)];
@@ -465,13 +392,5 @@ export function productionDisksSuite(
       await drop();
       assert.equal(await power(id), 'running');
     });
-  });
-}
-
-async function rejects(code: ErrorCode, call: Promise<unknown>): Promise<void> {
-  await assert.rejects(call, (error: unknown) => {
-    assert.ok(error instanceof Error && 'code' in error, String(error));
-    assert.equal(error.code, code, error.message);
-    return true;
   });
 }

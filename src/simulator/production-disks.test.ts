@@ -1,6 +1,7 @@
 /** The simulated host's working layers against the suite that every driver must pass. */
 import assert from 'node:assert/strict';
-import { type HomeVm, productionDisksSuite } from '../conformance/production-disks.ts';
+import type { HomeVm } from '../conformance/production-disks/harness.ts';
+import { productionDisksSuite } from '../conformance/production-disks.ts';
 import { BLOCK_BYTES } from '../domain/bytes.ts';
 import { diskKey } from '../domain/ids.ts';
 import { diskAt } from './files.ts';

@@ -197,10 +197,15 @@ async function readJson(path: string): Promise<unknown> {
 
 async function writeDurably(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
-  {
+  try {
     await using file = await open(temporary, 'w', 0o600);
     await file.writeFile(text);
     await file.sync();
+  } catch (error) {
+    // Half a file would take the last bytes of a full disk.
+    await rm(temporary, { force: true });
+    const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
+    throw isFull ? new UnderstudyError('target-full', { path: dirname(path) }, error) : error;
   }
   await rename(temporary, path);
   await syncFolder(dirname(path));

@@ -191,15 +191,24 @@ async function untilReady(
     if (isLate || process === null || !(await processes.isAlive(process))) {
       const log = await readFile(logPath(places), 'utf8').catch(() => '');
       const reason = log.trim().split('\n').at(-1)?.slice(-1000) || 'it did not start';
-      throw serverError(places, reason);
+      throw serverError(places, record, reason);
     }
     await clock.sleep(POLL_MS, options);
   }
 }
 
-function serverError({ folder }: LayersPlaces, reason: string): UnderstudyError {
+function serverError(
+  { folder }: LayersPlaces,
+  { layers, vmId }: LayersRecord,
+  reason: string,
+): UnderstudyError {
   if (/Failed to get .*lock/i.test(reason)) {
-    return new UnderstudyError('disk-in-use', { disk: '?', vm: folder, reason });
+    // QEMU names the file.
+    const disk = layers.find(({ below, path }) =>
+      [below?.path, path].some((it) => it && reason.includes(it)),
+    );
+    const details = { disk: disk?.key ?? 'unknown', vm: vmId ?? 'to be made', reason };
+    return new UnderstudyError('disk-in-use', details);
   }
   return new UnderstudyError('image-command-failed', { action: 'serve', path: folder, reason });
 }

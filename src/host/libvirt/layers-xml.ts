@@ -1,5 +1,5 @@
 /** The definition of a VM in production while its failback is under way: pure, text in, text out. */
-import type { DiskKey, FailbackId } from '../../domain/ids.ts';
+import { type DiskKey, diskKey, type FailbackId } from '../../domain/ids.ts';
 import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
 import { diskElements } from './domain-xml.ts';
 import type { LaidLayer } from './layers-record.ts';
@@ -30,7 +30,9 @@ export function parkedXml(
 ): string {
   const domain = parseRoot(original, 'domain', 'the VM');
   for (const disk of diskElements(domain)) {
-    pointAt(disk, parkedPath(keyOf(disk) as DiskKey), 'qcow2');
+    // What only the true source may have.
+    removeChildren(disk, 'auth', 'encryption', 'shareable', 'transient');
+    pointAt(disk, parkedPath(diskKey(keyOf(disk))), 'qcow2');
   }
   appendNamespaced(
     ensureChild(domain, 'metadata'),
@@ -77,11 +79,11 @@ export function mergedXml(current: string, original: string, layers: readonly La
   for (const { key, path, below } of layers) {
     const disk = below === null ? null : diskOf(domain, key);
     const own = diskOf(before, key);
-    const sourcePath = disk === null ? null : attribute(child(disk, 'source'), 'file');
-    // One that a person put in its place is theirs.
     if (disk === null || own === null || below === null) continue;
-    if (sourcePath !== path && sourcePath !== below.path) continue;
-    restoreSource(disk, own);
+    const source = child(disk, 'source');
+    const now = attribute(source, 'file') ?? attribute(source, 'dev') ?? '';
+    // One that a person put in its place is theirs.
+    if ([path, below.path].includes(now)) restoreSource(disk, own);
   }
   return serialiseXml(domain);
 }

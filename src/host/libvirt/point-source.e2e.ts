@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pointSourceSuite } from '../../conformance/point-source.ts';
 import { BLOCK_BYTES } from '../../domain/bytes.ts';
-import { diskKey, type MarkName } from '../../domain/ids.ts';
+import { diskKey, type MarkName, markName } from '../../domain/ids.ts';
 import type { FreezeRequest, FrozenDisk } from '../../ports/point-source.ts';
 import { run } from '../../rig/command.ts';
 import { freezePlaces, writeRecord } from './freeze-record.ts';
@@ -245,6 +245,37 @@ describe('libvirt as a source of frozen instants, beyond the port', { skip }, ()
       assert.deepEqual(await vm.marks(), [second.mark]);
       const gone = requestOf(vm, { disks: [diskKey('vdz')] });
       await rejects('unsupported-disk', freeze(gone));
+    });
+  });
+
+  it('takes up a mark that lies in the disks, and of which libvirt was never told', async () => {
+    await withVm(async (vm) => {
+      await vm.stop();
+      const branch = markName('us-branch');
+      for (const disk of [DISKS.first, DISKS.second]) {
+        await run('qemu-img', ['bitmap', '--add', '-f', 'qcow2', vm.pathOf(disk), branch]);
+      }
+      await vm.start();
+      await vm.write(DISKS.first, 5, 5);
+      const first = requestOf(vm, { since: sinceMark(branch) });
+      const [one, two] = (await freeze(first)).disks;
+      assert.ok(one !== undefined && two !== undefined);
+      assert.deepEqual(one.found, { type: 'changed', since: branch });
+      assert.deepEqual(await rig.selected(one), [5]);
+      assert.deepEqual(await rig.selected(two), []);
+      await end(first);
+      await vm.write(DISKS.first, 6, 6);
+      const second = requestOf(vm, { since: sinceMark(branch) });
+      const [again] = (await freeze(second)).disks;
+      assert.ok(again !== undefined);
+      assert.deepEqual(await rig.selected(again), [5, 6]);
+      await end(second);
+      const never = requestOf(vm, { since: sinceMark(markName('us-never')) });
+      const [lost] = (await freeze(never)).disks;
+      assert.ok(lost?.found.type === 'allocated' && lost.found.markLostBecause !== null);
+      await end(never);
+      await rig.pointSource.sweepMarks({ vmId: vm.id, keep: [branch] }, { signal });
+      assert.deepEqual(await vm.marks(), [branch]);
     });
   });
 

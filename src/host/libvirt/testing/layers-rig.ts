@@ -9,7 +9,10 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { HomeVm, ProductionDisksHarness } from '../../../conformance/production-disks.ts';
+import type {
+  HomeVm,
+  ProductionDisksHarness,
+} from '../../../conformance/production-disks/harness.ts';
 import { BLOCK_BYTES } from '../../../domain/bytes.ts';
 import { type DiskKey, diskKey, type VmId, vmId } from '../../../domain/ids.ts';
 import type { BlockEndpoint } from '../../../ports/mover.ts';

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { diskKey, failbackId, markName, replicaId } from '../../domain/ids.ts';
+import {
+  admitEpoch,
+  type LayersRecord,
+  layersPlaces,
+  readLayers,
+  removeLayers,
+  writeLayers,
+} from './layers-record.ts';
+
+let storage: string;
+beforeEach(async () => {
+  storage = await mkdtemp(join(tmpdir(), 'us-layers-record-'));
+});
+afterEach(() => rm(storage, { recursive: true }));
+
+function recordOf(): LayersRecord {
+  const places = layersPlaces(storage, failbackId('fb-1'));
+  const rest = { sizeBytes: 1024, since: null };
+  return {
+    format: 1,
+    replicaId: replicaId('replica-1'),
+    state: 'laid',
+    vmId: null,
+    originalXml: '<domain/>',
+    startsWithHost: true,
+    layers: [
+      {
+        ...rest,
+        key: diskKey('vda'),
+        path: places.layerPath(diskKey('vda')),
+        below: { path: '/b', format: 'raw' },
+      },
+      { ...rest, key: diskKey('vdb'), path: places.layerPath(diskKey('vdb')), below: null },
+    ],
+    mark: markName('us-1'),
+    changes: [{ type: 'cpus', from: 1, to: 2 }],
+    hasNvram: false,
+    process: { pid: 7, startTime: '1-2' },
+  };
+}
+
+test('a record reads back as it was written, for nobody else to read, in a folder that QEMU may pass', async () => {
+  const places = layersPlaces(storage, failbackId('fb-1'));
+  assert.equal(await readLayers(places), null);
+  const before = process.umask(0o077);
+  try {
+    await writeLayers(places, recordOf());
+  } finally {
+    process.umask(before);
+  }
+  assert.deepEqual(await readLayers(places), recordOf());
+  assert.equal((await stat(places.recordPath)).mode & 0o777, 0o600);
+  for (const folder of [places.folder, join(storage, 'failbacks')]) {
+    assert.equal((await stat(folder)).mode & 0o777, 0o711, folder);
+  }
+});
+
+test('what is no record is said to be none', async () => {
+  const places = layersPlaces(storage, failbackId('fb-1'));
+  await writeLayers(places, recordOf());
+  for (const text of ['{', '{"format":2}', '[]']) {
+    await writeFile(places.recordPath, text);
+    await assert.rejects(readLayers(places), { code: 'invalid-file' });
+  }
+});
+
+test('removing leaves nothing, or the disks that became the VM’s own', async () => {
+  const places = layersPlaces(storage, failbackId('fb-1'));
+  const record = await writeLayers(places, recordOf());
+  const make = () => Promise.all(record.layers.map(({ path }) => writeFile(path, '')));
+  await make();
+  await removeLayers(places, record, { keepsDisks: true });
+  assert.deepEqual(await readdir(places.folder), ['vdb.qcow2']);
+  await make();
+  await removeLayers(places, record, { keepsDisks: false });
+  assert.deepEqual(await readdir(join(storage, 'failbacks')), []);
+});
+
+test('the highest epoch seen is remembered per replica, and an older one refused', async () => {
+  const [one, two] = [replicaId('replica-1'), replicaId('replica-2')];
+  await admitEpoch(storage, one, 3);
+  await admitEpoch(storage, one, 3);
+  await admitEpoch(storage, two, 1);
+  await assert.rejects(admitEpoch(storage, one, 2), { code: 'epoch-refused' });
+  await admitEpoch(storage, one, 4);
+  await assert.rejects(admitEpoch(storage, one, 3), { code: 'epoch-refused' });
+  await admitEpoch(storage, two, 1);
+  // A damaged file must not forget what was refused.
+  await writeFile(join(storage, 'failbacks', 'epochs.json'), 'x');
+  await assert.rejects(admitEpoch(storage, one, 9), { code: 'invalid-file' });
+});
