@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { vmId } from '../../domain/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { describedAs, EVERYTHING } from './fixtures/fixtures.ts';
-import { collectSidecars, placeTpm } from './sidecars.ts';
+import { collectSidecars, keepTpm, placeTpm, restoreTpm } from './sidecars.ts';
 
 const signal = new AbortController().signal;
 const NVRAM = '/var/lib/libvirt/qemu/nvram/win_VARS.fd';
@@ -39,6 +39,37 @@ describe('sidecars', () => {
       assert.deepEqual(await readdir(placed), ['tpm2-00.permall']);
       assert.equal(await readFile(join(placed, 'tpm2-00.permall'), 'utf8'), 'secret');
     });
+  });
+
+  it('of a VM give way to those of its replica, and come back', async () => {
+    for (const own of ['own', null]) {
+      await withFolder(async (folder) => {
+        const id = vmId('11111111-2222-4333-8444-555555555555');
+        const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+        const state = join(tools.swtpmFolder, id, 'tpm2');
+        const foreign = join(folder, 'foreign');
+        await mkdir(foreign);
+        await writeFile(join(foreign, 'tpm2-00.permall'), 'foreign');
+        const path = join(folder, 'tpm.tar');
+        const args = ['--create', '--file', path, '--directory', foreign, '.'];
+        await tools.processes.run({ command: 'tar', arguments: args }, { signal });
+        if (own !== null) {
+          await mkdir(state, { recursive: true });
+          await writeFile(join(state, 'tpm2-00.permall'), own);
+        }
+        const kept = { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') };
+        const given = { sidecars: [{ name: 'tpm', path }], vmId: id, text: EVERYTHING } as const;
+        for (let time = 0; time < 2; time += 1) {
+          await keepTpm(tools, kept, { signal });
+          await placeTpm(tools, given, { signal });
+        }
+        assert.equal(await readFile(join(state, 'tpm2-00.permall'), 'utf8'), 'foreign');
+        await restoreTpm(tools, kept, { signal });
+        await restoreTpm(tools, kept, { signal });
+        const back = await readFile(join(state, 'tpm2-00.permall'), 'utf8').catch(() => null);
+        assert.equal(back, own);
+      });
+    }
   });
 
   it('of a VM that never ran are none', async () => {

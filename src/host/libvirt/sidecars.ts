@@ -72,15 +72,18 @@ export async function placeTpm(
   await tar(tools.processes, args, { path: state, options });
 }
 
-/** Sets the VM's own TPM state aside, once: what is there later came from elsewhere. */
+/** Sets the VM's own TPM state aside, once: what is there later came from elsewhere. None is kept, too, as an empty archive. */
 export async function keepTpm(
   tools: SidecarTools,
   { vmId, text, path }: { readonly vmId: VmId; readonly text: string; readonly path: string },
   options: CallOptions,
 ): Promise<void> {
   const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
-  if (state === null || (await exists(path)) || !(await exists(state))) return;
-  const args = ['--create', '--file', `${path}.new`, '--exclude=.lock', '--directory', state, '.'];
+  if (state === null || (await exists(path))) return;
+  const content = (await exists(state))
+    ? ['--directory', state, '.']
+    : ['--files-from', '/dev/null'];
+  const args = ['--create', '--file', `${path}.new`, '--exclude=.lock', ...content];
   await tar(tools.processes, args, { path: state, options });
   await rename(`${path}.new`, path).catch(denied(path));
 }
@@ -96,7 +99,16 @@ export async function restoreTpm(
   options: CallOptions,
 ): Promise<void> {
   if (text === null || !(await exists(path))) return;
-  await placeTpm(tools, { sidecars: [{ name: 'tpm', path }], vmId, text }, options);
+  const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
+  if (state !== null) await rm(state, { recursive: true, force: true }).catch(denied(state));
+  const { stdout } = await tools.processes.run(
+    { command: 'tar', arguments: ['--list', '--file', path] },
+    options,
+  );
+  // An empty folder would keep libvirt from setting up a new chip.
+  if (stdout !== '') {
+    await placeTpm(tools, { sidecars: [{ name: 'tpm', path }], vmId, text }, options);
+  }
   await rm(path, { force: true }).catch(denied(path));
 }
 
