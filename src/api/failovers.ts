@@ -14,7 +14,9 @@ type Verbs =
   | 'undoFailover'
   | 'permanentFailover'
   | 'previewHop'
-  | 'hop';
+  | 'hop'
+  | 'fenceSource'
+  | 'unfenceSource';
 
 export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> {
   return {
@@ -37,6 +39,14 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
       operationAnswer(await controller.undoFailover(parameters.replica, body.force, options)),
     permanentFailover: async ({ parameters, options }) =>
       operationAnswer(await controller.permanentFailover(parameters.replica, options)),
+    fenceSource: async ({ parameters, body, options }) =>
+      operationAnswer(await controller.fenceSource(parameters.replica, body.fence, options)),
+    unfenceSource: async ({ parameters, body, options }) => {
+      const { acceptDuplicate } = body;
+      return operationAnswer(
+        await controller.unfenceSource(parameters.replica, acceptDuplicate, options),
+      );
+    },
   };
 }
 

@@ -81,5 +81,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
 }
 
 function failoverAnswer(failover: Replica['failover']): ReplicaAnswer['failover'] {
-  return failover === null ? null : { ...failover, startedAt: formatInstant(failover.startedAt) };
+  if (failover === null) return null;
+  const fencedNics = failover.fencedNics === null ? null : [...failover.fencedNics];
+  return { ...failover, fencedNics, startedAt: formatInstant(failover.startedAt) };
 }

@@ -23,6 +23,7 @@ const PARAMETERS = {
 const BODIES: Partial<Record<EndpointName, object>> = {
   answerOperation: { answer: 'wait' },
   keepArchive: { until: '2026-04-01T00:00:00Z' },
+  fenceSource: { fence: 'nics' },
   addHost: { name: 'lab', address: 'qemu:///system', storageFolder: '/srv/u' },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };
@@ -190,6 +191,8 @@ test('kinds become statuses; a phase says what it allows', async (t) => {
     'export',
     'keep-archive',
     'delete-archive',
+    'fence',
+    'unfence',
   ]);
 });
 

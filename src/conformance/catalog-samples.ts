@@ -73,6 +73,8 @@ export const replica: Replica = {
     operationId: operationId('op-1'),
     reason: 'a test',
     fence: 'none',
+    fencedNics: [],
+    isDuplicateAccepted: false,
     startedAt: at,
     isConnected: false,
     connectionBecause: 'the source runs',

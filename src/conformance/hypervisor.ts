@@ -191,14 +191,33 @@ export function hypervisorSuite(
         const { hypervisor } = harness;
         const links = async () =>
           (await hypervisor.vm(id, { signal })).nics.map((nic) => nic.isConnected);
-        await hypervisor.setNicsConnected({ key, vmId: id, connected: true }, { signal });
+        const command = { key, vmId: id, macs: null };
+        await hypervisor.setNicsConnected({ ...command, connected: true }, { signal });
         assert.ok((await links()).every((isUp) => isUp));
         await hypervisor.start({ key, vmId: id }, { signal });
-        await hypervisor.setNicsConnected({ key, vmId: id, connected: false }, { signal });
-        await hypervisor.setNicsConnected({ key, vmId: id, connected: false }, { signal });
+        await hypervisor.setNicsConnected({ ...command, connected: false }, { signal });
+        await hypervisor.setNicsConnected({ ...command, connected: false }, { signal });
         assert.ok((await links()).every((isUp) => !isUp));
         await hypervisor.powerOff({ key, vmId: id }, { signal });
         assert.ok((await links()).every((isUp) => !isUp));
+      });
+    });
+
+    it('sets only the links that are named', async () => {
+      await withReplica(async (id) => {
+        const { hypervisor } = harness;
+        const [first, ...others] = (await hypervisor.vm(id, { signal })).nics.map(({ mac }) => mac);
+        if (first === undefined || first === null) throw new Error('the VM has no NIC with a MAC');
+        const command = { key, vmId: id, connected: true };
+        await hypervisor.setNicsConnected({ ...command, macs: [] }, { signal });
+        await hypervisor.setNicsConnected({ ...command, macs: ['52:54:00:ff:ff:ff'] }, { signal });
+        assert.ok((await hypervisor.vm(id, { signal })).nics.every((nic) => !nic.isConnected));
+        await hypervisor.setNicsConnected({ ...command, macs: [first] }, { signal });
+        const { nics } = await hypervisor.vm(id, { signal });
+        assert.deepEqual(
+          nics.map((nic) => nic.isConnected),
+          [true, ...others.map(() => false)],
+        );
       });
     });
 

@@ -61,6 +61,8 @@ export const ENDPOINTS = {
   deleteArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/delete' },
   exportArchive: { method: 'POST', path: '/api/v1/replicas/:replica/archives/:archive/export' },
   exportPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/export' },
+  fenceSource: { method: 'POST', path: '/api/v1/replicas/:replica/fence' },
+  unfenceSource: { method: 'POST', path: '/api/v1/replicas/:replica/unfence' },
 
   rebuild: { method: 'POST', path: '/api/v1/rebuild' },
 

@@ -66,6 +66,15 @@ export const undoFailoverSchema = z.strictObject({
 });
 
 export type HopRequestBody = z.input<typeof hopRequestSchema>;
+export const fenceSourceSchema = z.strictObject({
+  fence: z.enum(['nics', 'shutdown', 'power-off']),
+});
+
+export const unfenceSourceSchema = z.strictObject({
+  /** Although the replica is connected: recorded. */
+  acceptDuplicate: z.boolean().default(false),
+});
+
 export type FailoverRequestBody = z.input<typeof failoverRequestSchema>;
 export type PlannedFailoverBody = z.input<typeof plannedFailoverSchema>;
 export type FailoverPreviewAnswer = z.output<typeof failoverPreviewSchema>;

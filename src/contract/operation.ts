@@ -23,6 +23,8 @@ export const operationKindSchema = z.enum([
   'export',
   'keep-archive',
   'delete-archive',
+  'fence-source',
+  'unfence-source',
 ]);
 
 /** What an operation that asked can be told. */

@@ -24,6 +24,7 @@ export const conditionSchema = z.strictObject({
     'rpo-breached',
     'unverified',
     'operation-suspended',
+    'source-returned',
   ]),
   message: z.string(),
   since: instantSchema,
@@ -38,6 +39,9 @@ export const failoverRecordSchema = z.strictObject({
   operationId: idSchema,
   reason: z.string(),
   fence: fenceSchema,
+  /** MACs that a fence disconnected; null: an older version did not remember them. */
+  fencedNics: z.array(z.string()).nullable(),
+  isDuplicateAccepted: z.boolean(),
   startedAt: instantSchema,
   isConnected: z.boolean(),
   connectionBecause: z.string(),

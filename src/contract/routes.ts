@@ -15,9 +15,11 @@ import {
 import {
   failoverPreviewSchema,
   failoverRequestSchema,
+  fenceSourceSchema,
   hopRequestSchema,
   plannedFailoverSchema,
   undoFailoverSchema,
+  unfenceSourceSchema,
 } from './failover.ts';
 import { addHostSchema, hostDetailSchema, hostSchema, vmSchema } from './host.ts';
 import { createJobSchema, jobCreatedSchema, jobSchema, runJobSchema } from './job.ts';
@@ -145,6 +147,8 @@ export const ROUTES = {
     rebuildRequestSchema,
     rebuildReportSchema,
   ),
+  fenceSource: beginning('Cut the source of a failover off, with evidence', fenceSourceSchema),
+  unfenceSource: beginning('Lift the fence around the source', unfenceSourceSchema),
 
   listOperations: {
     ...reading('List operations, newest first', listOf(operationSchema)),

@@ -147,6 +147,12 @@ export const ERROR_CATALOG = {
     message: 'Disk {disk} of VM {vm} is in use: {reason}.',
     remedy: '',
   },
+  'duplicate-refused': {
+    kind: 'conflict',
+    message:
+      'Replica {replica} is connected: without its fence, VM {vm} would meet it on the network.',
+    remedy: 'Undo the failover instead, or accept both with `--accept-duplicate`.',
+  },
   'epoch-refused': {
     kind: 'conflict',
     message: 'Replica {replica} is at epoch {current}; a command of epoch {epoch} is refused.',

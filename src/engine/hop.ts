@@ -48,8 +48,8 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       await checkDrift(context, prepared);
       const { connection } = await settleSource(ports, context, prepared);
       const former = await loadFormer(context, prepared);
-      const { fence } = former.failover;
-      const hop = await raiseEpoch(context, { ...prepared, fence });
+      const { fence, fencedNics } = former.failover;
+      const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics });
       await powerOff(context, hop, former);
       const branch = await makeBranch(context, hop);
       const undo = (takeover: Takeover, attempt: Attempt) => goBack(takeover, former, attempt);

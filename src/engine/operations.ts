@@ -6,6 +6,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { exportDefinition } from './export.ts';
 import { failbackDefinition } from './failback.ts';
 import { failoverDefinition } from './failover.ts';
+import { fenceDefinition, unfenceDefinition } from './fence-after.ts';
 import { hopDefinition } from './hop.ts';
 import { cancelFailbackDefinition, undoFailbackDefinition } from './leave-failback.ts';
 import { permanentFailoverDefinition } from './permanent-failover.ts';
@@ -44,5 +45,7 @@ export function operationDefinitions(
     exportDefinition(ports),
     keepArchiveDefinition(ports),
     deleteArchiveDefinition(ports),
+    fenceDefinition(ports),
+    unfenceDefinition(ports),
   ];
 }

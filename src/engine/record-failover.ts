@@ -49,6 +49,8 @@ export function newFailover(
     operationId: context.operationId,
     reason: takeover.reason,
     fence: takeover.fence,
+    fencedNics: takeover.fencedNics,
+    isDuplicateAccepted: takeover.acceptsDuplicate,
     startedAt,
     isConnected: connection.connect,
     connectionBecause: connection.because,

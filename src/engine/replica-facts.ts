@@ -1,13 +1,15 @@
 /** What an operation reads once, at its beginning, and then relies on: its claim keeps others from changing it. */
-import { UnderstudyError } from '../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job } from '../domain/job/job.ts';
 import { type ReplicaOperation, requireAllowed } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Catalog, CatalogChange, Versioned } from '../ports/catalog.ts';
-import type { OperationContext } from '../ports/durable.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import { withDeadline } from './deadline.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { whyLater } from './why-later.ts';
 
 export type ReplicaFacts = {
   readonly replica: Replica;
@@ -23,9 +25,10 @@ export function loadReplica(
   operation: ReplicaOperation,
 ): Promise<ReplicaFacts> {
   return context.step<ReplicaFacts>('load', {
-    do: async () => {
+    do: async (attempt) => {
       const facts = await readFacts(ports, id);
       requireAllowed(facts.replica, operation);
+      await requireCurrentEpoch(ports, facts.replica, attempt);
       return facts;
     },
     undo: 'nothing',
@@ -38,7 +41,40 @@ export function loadSwept(
   context: OperationContext,
   id: ReplicaId,
 ): Promise<ReplicaFacts> {
-  return context.step<ReplicaFacts>('load', { do: () => readFacts(ports, id), undo: 'nothing' });
+  return context.step<ReplicaFacts>('load', {
+    do: async (attempt) => {
+      const facts = await readFacts(ports, id);
+      await requireCurrentEpoch(ports, facts.replica, attempt);
+      return facts;
+    },
+    undo: 'nothing',
+  });
+}
+
+const EPOCH_ANSWER_MS = 5_000;
+
+/**
+ * A controller on an old copy of its data must not act at all: what it would do to VMs and freezes carries no epoch. Only
+ * positive evidence counts; a target that does not answer cannot be asked, and what is done there is refused there.
+ */
+async function requireCurrentEpoch(
+  { hosts, clock }: EnginePorts,
+  { id, epoch, targetHostId }: Replica,
+  attempt: StepAttempt,
+): Promise<void> {
+  let current: number | null;
+  try {
+    const { store } = await hosts.ports(targetHostId);
+    current = await withDeadline(clock, EPOCH_ANSWER_MS, attempt, (signal) =>
+      store.epoch(id, { signal }),
+    );
+  } catch (error) {
+    if (!attempt.signal.aborted && asUnderstudyError(error).kind === 'cancelled') return;
+    whyLater(error, attempt);
+    return;
+  }
+  if (current === null || current <= epoch) return;
+  throw new UnderstudyError('epoch-refused', { replica: id, current, epoch });
 }
 
 async function readFacts(ports: EnginePorts, id: ReplicaId): Promise<ReplicaFacts> {

@@ -7,17 +7,18 @@ import {
   neededFence,
   type SourceAtFailover,
 } from '../domain/failover/connection.ts';
+import type { Fencing } from '../domain/failover/fencing.ts';
 import type { SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { fenceSource, lookAtSource } from './source-fence.ts';
+import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
 import type { Takeover } from './take-over.ts';
 
 export async function settleSource(
   ports: EnginePorts,
   context: OperationContext,
   takeover: Takeover,
-): Promise<{ readonly fence: SourceFence; readonly connection: ConnectionDecision }> {
+): Promise<Fencing & { readonly connection: ConnectionDecision }> {
   const { replica, source, acceptsDuplicate, isFencedBy } = takeover;
   const { seen, fence } = await context.step<Settled>('look-at-source', {
     do: async ({ signal }) => {
@@ -30,9 +31,10 @@ export async function settleSource(
     },
     undo: 'nothing',
   });
-  if (fence !== 'none') await fenceSource(context, source, replica, fence);
+  const fencing = fencingOf(seen, fence);
+  await fenceSource(context, source, replica, fencing);
   const connection = decideConnection(seen, fence, acceptsDuplicate);
-  return { fence: fence === 'none' ? isFencedBy : fence, connection };
+  return { ...fencing, fence: fence === 'none' ? isFencedBy : fence, connection };
 }
 
 /** Somebody may have started it since this operation shut it down: then what it writes would be lost. */
@@ -45,4 +47,4 @@ function requireStillFenced(
   throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason });
 }
 
-type Settled = { readonly seen: SourceAtFailover; readonly fence: SourceFence };
+type Settled = { readonly seen: SourceSeen; readonly fence: SourceFence };

@@ -1,6 +1,7 @@
 /** Looks at the source before a failover, fences it if asked, and takes the fence back. */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { SourceAtFailover } from '../domain/failover/connection.ts';
+import type { Fencing } from '../domain/failover/fencing.ts';
 import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import { isConnected } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -13,12 +14,19 @@ import { withDeadline } from './deadline.ts';
 /** How long a source may take to answer before it counts as unknown: an outage must not wait for it. */
 export const SOURCE_ANSWER_MS = 5_000;
 const SHUTDOWN_DEADLINE_MS = 120_000;
+/** Once is tried again: a host that does not answer twice is not fenced. */
+const FENCE_ATTEMPTS_MAX = 2;
+
+export type SourceSeen = SourceAtFailover & {
+  /** MACs of its connected NICs; null where they cannot be named one by one. */
+  readonly connectedNics: readonly string[] | null;
+};
 
 export async function lookAtSource(
   { hypervisor, clock }: { readonly hypervisor: Hypervisor; readonly clock: Clock },
   replica: Replica,
   options: CallOptions,
-): Promise<SourceAtFailover> {
+): Promise<SourceSeen> {
   try {
     return await withDeadline(clock, SOURCE_ANSWER_MS, options, (signal) =>
       askSource(hypervisor, replica, { signal }),
@@ -27,7 +35,8 @@ export async function lookAtSource(
     if (options.signal.aborted) throw error;
     const { code, kind } = asUnderstudyError(error);
     if (kind === 'bug') throw error;
-    return { power: code === 'vm-missing' ? 'absent' : 'unknown', isConnected: false };
+    const power = code === 'vm-missing' ? 'absent' : 'unknown';
+    return { power, isConnected: false, connectedNics: [] };
   }
 }
 
@@ -35,53 +44,103 @@ async function askSource(
   hypervisor: Hypervisor,
   replica: Replica,
   options: CallOptions,
-): Promise<SourceAtFailover> {
+): Promise<SourceSeen> {
   const power = await hypervisor.power(replica.sourceVmId, options);
-  if (power === 'unknown') return { power, isConnected: false };
+  if (power === 'unknown') return { power, isConnected: false, connectedNics: [] };
   const vm = await hypervisor.vm(replica.sourceVmId, options);
-  return { power: vm.power, isConnected: isConnected(vm) };
+  const macs = vm.nics.filter((nic) => nic.isConnected).map(({ mac }) => mac);
+  const connectedNics = macs.every((mac) => mac !== null) ? macs : null;
+  return { power: vm.power, isConnected: isConnected(vm), connectedNics };
 }
 
-/** A fence needs positive evidence: a source that does not answer is not fenced, and the step fails. */
+/** What carrying out this fence on a source that looks like this will have done. */
+export function fencingOf(seen: SourceSeen, fence: SourceFence): Fencing {
+  // A journal of an older version did not look at the NICs one by one.
+  return { fence, fencedNics: fence === 'nics' ? (seen.connectedNics ?? null) : [] };
+}
+
+/** Resolves only with positive evidence; a source that does not answer, also half-way, is not fenced. */
 export function fenceSource(
   context: OperationContext,
   source: HostPorts,
   replica: Replica,
-  fence: Exclude<SourceFence, 'none'>,
+  fencing: Fencing,
 ): Promise<null> {
+  const { fence } = fencing;
+  if (fence === 'none') return Promise.resolve(null);
   return context.step<null>('fence-source', {
     do: async (attempt) => {
-      await FENCES[fence](source.hypervisor, replica, attempt);
-      return null;
+      try {
+        await FENCES[fence](source.hypervisor, replica, attempt);
+        await requireFenced(source.hypervisor, replica, fence, attempt);
+        return null;
+      } catch (error) {
+        throw fenceError(replica, attempt, error);
+      }
     },
-    undo: (attempt) => liftFence(source.hypervisor, replica, fence, attempt),
+    undo: (attempt) => liftFence(source.hypervisor, replica, fencing, attempt),
   });
 }
 
 export async function liftFence(
   hypervisor: Hypervisor,
   replica: Replica,
-  fence: SourceFence,
+  { fence, fencedNics }: Fencing,
   { key, signal }: Pick<StepAttempt, 'key' | 'signal'>,
 ): Promise<void> {
   const command = { key, vmId: replica.sourceVmId };
-  if (fence === 'nics') {
-    await hypervisor.setNicsConnected({ ...command, connected: true }, { signal });
-  } else if (fence !== 'none') {
-    await hypervisor.start(command, { signal });
+  // A source that was disconnected first and shut down later is connected before it starts.
+  if (fencedNics === null || fencedNics.length > 0) {
+    const macs = fencedNics;
+    await hypervisor.setNicsConnected({ ...command, connected: true, macs }, { signal });
   }
+  if (fence === 'shutdown' || fence === 'power-off') await hypervisor.start(command, { signal });
+}
+
+/** No answer is no evidence: what the host does not confirm has not happened. */
+async function requireFenced(
+  hypervisor: Hypervisor,
+  { sourceVmId, sourceVmName }: Replica,
+  fence: Exclude<SourceFence, 'none'>,
+  options: CallOptions,
+): Promise<void> {
+  if (fence === 'nics') {
+    const { nics } = await hypervisor.vm(sourceVmId, options);
+    const connected = nics.filter((nic) => nic.isConnected);
+    if (connected.length === 0) return;
+    const names = connected.map(({ mac, network }) => mac ?? network).join(', ');
+    throw unfenced(sourceVmName, `it is still connected by ${names}`);
+  }
+  const power = await hypervisor.power(sourceVmId, options);
+  if (power === 'off') return;
+  throw unfenced(sourceVmName, `it is ${power} after it was to be off`);
+}
+
+function fenceError(
+  { sourceVmName }: Replica,
+  { attempt, signal }: StepAttempt,
+  error: unknown,
+): unknown {
+  const { kind, message } = asUnderstudyError(error);
+  if (signal.aborted || kind !== 'transient' || attempt < FENCE_ATTEMPTS_MAX) return error;
+  return unfenced(sourceVmName, message.replace(/\.$/, ''), error);
+}
+
+function unfenced(vm: string, reason: string, cause?: unknown): UnderstudyError {
+  return new UnderstudyError('fence-failed', { vm, reason }, cause);
 }
 
 type Fence = (hypervisor: Hypervisor, replica: Replica, attempt: StepAttempt) => Promise<void>;
 
 const FENCES: Record<Exclude<SourceFence, 'none'>, Fence> = {
-  nics: (hypervisor, { sourceVmId }, { key, signal }) =>
-    hypervisor.setNicsConnected({ key, vmId: sourceVmId, connected: false }, { signal }),
+  nics: (hypervisor, { sourceVmId }, { key, signal }) => {
+    const command = { key, vmId: sourceVmId, connected: false, macs: null };
+    return hypervisor.setNicsConnected(command, { signal });
+  },
   shutdown: async (hypervisor, { sourceVmId, sourceVmName }, { key, signal }) => {
     const command = { key, vmId: sourceVmId, deadlineMs: SHUTDOWN_DEADLINE_MS };
     if (await hypervisor.shutdown(command, { signal })) return;
-    const reason = `it did not shut down within ${SHUTDOWN_DEADLINE_MS / 1000} s`;
-    throw new UnderstudyError('fence-failed', { vm: sourceVmName, reason });
+    throw unfenced(sourceVmName, `it did not shut down within ${SHUTDOWN_DEADLINE_MS / 1000} s`);
   },
   'power-off': (hypervisor, { sourceVmId }, { key, signal }) =>
     hypervisor.powerOff({ key, vmId: sourceVmId }, { signal }),

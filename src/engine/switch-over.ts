@@ -183,10 +183,11 @@ async function start(
   { value: replica, version }: Versioned<Replica>,
   { vmId, downSince }: { readonly vmId: VmId; readonly downSince: Instant },
 ): Promise<Versioned<Replica>> {
-  if (failover.fence === 'nics' && failback.home.kind === 'original') {
+  const { fencedNics } = failover;
+  if (fencedNics?.length !== 0 && failback.home.kind === 'original') {
     await context.step<null>('connect-production', {
       do: async (attempt) => {
-        await liftFence(home.hypervisor, before, 'nics', attempt);
+        await liftFence(home.hypervisor, before, { fence: 'nics', fencedNics }, attempt);
         return null;
       },
       undo: 'nothing',

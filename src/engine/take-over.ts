@@ -70,8 +70,8 @@ export async function takeOver(
 ): Promise<Tookover> {
   const prepared = await prepare(ports, context, order, 'failover');
   await checkDrift(context, prepared);
-  const { fence, connection } = await settleSource(ports, context, prepared);
-  const takeover = await raiseEpoch(context, { ...prepared, fence });
+  const { connection, ...fencing } = await settleSource(ports, context, prepared);
+  const takeover = await raiseEpoch(context, { ...prepared, ...fencing });
   const branch = await makeBranch(context, takeover);
   const vmId = await defineOnBranch(context, takeover, { branch, connection, undo: toRest });
   const recorded = await recordFailover(context, takeover, vmId, connection);
@@ -89,6 +89,8 @@ export type Takeover = ReplicaFacts &
     readonly target: HostPorts;
     readonly point: Basis;
     readonly branchId: ReturnType<typeof branchId>;
+    /** NICs of the source that were disconnected. */
+    readonly fencedNics: readonly string[] | null;
     /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
     readonly epoch: number;
   };
@@ -112,6 +114,7 @@ export async function prepare(
     target,
     point,
     branchId: branchId(await context.freshId('branch-id', 'br')),
+    fencedNics: [],
     epoch: facts.replica.epoch + 1,
   };
 }

@@ -39,13 +39,39 @@ export async function tellSuspended(
   await raise(ports, id, { name: 'operation-suspended', message, since: ports.clock.now() });
 }
 
-/** `since` stays when it began, also when there is something new to say. */
-async function raise(ports: ControllerPorts, id: ReplicaId, condition: Condition): Promise<void> {
+/** Answers the message when it is news, else null. */
+export async function tellReturned(
+  ports: ControllerPorts,
+  replica: Replica,
+  now: Instant,
+): Promise<string | null> {
+  const { name, sourceVmName, phase, id } = replica;
+  const choices =
+    phase === 'Permanent'
+      ? `${name} is production now: shut ${sourceVmName} down at its old host and remove it there.`
+      : `Cut it off with \`understudy fence ${name} --with nics\` (or shutdown, power-off), or go back to it with ` +
+        `\`understudy undo-failover ${name}\`.`;
+  const message = `The source VM ${sourceVmName} runs and is connected again while its replica serves. ${choices}`;
+  const isNews = await raise(ports, id, { name: 'source-returned', message, since: now });
+  return isNews ? message : null;
+}
+
+export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'source-returned');
+}
+
+/** `since` stays when it began, also when there is something new to say. False: it was told before. */
+async function raise(
+  ports: ControllerPorts,
+  id: ReplicaId,
+  condition: Condition,
+): Promise<boolean> {
   const conditions = await ports.catalog.conditions(id);
   const known = conditions.find(({ name }) => name === condition.name);
-  if (known?.message === condition.message) return;
+  if (known?.message === condition.message) return false;
   const told = { ...condition, since: known?.since ?? condition.since };
   await ports.catalog.apply([{ type: 'condition-raised', replicaId: id, condition: told }]);
+  return true;
 }
 
 async function clear(ports: ControllerPorts, id: ReplicaId, name: ConditionName): Promise<void> {

@@ -155,6 +155,7 @@ async function recordReady(
   const changes: CatalogChange[] = [savedReplica(ready, facts.version)];
   if (isCleanedUp) {
     changes.push({ type: 'condition-cleared', replicaId: ready.id, name: 'unfenced-source' });
+    changes.push({ type: 'condition-cleared', replicaId: ready.id, name: 'source-returned' });
   } else {
     changes.push(cleanupPending(ready, now));
   }
@@ -179,12 +180,12 @@ async function liftSourceFence(
   undo: Undo,
 ): Promise<void> {
   const { failover, facts } = undo;
-  if (failover.fence === 'none') return;
+  if (failover.fence === 'none' && failover.fencedNics?.length === 0) return;
   const source = await ports.hosts.ports(facts.replica.sourceHostId);
   const failure = await context.step<string | null>('lift-fence', {
     do: async (attempt) => {
       try {
-        await liftFence(source.hypervisor, facts.replica, failover.fence, attempt);
+        await liftFence(source.hypervisor, facts.replica, failover, attempt);
         return null;
       } catch (error) {
         return whyLater(error, attempt);

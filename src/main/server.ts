@@ -30,6 +30,7 @@ import { createController } from '../engine/control/controller.ts';
 import type { ControllerPorts } from '../engine/control/controller-ports.ts';
 import { operationDefinitions } from '../engine/operations.ts';
 import { runScheduler } from '../engine/scheduler.ts';
+import { runSourceWatch } from '../engine/watch-sources.ts';
 import { createMover } from '../host/mover/mover.ts';
 import { createSqliteCatalog } from '../store/catalog.ts';
 import { openDataFolder } from '../store/database.ts';
@@ -102,6 +103,12 @@ function goOnInBackground(ports: ServerPorts, logger: Logger): AsyncDisposable {
     warmUp(ports, signal),
     keepHistoryBounded(ports, signal),
     runScheduler(ports, { signal, onError }),
+    runSourceWatch(ports, {
+      signal,
+      onError: (error) =>
+        logger.log('error', 'the watch on sources stumbled', { reason: String(error) }),
+      onReturned: (message) => logger.log('warning', message, { condition: 'source-returned' }),
+    }),
   ]);
   return {
     async [Symbol.asyncDispose]() {

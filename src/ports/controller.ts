@@ -109,6 +109,9 @@ export type FailoverOrder = {
   readonly acceptDuplicate: boolean;
 };
 
+/** What is done to a source after the failover. */
+export type FenceOrder = Exclude<SourceFence, 'none'>;
+
 /** Meanings as in the contract's `failoverPreviewSchema`. */
 export type FailoverPreview = {
   readonly replicaId: ReplicaId;
@@ -302,6 +305,18 @@ export interface Controller {
    * paused. Deletes nothing, there or here. Repeated, it finds them known.
    */
   rebuild(order: RebuildOrder, options: CommandOptions): Promise<RebuildReport>;
+  /** Cuts the source of a failover off, with evidence; its undo lifts that. */
+  fenceSource(
+    replica: Reference,
+    fence: FenceOrder,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** Lifts it now. Throws `duplicate-refused` while the replica is connected, unless that is accepted. */
+  unfenceSource(
+    replica: Reference,
+    acceptsDuplicate: boolean,
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
 
   /** Newest first. */
   operations(query: OperationQuery, options: CallOptions): Promise<readonly OperationRecord[]>;

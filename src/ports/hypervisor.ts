@@ -85,9 +85,12 @@ export interface Hypervisor {
   powerOff(command: VmCommand, options: CallOptions): Promise<void>;
   /** Removes a saved memory image, which a start would resume over disks that have changed. None is success. */
   discardSavedState(command: VmCommand, options: CallOptions): Promise<void>;
-  /** Sets the link of every NIC, in the running VM and in its definition. */
+  /**
+   * Sets the links of the NICs with these MACs, in the running VM and in its definition; null: of every NIC. A MAC that
+   * the VM does not have is left out. What came of it is seen by `vm`.
+   */
   setNicsConnected(
-    command: VmCommand & { readonly connected: boolean },
+    command: VmCommand & { readonly connected: boolean; readonly macs: readonly string[] | null },
     options: CallOptions,
   ): Promise<void>;
 

@@ -155,6 +155,9 @@ export interface ReplicaStore {
   /** Remembers the epoch as the highest seen; from then on lower ones are refused. */
   raiseEpoch(command: StoreCommand, options: CallOptions): Promise<void>;
 
+  /** The highest epoch seen; null where there is no such replica. Waits for no other command. Throws `invalid-file`. */
+  epoch(replicaId: ReplicaId, options: CallOptions): Promise<number | null>;
+
   /** Makes (or finds) the partial layers of a point to come and serves them for writing. Addresses change from call to call. */
   openPartial(
     request: OpenPartialRequest,

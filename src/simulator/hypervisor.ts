@@ -61,10 +61,14 @@ export function createSimulatedHypervisor(parts: {
       call('discardSavedState', options, () => {
         vmOf(vmId).state.hasSavedState = false;
       }),
-    setNicsConnected: ({ vmId, connected }, options) =>
+    setNicsConnected: ({ vmId, connected, macs }, options) =>
       call('setNicsConnected', options, () => {
         const { state } = vmOf(vmId);
-        state.nics = state.nics.map((nic) => ({ ...nic, isConnected: connected }));
+        const isMeant = (mac: string | null) =>
+          macs === null || (mac !== null && macs.includes(mac));
+        state.nics = state.nics.map((nic) =>
+          isMeant(nic.mac) ? { ...nic, isConnected: connected } : nic,
+        );
       }),
     guest: (vmId, options) =>
       call('guest', options, (passing) => askGuest(vmOf(vmId), options.deadlineMs, passing)),

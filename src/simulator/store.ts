@@ -75,6 +75,8 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
     createReplica: (command, options) =>
       call('createReplica', options, () => createFolder(host, command)),
     raiseEpoch: (command, options) => change('raiseEpoch', command, options, () => {}),
+    epoch: (replicaId, options) =>
+      call('epoch', options, () => host.replicas.get(replicaId)?.epoch ?? null),
     openPartial: (request, options) =>
       change('openPartial', request, options, (at) => openPartialPoint(at, request)),
     sealPartial: (request, options) =>

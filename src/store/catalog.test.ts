@@ -59,6 +59,24 @@ test('a damaged record is named, and harms no other', async () => {
   database.close();
 });
 
+test('a failover that an older version wrote says that all NICs were disconnected, and no duplicate accepted', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  const { failover } = sample.replica;
+  await catalog.apply([{ type: 'replica-saved', replica: sample.replica, expectedVersion: null }]);
+  for (const [fence, fencedNics] of [
+    ['nics', null],
+    ['shutdown', []],
+  ] as const) {
+    const written = { ...failover, fence, fencedNics: undefined, isDuplicateAccepted: undefined };
+    const document = JSON.stringify({ ...sample.replica, failover: written });
+    database.prepare('UPDATE replica SET document = ?').run(document);
+    const read = (await catalog.replica(sample.replica.id))?.value.failover;
+    assert.deepEqual(read, { ...failover, fence, fencedNics, isDuplicateAccepted: false });
+  }
+  database.close();
+});
+
 test('changes can join a transaction of someone else', async () => {
   const database = openDatabase({ path: ':memory:', schemas });
   const catalog = createSqliteCatalog({ database });

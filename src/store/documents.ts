@@ -5,7 +5,7 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { Host } from '../domain/host/host.ts';
 import type { Job } from '../domain/job/job.ts';
-import type { Condition, Replica } from '../domain/replica/replica.ts';
+import type { Condition, FailoverRecord, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Temporary } from '../ports/catalog.ts';
 
@@ -75,20 +75,25 @@ const readCurrentReplica = reader<Replica>(
   { failback: null },
 );
 
-/** Older versions did not know branches over branches. */
+/** Older versions did not know branches over branches, nor remember which NICs they disconnected. */
 export const readReplica: DocumentReader<Replica> = (record, text) => {
   const replica = readCurrentReplica(record, text);
   const { failover, archives } = replica;
   return {
     ...replica,
-    failover:
-      failover === null ? null : { ...failover, overBranchId: failover.overBranchId ?? null },
+    failover: failover === null ? null : wholeFailover(failover),
     archives: archives.map((archive) => ({
       ...archive,
       overBranchId: archive.overBranchId ?? null,
     })),
   };
 };
+
+function wholeFailover(written: Partial<FailoverRecord> & FailoverRecord): FailoverRecord {
+  const { overBranchId = null, isDuplicateAccepted = false } = written;
+  const { fencedNics = written.fence === 'nics' ? null : [] } = written;
+  return { ...written, overBranchId, fencedNics, isDuplicateAccepted };
+}
 
 export const readPoint = reader<RestorePoint>({
   id: 'string',

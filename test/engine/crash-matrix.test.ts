@@ -146,6 +146,23 @@ const STORIES: Readonly<Record<string, Story>> = {
     act: (stage) =>
       stage.finish((controller) => controller.permanentFailover('web-replica', options)),
   },
+  'fence afterwards': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      await stage.failover('latest', 'none');
+    },
+    act: (stage) =>
+      stage.finish((controller) => controller.fenceSource('web-replica', 'power-off', options)),
+  },
+  unfence: {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      await stage.failover('latest', 'none');
+      await stage.finish((controller) => controller.fenceSource('web-replica', 'nics', options));
+    },
+    act: (stage) =>
+      stage.finish((controller) => controller.unfenceSource('web-replica', false, options)),
+  },
   'delete replica': {
     prepare: protectedTwice,
     act: (stage) => stage.finish((controller) => controller.deleteReplica('web-replica', options)),

@@ -117,8 +117,16 @@ export class Stage implements AsyncDisposable {
     return database;
   }
 
-  #beginLife(): Life {
-    const database = this.#database;
+  /** Another controller beside the first, on a copy of its data as they are now. It has not resumed anything. */
+  oldCopy(): Life & Disposable {
+    const path = join(this.#folder, `copy-${this.world.clock.monotonicMs()}.db`);
+    this.#database.exec(`VACUUM INTO '${path}'`);
+    const database = openDatabase({ path, schemas: [CATALOG_SCHEMA, JOURNAL_SCHEMA] });
+    const life = this.#beginLife(database);
+    return { ...life, [Symbol.dispose]: () => life.view.kill() };
+  }
+
+  #beginLife(database = this.#database): Life {
     const view = this.world.connect({ crashStyle: 'throw', onCrash: () => database.close() });
     const catalog = createSqliteCatalog({ database });
     const { clock, ids, hosts, mover } = view;

@@ -155,6 +155,8 @@ export function createFakeController(): FakeController {
     exportArchive: async () => find(OPERATION.id),
     exportPoint: async () => find(OPERATION.id),
     rebuild: async (_order) => ({ folders: [REBUILT], unreachable: [], isDryRun: false }),
+    fenceSource: async () => find(OPERATION.id),
+    unfenceSource: async () => find(OPERATION.id),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>

@@ -121,6 +121,8 @@ export const REPLICA: Replica = {
     operationId: operationId('op-f1'),
     reason: 'host lost',
     fence: 'none',
+    fencedNics: [],
+    isDuplicateAccepted: false,
     startedAt: NOON,
     isConnected: true,
     connectionBecause: 'the source cannot be asked',

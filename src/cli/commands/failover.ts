@@ -11,6 +11,7 @@ import {
 import { EXIT } from '../exit-codes.ts';
 import { formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { renderDetails } from '../table.ts';
+import { fenceCommands } from './fence.ts';
 import { settleAndShow } from './operation.ts';
 import { plannedFailoverCommand } from './planned-failover.ts';
 
@@ -27,6 +28,7 @@ export function failoverCommands(program: Command, runner: Runner): void {
   failoverCommand(program, runner);
   plannedFailoverCommand(program, runner);
   undoCommand(program, runner);
+  fenceCommands(program, runner);
 
   const permanent = waitOptions(
     leaf(

@@ -46,6 +46,8 @@ const KINDS = [
   'export',
   'keep-archive',
   'delete-archive',
+  'fence-source',
+  'unfence-source',
 ] as const satisfies readonly OperationAnswer['kind'][];
 
 export function operationCommands(program: Command, runner: Runner): void {

@@ -30,6 +30,8 @@ export function replicaTests(suite: StoreTest): void {
       for (const _ of ['before', 'after the restart']) {
         const command = story.command();
         const { store } = story;
+        assert.equal(await store.epoch(REPLICA, NEVER), 5);
+        assert.equal(await store.epoch(replicaId('rp-none'), NEVER), null);
         await assert.rejects(store.createReplica({ ...command, name: 'a vm' }, NEVER), refused);
         await assert.rejects(store.raiseEpoch(command, NEVER), refused);
         await assert.rejects(story.open(pointId('p1'), null, ONE_BLOCK), refused);

@@ -23,7 +23,9 @@ export type OperationKind =
   | 'hop'
   | 'export'
   | 'keep-archive'
-  | 'delete-archive';
+  | 'delete-archive'
+  | 'fence-source'
+  | 'unfence-source';
 
 /**
  *   queued ─▶ running ─▶ succeeded

@@ -23,6 +23,8 @@ function failover(over: BranchId | null): FailoverRecord {
     operationId: operationId('op-1'),
     reason: '',
     fence: 'none',
+    fencedNics: [],
+    isDuplicateAccepted: false,
     startedAt: NOW,
     isConnected: true,
     connectionBecause: '',

@@ -68,7 +68,9 @@ export type ReplicaOperation =
   | 'hop'
   | 'export'
   | 'keep-archive'
-  | 'delete-archive';
+  | 'delete-archive'
+  | 'fence'
+  | 'unfence';
 
 /** The phases in which each operation may begin. */
 export const ALLOWED_IN = {
@@ -91,6 +93,8 @@ export const ALLOWED_IN = {
   export: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   'keep-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   'delete-archive': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  fence: ['Failover'],
+  unfence: ['Failover'],
 } as const satisfies Record<ReplicaOperation, readonly Phase[]>;
 
 export function allowedOperations(phase: Phase): readonly ReplicaOperation[] {

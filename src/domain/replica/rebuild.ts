@@ -126,6 +126,8 @@ function failoverOf(
     operationId: operationId('op-rebuilt'),
     reason: 'found in progress when the catalogue was rebuilt',
     fence: 'none',
+    fencedNics: [],
+    isDuplicateAccepted: false,
     startedAt,
     isConnected,
     connectionBecause: 'it was found so when the catalogue was rebuilt',

@@ -16,6 +16,13 @@ export type FailoverRecord = {
   readonly reason: string;
   /** What was done to the source, which an undo lifts; `none` also where there was nothing to do. */
   readonly fence: SourceFence;
+  /**
+   * MACs of the NICs that a fence disconnected, which lifting it connects again; null where an older version did not
+   * remember them: all.
+   */
+  readonly fencedNics: readonly string[] | null;
+  /** Somebody said beforehand that source and replica may both be connected. */
+  readonly isDuplicateAccepted: boolean;
   readonly startedAt: Instant;
   /** Whether the replica's NICs were connected, and the sentence why or why not. */
   readonly isConnected: boolean;
@@ -66,7 +73,8 @@ export type ConditionName =
   | 'unfenced-source'
   | 'rpo-breached'
   | 'unverified'
-  | 'operation-suspended';
+  | 'operation-suspended'
+  | 'source-returned';
 
 /** Something worrying about a replica; beside the phase, never part of it. */
 export type Condition = {

@@ -57,6 +57,14 @@ export type GuestReport = {
   readonly addresses: readonly string[];
 };
 
+/** Whether a VM that looks like this can be met on a network now. */
+export function isServing(vm: {
+  readonly power: PowerState | 'absent';
+  readonly isConnected: boolean;
+}): boolean {
+  return (vm.power === 'running' || vm.power === 'paused') && vm.isConnected;
+}
+
 export function isConnected(vm: VmDescription): boolean {
   return vm.nics.some((nic) => nic.isConnected);
 }

@@ -31,8 +31,26 @@ const MAKE_WAY_MS = 60_000;
 const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   failover: ['replicate', 'planned-failover', 'verify', 'rescan', 'sweep'],
   'planned-failover': ['replicate', 'verify', 'rescan', 'sweep'],
-  'undo-failover': ['failover', 'planned-failover', 'hop', 'verify', 'rescan', 'sweep'],
-  'permanent-failover': ['failover', 'planned-failover', 'hop', 'verify', 'rescan', 'sweep'],
+  'undo-failover': [
+    'failover',
+    'planned-failover',
+    'hop',
+    'fence-source',
+    'unfence-source',
+    'verify',
+    'rescan',
+    'sweep',
+  ],
+  'permanent-failover': [
+    'failover',
+    'planned-failover',
+    'hop',
+    'fence-source',
+    'unfence-source',
+    'verify',
+    'rescan',
+    'sweep',
+  ],
   hop: ['failover', 'hop', 'verify', 'rescan', 'sweep'],
   'keep-archive': ['sweep'],
   'delete-archive': ['sweep'],
@@ -42,6 +60,8 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   'cancel-failback': ['catch-up-failback', 'switch-over', 'verify', 'rescan', 'sweep'],
   'commit-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
   'undo-failback': ['switch-over', 'verify', 'rescan', 'sweep'],
+  'fence-source': ['failover', 'hop', 'unfence-source', 'verify', 'rescan', 'sweep'],
+  'unfence-source': ['failover', 'hop', 'verify', 'rescan', 'sweep'],
   replicate: ['sweep'],
   rescan: ['sweep'],
   verify: ['sweep'],
@@ -80,10 +100,18 @@ export async function accept(
   return ports.durable.start(request);
 }
 
-/** An undo that is stuck may be asked for again, forced this time. */
-function mustYield({ kind, state }: OperationRecord, to: OperationKind): boolean {
+/**
+ * An undo that is stuck may be asked for again, forced this time; and so may a failover without the fence that could not
+ * be taken back, because the source host went away half-way. One that is stuck after it took over is retried instead.
+ */
+function mustYield(
+  { kind, state }: OperationRecord,
+  to: OperationKind,
+  { phase }: Replica,
+): boolean {
   const mayInsist = kind === 'undo-failover' || kind === 'undo-failback';
   if (state === 'suspended' && kind === to && mayInsist) return true;
+  if (state === 'suspended' && kind === to && kind === 'failover') return phase === 'Ready';
   return YIELDS_TO[to]?.includes(kind) ?? false;
 }
 
@@ -102,7 +130,7 @@ async function makeWay(
   const mayChange = open.some((operation) => PHASE_CHANGING.includes(operation.kind));
   if (allowedAs !== null && !mayChange) requireAllowed(replica, allowedAs);
   for (const operation of open) {
-    if (mustYield(operation, kind)) await stop(ports, operation, options);
+    if (mustYield(operation, kind, replica)) await stop(ports, operation, options);
   }
   const fresh = await ports.catalog.replica(replica.id);
   if (fresh === null) throw new UnderstudyError('replica-missing', { replica: replica.id });

@@ -3,6 +3,7 @@ import * as archives from './archives.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import * as failbacks from './failbacks.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
+import { fenceSource, unfenceSource } from './fences.ts';
 import { hop, previewHop } from './hops.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
 import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
@@ -69,6 +70,8 @@ export function createController(ports: ControllerPorts): Controller {
       archives.exportArchive(ports, replica, archive, options),
     exportPoint: (replica, point, options) => archives.exportPoint(ports, replica, point, options),
     rebuild: (order, options) => rebuild(ports, order, options),
+    fenceSource: (replica, fence, options) => fenceSource(ports, replica, fence, options),
+    unfenceSource: (replica, accepts, options) => unfenceSource(ports, replica, accepts, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),

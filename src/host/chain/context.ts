@@ -6,7 +6,7 @@ import type { StoreCommand } from '../../ports/replica-store.ts';
 import type { ImageServer } from './image-server.ts';
 import type { Images } from './images.ts';
 import { type ReplicaLayout, replicaLayout } from './layout.ts';
-import { type ReplicaRecord, requireRecord, writeRecord } from './record.ts';
+import { type ReplicaRecord, readRecord, requireRecord, writeRecord } from './record.ts';
 
 /** What every command of the store works with. */
 export type StoreContext = {
@@ -35,6 +35,11 @@ export async function admit(layout: ReplicaLayout, command: StoreCommand): Promi
   const raised = { ...record, epoch: command.epoch };
   await writeRecord(layout, raised);
   return raised;
+}
+
+export async function epochOf(context: StoreContext, replicaId: ReplicaId): Promise<number | null> {
+  const record = await readRecord(layoutOf(context, replicaId));
+  return record?.epoch ?? null;
 }
 
 export function checkEpoch(record: ReplicaRecord, command: StoreCommand): void {

@@ -13,7 +13,7 @@ import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
 import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
-import { admit, layoutOf, type StoreContext } from './context.ts';
+import { admit, epochOf, layoutOf, type StoreContext } from './context.ts';
 import { differingBlocks } from './differing-blocks.ts';
 import { makeFolder } from './durable-file.ts';
 import { storeError, throwIfCancelled } from './errors.ts';
@@ -77,6 +77,8 @@ function storeOf(context: StoreContext): ReplicaStore {
     raiseEpoch: ofCommand(async (_, command) => {
       await admit(layoutOf(context, command.replicaId), command);
     }),
+    // Not in turn: who is out of date must hear it although a long merge is under way.
+    epoch: (replicaId, options) => mapped(context, options, () => epochOf(context, replicaId)),
     openPartial: ofCommand(openPartial),
     sealPartial: ofCommand(sealPartial),
     discardPartial: ofCommand(discardPartial),

@@ -4,10 +4,17 @@ import { readDomain } from './domain-xml.ts';
 import { readDefinition } from './inspect.ts';
 import type { Virsh } from './virsh.ts';
 
-/** Sets the link of every NIC, by MAC: now (where it runs) and for the next start. */
+type LinkWish = {
+  readonly vmId: VmId;
+  readonly connected: boolean;
+  /** Null: all. */
+  readonly macs: readonly string[] | null;
+};
+
+/** Sets links by MAC: now (where it runs) and for the next start. */
 export async function setNicsConnected(
   virsh: Virsh,
-  { vmId, connected }: { readonly vmId: VmId; readonly connected: boolean },
+  { vmId, connected, macs: wanted }: LinkWish,
   options: CallOptions,
 ): Promise<void> {
   const [current, definition] = await Promise.all([
@@ -18,8 +25,10 @@ export async function setNicsConnected(
   const setLink = (mac: string, ...flags: string[]) =>
     virsh.run(['domif-setlink', ...flags, '--', vmId, mac, state], options);
   // The running VM first, for that is what others can meet. On one that is off this sets the definition.
-  for (const mac of macs(current, vmId)) await setLink(mac);
-  for (const mac of macs(definition, vmId)) await setLink(mac, '--config');
+  const among = (text: string) =>
+    macs(text, vmId).filter((mac) => wanted === null || wanted.includes(mac));
+  for (const mac of among(current)) await setLink(mac);
+  for (const mac of among(definition)) await setLink(mac, '--config');
 }
 
 function macs(text: string, id: VmId): string[] {

@@ -1,0 +1,148 @@
+/**
+ * Fencing after the fact: the source of a failover is cut off, or given back what it was cut off from, while the replica
+ * serves. What was done is recorded with the failover, so that its undo lifts it.
+ *
+ *   fence:   load → look at the source → fence → record
+ *   unfence: load → lift the fence → look at the source → record
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import { fenceRefusal, neededFence } from '../domain/failover/connection.ts';
+import { addFence } from '../domain/failover/fencing.ts';
+import { replicaId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
+import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import { isServing } from '../domain/vm/vm.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { fenceIn, flagIn, textIn } from './input.ts';
+import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import {
+  fenceSource,
+  fencingOf,
+  liftFence,
+  lookAtSource,
+  type SourceSeen,
+} from './source-fence.ts';
+
+export function fenceDefinition(ports: EnginePorts): OperationDefinition {
+  return { kind: 'fence-source', run: (context, input) => fence(ports, context, input) };
+}
+
+export function unfenceDefinition(ports: EnginePorts): OperationDefinition {
+  return { kind: 'unfence-source', run: (context, input) => unfence(ports, context, input) };
+}
+
+async function fence(ports: EnginePorts, context: OperationContext, input: Json): Promise<Json> {
+  const id = replicaId(textIn(input, 'replicaId'));
+  const facts = await loadReplica(ports, context, id, 'fence');
+  const failover = requireFailover(facts.replica);
+  const wanted = fenceIn(input);
+  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const seen = await look(ports, context, 'look-at-source', facts.replica);
+  const refused = fenceRefusal(seen, wanted);
+  if (refused !== null) {
+    const details = { vm: facts.replica.sourceVmName, reason: refused };
+    throw new UnderstudyError('fence-failed', details);
+  }
+  const needed = neededFence(seen, wanted);
+  const fencing = fencingOf(seen, needed);
+  await fenceSource(context, source, facts.replica, fencing);
+  const fenced = { ...failover, ...addFence(failover, fencing), isDuplicateAccepted: false };
+  await recordFence(context, facts, fenced, CLEARED);
+  if (needed === 'none') await context.note('note-quiet', quietNote(seen));
+  return { fence: needed };
+}
+
+async function unfence(ports: EnginePorts, context: OperationContext, input: Json): Promise<Json> {
+  const id = replicaId(textIn(input, 'replicaId'));
+  const facts = await loadReplica(ports, context, id, 'unfence');
+  const failover = requireFailover(facts.replica);
+  requireAccepted(facts.replica, failover, flagIn(input, 'acceptsDuplicate'));
+  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  await context.step<null>('lift-fence', {
+    do: async (attempt) => {
+      await liftFence(source.hypervisor, facts.replica, failover, attempt);
+      return null;
+    },
+    // Lifted again by whoever tries again; what was lifted half-way is still recorded as a fence.
+    undo: 'nothing',
+  });
+  const seen = await look(ports, context, 'look-at-source', facts.replica);
+  const now = await context.now('unfenced-at');
+  const meets = isServing(seen) && failover.isConnected;
+  const lifted: FailoverRecord = {
+    ...failover,
+    fence: 'none',
+    fencedNics: [],
+    isDuplicateAccepted: meets,
+  };
+  const told = meets ? [duplicateAccepted(facts.replica, now)] : [];
+  await recordFence(context, facts, lifted, () => told);
+  return { lifted: failover.fence, sourcePower: seen.power };
+}
+
+/** Also asked before the operation is accepted; the replica may have been connected since. */
+export function requireAccepted(
+  { name, sourceVmName }: Replica,
+  { isConnected }: FailoverRecord,
+  acceptsDuplicate: boolean,
+): void {
+  if (!isConnected || acceptsDuplicate) return;
+  throw new UnderstudyError('duplicate-refused', { replica: name, vm: sourceVmName });
+}
+
+export function requireFailover({ id, phase, failover }: Replica): FailoverRecord {
+  if (failover !== null) return failover;
+  throw new Error(`replica ${id} is in ${phase} without a failover`);
+}
+
+function look(
+  ports: EnginePorts,
+  context: OperationContext,
+  name: string,
+  replica: Replica,
+): Promise<SourceSeen> {
+  return context.step<SourceSeen>(name, {
+    do: async ({ signal }) => {
+      const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+      return lookAtSource({ hypervisor, clock: ports.clock }, replica, { signal });
+    },
+    undo: 'nothing',
+  });
+}
+
+async function recordFence(
+  context: OperationContext,
+  { replica, version }: ReplicaFacts,
+  failover: FailoverRecord,
+  conditions: (replica: Replica) => readonly CatalogChange[],
+): Promise<void> {
+  const saved = savedReplica({ ...replica, failover }, version);
+  await context.record('record-fence', [saved, ...conditions(replica)], { undo: 'irreversible' });
+}
+
+const CLEARED = ({ id: replicaId }: Replica): readonly CatalogChange[] => [
+  { type: 'condition-cleared', replicaId, name: 'unfenced-source' },
+  { type: 'condition-cleared', replicaId, name: 'source-returned' },
+];
+
+function duplicateAccepted(replica: Replica, since: Instant): CatalogChange {
+  const message =
+    `The source VM ${replica.sourceVmName} runs and is connected beside its replica, which was expressly accepted. ` +
+    `Cut it off with \`understudy fence ${replica.name} --with nics\`.`;
+  return {
+    type: 'condition-raised',
+    replicaId: replica.id,
+    condition: { name: 'unfenced-source', message, since },
+  };
+}
+
+function quietNote({ power }: SourceSeen): string {
+  const state: Record<string, string> = {
+    off: 'The source VM is off',
+    absent: 'The source host no longer has the VM',
+  };
+  return `${state[power] ?? 'The source VM is disconnected'}: there was nothing to do.`;
+}

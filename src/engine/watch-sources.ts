@@ -1,0 +1,115 @@
+/**
+ * Looks out for sources that come back after a failover: a host that was away boots, and with it the VM whose replica
+ * serves by now. Two machines of one identity are told at once, with the commands to choose from. It looks only at hosts
+ * with such sources, once each however many there are, and a host that does not answer keeps nobody else waiting.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import type { HostId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import { isServing, type VmSummary } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { ControllerPorts } from './control/controller-ports.ts';
+import { withDeadline } from './deadline.ts';
+import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
+import { tellReturned, withdrawReturned } from './tell-conditions.ts';
+
+const LOOK_EVERY_MS = 5_000;
+/** So long after a permanent failover its former source is looked for: a host that is repaired later than this is new. */
+const PERMANENT_WATCHED_MS = 30 * 24 * 3600 * 1000;
+const OPEN_OPERATIONS_MAX = 100_000;
+
+type Watch = CallOptions & {
+  /** A source that came back, told once, for the log. */
+  readonly onReturned: (message: string) => void;
+};
+
+/** Runs until the signal is aborted. */
+export async function runSourceWatch(
+  ports: ControllerPorts,
+  { onError, ...watch }: Watch & { readonly onError: (error: unknown) => void },
+): Promise<void> {
+  const { signal } = watch;
+  while (!signal.aborted) {
+    await watchSources(ports, watch).catch((error: unknown) =>
+      signal.aborted ? undefined : onError(error),
+    );
+    await ports.clock.sleep(LOOK_EVERY_MS, { signal }).catch(() => undefined); // aborted: the loop ends by itself
+  }
+}
+
+/** One look at every host that has the source of a serving replica. */
+export async function watchSources(ports: ControllerPorts, watch: Watch): Promise<void> {
+  const open = await ports.durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX });
+  const isBusy = new Set(open.map(({ subject }) => subject));
+  const watched = new Map<HostId, Replica[]>();
+  const now = ports.clock.now();
+  for (const { value: replica } of await ports.catalog.replicas()) {
+    if (!isWatched(replica, now)) await withdrawReturned(ports, replica);
+    // What an operation is doing to the source right now, it finds out itself.
+    else if (!isBusy.has(replica.id)) {
+      const { sourceHostId } = replica;
+      watched.set(sourceHostId, [...(watched.get(sourceHostId) ?? []), replica]);
+    }
+  }
+  await Promise.all(
+    [...watched].map(([host, replicas]) => lookAtHost(ports, host, replicas, watch)),
+  );
+}
+
+/** A replica that is not connected can meet nobody; an accepted duplicate is no news. */
+function isWatched({ phase, failover }: Replica, now: Instant): boolean {
+  if (failover === null || !failover.isConnected || failover.isDuplicateAccepted) return false;
+  if (phase === 'Permanent') return now - failover.startedAt < PERMANENT_WATCHED_MS;
+  return phase === 'Failover' || phase === 'ReadyToSwitch';
+}
+
+async function lookAtHost(
+  ports: ControllerPorts,
+  host: HostId,
+  replicas: readonly Replica[],
+  watch: Watch,
+): Promise<void> {
+  const vms = await listedVms(ports, host, watch);
+  if (vms === null) return;
+  for (const replica of replicas) {
+    const listed = vms.find(({ id }) => id === replica.sourceVmId);
+    if (listed?.power === 'unknown') continue;
+    if (listed === undefined || listed.power === 'off') await withdrawReturned(ports, replica);
+    else await lookAtRunning(ports, replica, watch);
+  }
+}
+
+/** Null: no answer, which says nothing about any VM (invariant 10). */
+async function listedVms(
+  ports: ControllerPorts,
+  host: HostId,
+  { signal }: CallOptions,
+): Promise<readonly VmSummary[] | null> {
+  try {
+    const { hypervisor } = await ports.hosts.ports(host);
+    return await withDeadline(ports.clock, SOURCE_ANSWER_MS, { signal }, (deadline) =>
+      hypervisor.vms({ signal: deadline }),
+    );
+  } catch (error) {
+    if (signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
+    return null;
+  }
+}
+
+async function lookAtRunning(
+  ports: ControllerPorts,
+  replica: Replica,
+  watch: Watch,
+): Promise<void> {
+  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+  const seen = await lookAtSource({ hypervisor, clock: ports.clock }, replica, watch);
+  if (seen.power === 'unknown') return;
+  if (!isServing(seen)) return withdrawReturned(ports, replica);
+  // Looking took its time: somebody may have undone the failover meanwhile.
+  const now = ports.clock.now();
+  const current = (await ports.catalog.replica(replica.id))?.value;
+  if (current === undefined || !isWatched(current, now)) return;
+  const told = await tellReturned(ports, current, now);
+  if (told !== null) watch.onReturned(told);
+}
