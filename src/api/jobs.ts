@@ -2,8 +2,14 @@ import type { JobAnswer, PreflightFindingAnswer } from '../contract/job.ts';
 import type { ParsedBody } from '../contract/routes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import { formatInstant } from '../domain/instant.ts';
-import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type ScratchPolicy } from '../domain/job/job.ts';
+import {
+  DEFAULT_ARCHIVE_SECONDS,
+  DEFAULT_SCRATCH,
+  type ScratchPolicy,
+  type TestingPolicy,
+} from '../domain/job/job.ts';
 import { DEFAULT_RETENTION } from '../domain/restore-point/retention.ts';
+import { formatProbe } from '../domain/test-failover/probe.ts';
 import type {
   Controller,
   CreateJob,
@@ -13,6 +19,7 @@ import type {
 } from '../ports/controller.ts';
 import type { Handlers, Refusal } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
+import { parseProbes } from './tests.ts';
 
 type Verbs =
   | 'createJob'
@@ -65,7 +72,13 @@ function withDefaults(body: ParsedBody<'createJob'>): CreateJob {
     bytesPerSecondMax: body.bytesPerSecondMax ?? null,
     archiveSeconds: body.archiveSeconds ?? DEFAULT_ARCHIVE_SECONDS,
     scratch: scratchWithDefaults(body.scratch ?? {}),
+    testing: testingPolicy(body.testing ?? null),
   };
+}
+
+function testingPolicy(asked: ParsedBody<'createJob'>['testing'] | null): TestingPolicy | null {
+  if (asked == null) return null;
+  return { everySeconds: asked.everySeconds, probes: parseProbes(asked.probes) };
 }
 
 function scratchWithDefaults(
@@ -131,6 +144,10 @@ function jobAnswer({ job, replicas, nextRunAt, ...hosts }: JobView): JobAnswer {
     bytesPerSecondMax: job.bytesPerSecondMax,
     archiveSeconds: job.archiveSeconds,
     scratch: { ...job.scratch },
+    testing:
+      job.testing === null
+        ? null
+        : { everySeconds: job.testing.everySeconds, probes: job.testing.probes.map(formatProbe) },
     createdAt: formatInstant(job.createdAt),
   };
 }

@@ -75,6 +75,8 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
       since: formatInstant(since),
     })),
     openOperation: openOperation === null ? null : operationAnswer(openOperation),
+    openTests: view.openTests.map(operationAnswer),
+    lastTest: lastTestAnswer(view.lastTest),
     allowedOperations: [...allowedOperations(replica.phase)],
     createdAt: formatInstant(replica.createdAt),
   };
@@ -84,4 +86,14 @@ function failoverAnswer(failover: Replica['failover']): ReplicaAnswer['failover'
   if (failover === null) return null;
   const fencedNics = failover.fencedNics === null ? null : [...failover.fencedNics];
   return { ...failover, fencedNics, startedAt: formatInstant(failover.startedAt) };
+}
+
+function lastTestAnswer(lastTest: ReplicaView['lastTest']): ReplicaAnswer['lastTest'] {
+  if (lastTest === null) return null;
+  const { at, lastPassedAt } = lastTest;
+  return {
+    ...lastTest,
+    at: formatInstant(at),
+    lastPassedAt: lastPassedAt === null ? null : formatInstant(lastPassedAt),
+  };
 }

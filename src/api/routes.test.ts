@@ -17,6 +17,8 @@ const PARAMETERS = {
   point: 'latest',
   operation: 'op-a1',
   archive: 'br-a0',
+  test: 'tst-1',
+  name: 'serial.txt',
 };
 
 /** The smallest body that each endpoint takes. */
@@ -25,6 +27,7 @@ const BODIES: Partial<Record<EndpointName, object>> = {
   keepArchive: { until: '2026-04-01T00:00:00Z' },
   fenceSource: { fence: 'nics' },
   addHost: { name: 'lab', address: 'qemu:///system', storageFolder: '/srv/u' },
+  bisect: { probes: ['agent'] },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };
 
@@ -185,6 +188,8 @@ test('kinds become statuses; a phase says what it allows', async (t) => {
     'undo-failover',
     'permanent-failover',
     'failback',
+    'test-failover',
+    'bisect',
     'verify',
     'rescan',
     'hop',

@@ -20,6 +20,7 @@ import { problemOf } from './problem.ts';
 import { rebuildHandlers } from './rebuild.ts';
 import { overviewAnswer, replicaHandlers } from './replicas.ts';
 import { requestSeed } from './seed.ts';
+import { testHandlers } from './tests.ts';
 
 type Violation = { readonly path: string; readonly message: string };
 
@@ -50,6 +51,7 @@ function allHandlers({ controller, version }: Options): Handlers {
     ...pointHandlers(controller),
     ...failoverHandlers(controller),
     ...failbackHandlers(controller),
+    ...testHandlers(controller),
     ...operationHandlers(controller),
     ...archiveHandlers(controller),
     ...rebuildHandlers(controller),

@@ -87,8 +87,8 @@ export async function followAll(
 }
 
 /**
- * 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. A verification that went
- * through and found something wrong is no success to a script: 1.
+ * 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. A verification, test
+ * failover or bisect that went through and found nothing good is no success to a script: 1.
  */
 export function exitCodeOfOperation(operation: OperationAnswer): number {
   if (operation.state === 'succeeded') return isUnsound(operation) ? EXIT.failed : EXIT.ok;
@@ -100,9 +100,10 @@ export function exitCodeOfOperation(operation: OperationAnswer): number {
 }
 
 function isUnsound({ result }: OperationAnswer): boolean {
-  return (
-    result !== null && typeof result === 'object' && 'isSound' in result && result.isSound === false
-  );
+  if (result === null || typeof result !== 'object') return false;
+  if ('isSound' in result && result.isSound === false) return true;
+  if ('passed' in result && result.passed === false) return true;
+  return 'newestGood' in result && result.newestGood === null;
 }
 
 /** One line of history: what happened, to which step, how long it took. */

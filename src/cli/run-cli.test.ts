@@ -8,6 +8,8 @@ import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
 
 const DONE = { ...OPERATION, state: 'succeeded' } as const;
 
+const HTTP = { type: 'http', port: 80, path: '/', status: null, deadlineSeconds: 180 } as const;
+
 /** Every command: its line, and the call it must make. */
 const COMMANDS: [string, readonly unknown[]][] = [
   ['host list', ['hosts']],
@@ -61,6 +63,37 @@ const COMMANDS: [string, readonly unknown[]][] = [
     'operation list --open --kind failover --limit 3 --subject rep-a1',
     ['operations', { subject: 'rep-a1', kind: 'failover', open: true, limit: 3 }],
   ],
+  [
+    'test run r --point latest --point pt-a --probe tcp:22 --hold 30m',
+    [
+      'testFailover',
+      'r',
+      {
+        points: [{ type: 'latest' }, { type: 'reference', reference: 'pt-a' }],
+        probes: [{ type: 'tcp', port: 22, deadlineSeconds: 180 }],
+        holdSeconds: 1800,
+      },
+    ],
+  ],
+  [
+    'test run r --keep --no-wait',
+    [
+      'testFailover',
+      'r',
+      {
+        points: [{ type: 'latest' }],
+        probes: [{ type: 'agent', deadlineSeconds: 180 }],
+        holdSeconds: 86_400,
+      },
+    ],
+  ],
+  [
+    'test list --replica r --open',
+    ['operations', { subject: 'r', kind: 'test-failover', open: true, limit: 50 }],
+  ],
+  ['test show op-a1', ['operation', 'op-a1']],
+  ['test end op-a1', ['endTest', 'op-a1']],
+  ['bisect r --probe http:80', ['bisect', 'r', [HTTP]]],
   ['operation show op-a1', ['operation', 'op-a1']],
   ['operation retry op-a1', ['retryOperation', 'op-a1']],
   ['operation cancel op-a1', ['cancelOperation', 'op-a1']],
@@ -83,7 +116,7 @@ for (const [line, call] of COMMANDS) {
 test('host add and job create send everything they were given', async (t) => {
   const { run, fake } = await openServedRoom(t, 'tcp');
   const added = await run(
-    'host add lab --uri qemu:///session --storage /srv/u --scratch /var/tmp/s --slots 3',
+    'host add lab --uri qemu:///session --storage /srv/u --scratch /var/tmp/s --slots 3 --tests 4',
   );
   assert.equal(added.code, 0, added.err);
   assert.deepEqual(fake.calls[0]?.[1], {
@@ -93,11 +126,13 @@ test('host add and job create send everything they were given', async (t) => {
     storageFolder: '/srv/u',
     scratchFolder: '/var/tmp/s',
     transferSlots: 3,
+    testSlots: 4,
   });
   const created = await run(
     'job create web --source a --target b --vm web-01 --vm --odd --rpo 5m --keep 3 --keep-tier 1h:1d ' +
       '--keep-tier 1d:4w --quiesce never --network lan=dr --network wan= --limit 50MiB --suffix .dr ' +
-      '--archive 2d --scratch-quota 1GiB --scratch-reserve 0 --scratch-deadline 1h30m --no-schedule',
+      '--archive 2d --scratch-quota 1GiB --scratch-reserve 0 --scratch-deadline 1h30m --no-schedule ' +
+      '--test-every 7d --probe http:80/health --probe agent@90s',
   );
   assert.equal(created.code, 0, created.err);
   assert.deepEqual(fake.calls[1]?.[1], {
@@ -120,6 +155,13 @@ test('host add and job create send everything they were given', async (t) => {
     bytesPerSecondMax: 50 * 2 ** 20,
     archiveSeconds: 2 * 86_400,
     scratch: { quotaBytes: 2 ** 30, reserveBytes: 0, deadlineMs: 5_400_000 },
+    testing: {
+      everySeconds: 7 * 86_400,
+      probes: [
+        { type: 'http', port: 80, path: '/health', status: null, deadlineSeconds: 180 },
+        { type: 'agent', deadlineSeconds: 90 },
+      ],
+    },
   });
 });
 
@@ -135,6 +177,9 @@ test('a mistyped command, option or value is exit code 2 and says how it is used
     'host list -o yaml',
     'host add x --uri y',
     'failover r --fence maybe',
+    'bisect r',
+    'test run r --hold soon',
+    'job create n --source a --target b --vm v --probe agent',
     'completion tcsh',
     'operation list --limit many',
     'job create n --source a --target b --vm v --rpo soon',
@@ -158,7 +203,7 @@ test('help of every command teaches with an example and goes to stdout', async (
   for (const [line] of COMMANDS) {
     const words = line
       .split(' ')
-      .slice(0, /^(host|vm|job|replica|point|operation) /.test(line) ? 2 : 1);
+      .slice(0, /^(host|vm|job|replica|point|test|operation) /.test(line) ? 2 : 1);
     const { code, out, err } = await run([...words, '--help']);
     assert.equal(code, 0, err);
     assert.match(out, /Examples?:\n {2}\$ understudy/);

@@ -12,6 +12,7 @@ import { pointCommands } from './commands/point.ts';
 import { replicaCommands } from './commands/replica.ts';
 import { rescanCommand } from './commands/rescan.ts';
 import { completionCommand, serverCommands } from './commands/server.ts';
+import { testCommands } from './commands/test.ts';
 import { escapeLines } from './escape.ts';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
 import { Failure } from './failure.ts';
@@ -88,6 +89,7 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
   rescanCommand(program, runner);
   hopCommand(program, runner);
   archiveCommands(program, runner);
+  testCommands(program, runner);
   operationCommands(program, runner);
   completionCommand(program, runner);
   return program;

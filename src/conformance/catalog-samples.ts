@@ -32,6 +32,7 @@ export const host: Host = {
   storageFolder: '/srv/replicas',
   scratchFolder: '/srv/scratch',
   transferSlots: 3,
+  testSlots: 3,
   addedAt: at,
 };
 
@@ -51,6 +52,7 @@ export const job: Job = {
   bytesPerSecondMax: null,
   archiveSeconds: 86_400,
   scratch: DEFAULT_SCRATCH,
+  testing: { everySeconds: 604_800, probes: [{ type: 'agent', deadlineSeconds: 180 }] },
   createdAt: at,
 };
 

@@ -63,6 +63,10 @@ export const ENDPOINTS = {
   exportPoint: { method: 'POST', path: '/api/v1/replicas/:replica/points/:point/export' },
   fenceSource: { method: 'POST', path: '/api/v1/replicas/:replica/fence' },
   unfenceSource: { method: 'POST', path: '/api/v1/replicas/:replica/unfence' },
+  testFailover: { method: 'POST', path: '/api/v1/replicas/:replica/test-failover' },
+  bisect: { method: 'POST', path: '/api/v1/replicas/:replica/bisect' },
+  endTest: { method: 'POST', path: '/api/v1/tests/:operation/end' },
+  testEvidence: { method: 'GET', path: '/api/v1/tests/:operation/evidence/:test/:name' },
 
   rebuild: { method: 'POST', path: '/api/v1/rebuild' },
 

@@ -20,6 +20,8 @@ export const addHostSchema = z.strictObject({
   scratchFolder: folderSchema.nullable().default(null),
   /** How many transfers from or to this host may run at once. */
   transferSlots: z.int().min(1).max(64).default(2),
+  /** How many test VMs may run on it at once. */
+  testSlots: z.int().min(1).max(64).default(2),
 });
 
 export const hostSchema = z.strictObject({
@@ -30,6 +32,7 @@ export const hostSchema = z.strictObject({
   storageFolder: z.string(),
   scratchFolder: z.string(),
   transferSlots: z.int(),
+  testSlots: z.int(),
   addedAt: instantSchema,
 });
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { testingSchema } from './test-failover.ts';
 import { byteCountSchema, idSchema, instantSchema, nameSchema, referenceSchema } from './values.ts';
 
 export const quiesceSchema = z.enum(['never', 'if-possible', 'required']);
@@ -68,6 +69,8 @@ export const createJobSchema = z.strictObject({
     .max(366 * 24 * 3600)
     .optional(),
   scratch: scratchSchema.partial().optional(),
+  /** Test failovers of the newest points by themselves; null: only by hand. */
+  testing: testingSchema.nullable().optional(),
 });
 
 export const preflightFindingSchema = z.strictObject({
@@ -106,6 +109,7 @@ export const jobSchema = z.strictObject({
   bytesPerSecondMax: byteCountSchema.nullable(),
   archiveSeconds: z.int(),
   scratch: scratchSchema,
+  testing: testingSchema.nullable(),
   createdAt: instantSchema,
 });
 

@@ -18,6 +18,8 @@ export const operationKindSchema = z.enum([
   'delete-replica',
   'rescan',
   'verify',
+  'test-failover',
+  'bisect',
   'sweep',
   'hop',
   'export',

@@ -25,6 +25,7 @@ export const conditionSchema = z.strictObject({
     'unverified',
     'operation-suspended',
     'source-returned',
+    'test-failed',
   ]),
   message: z.string(),
   since: instantSchema,
@@ -57,6 +58,16 @@ export const archiveSchema = z.strictObject({
   keepUntil: instantSchema,
 });
 
+const lastTestSchema = z.strictObject({
+  operationId: idSchema,
+  at: instantSchema,
+  pointId: idSchema,
+  passed: z.boolean(),
+  summary: z.string(),
+  /** When a point last passed a test; null: none has, as far as the history reaches. */
+  lastPassedAt: instantSchema.nullable(),
+});
+
 export const replicaSchema = z.strictObject({
   id: idSchema,
   /** The name of the replica VM at the target. */
@@ -81,6 +92,10 @@ export const replicaSchema = z.strictObject({
   conditions: z.array(conditionSchema),
   /** The operation that has the replica right now. */
   openOperation: operationSchema.nullable(),
+  /** Test failovers and bisects under way, beside whatever else happens. */
+  openTests: z.array(operationSchema),
+  /** The newest test failover that was carried out. */
+  lastTest: lastTestSchema.nullable(),
   allowedOperations: z.array(z.string()),
   createdAt: instantSchema,
 });

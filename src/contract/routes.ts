@@ -32,6 +32,7 @@ import {
 import { pointDetailSchema, pointSchema } from './point.ts';
 import { rebuildReportSchema, rebuildRequestSchema } from './rebuild.ts';
 import { overviewSchema, replicaSchema, rescanSchema, verifySchema } from './replica.ts';
+import { bisectSchema, evidenceSchema, testFailoverSchema } from './test-failover.ts';
 import { listOf } from './values.ts';
 
 /** A route without body or query takes an empty object there. */
@@ -141,6 +142,20 @@ export const ROUTES = {
   deleteArchive: beginning('Delete an archived branch now', nothing),
   exportArchive: beginning('Copy an archived branch to files that stand alone', nothing),
   exportPoint: beginning('Copy a restore point to files that stand alone', nothing),
+  testFailover: {
+    ...changing(
+      'Boot restore points in isolation and probe them: one operation per point',
+      testFailoverSchema,
+      listOf(operationSchema),
+    ),
+    status: 202 as const,
+  },
+  bisect: beginning(
+    'Find the newest restore point that passes the probes, and pin it',
+    bisectSchema,
+  ),
+  endTest: changing('End the hold of a test failover', nothing, operationSchema),
+  testEvidence: reading('A file that a test has kept, in base64', evidenceSchema),
 
   rebuild: changing(
     'Take up replicas that lie on the hosts and are not in the catalogue',

@@ -85,6 +85,11 @@ export const ERROR_CATALOG = {
     message: 'There is no failback {failback} on host {host}.',
     remedy: 'Cancel the failback and begin it anew.',
   },
+  'evidence-missing': {
+    kind: 'missing',
+    message: 'There is no evidence {name} of test {test} any more.',
+    remedy: 'Evidence is kept for the newest tests only; see `understudy test show`.',
+  },
   'host-missing': {
     kind: 'missing',
     message: 'There is no host {host}.',

@@ -1,5 +1,6 @@
 import type { Durable, OperationDefinition } from '../ports/durable.ts';
 import { deleteArchiveDefinition, keepArchiveDefinition } from './archives.ts';
+import { bisectDefinition } from './bisect.ts';
 import { catchUpFailbackDefinition } from './catch-up-failback.ts';
 import { commitFailbackDefinition } from './commit-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -16,6 +17,7 @@ import { replicateDefinition } from './replicate.ts';
 import { rescanDefinition } from './rescan.ts';
 import { sweepDefinition } from './sweeper.ts';
 import { switchOverDefinition } from './switch-over.ts';
+import { testFailoverDefinition } from './test-failover.ts';
 import { undoFailoverDefinition } from './undo-failover.ts';
 import { verifyDefinition } from './verify.ts';
 
@@ -40,6 +42,8 @@ export function operationDefinitions(
     deleteReplicaDefinition(ports),
     rescanDefinition(ports),
     verifyDefinition(ports),
+    testFailoverDefinition(ports),
+    bisectDefinition(ports),
     sweepDefinition(ports, durable),
     hopDefinition(ports),
     exportDefinition(ports),

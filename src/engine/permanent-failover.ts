@@ -15,6 +15,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
@@ -30,6 +31,7 @@ export function permanentFailoverDefinition(ports: EnginePorts): OperationDefini
         'permanent-failover',
       );
       const target = await ports.hosts.ports(facts.replica.targetHostId);
+      await endTests(ports, context, facts.replica.id);
       await flatten(ports, context, facts, target);
       const permanent = await recordPermanent(ports, context, facts);
       await dropChain(context, permanent, target);

@@ -5,6 +5,7 @@ import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import { keptMarks } from './kept-marks.ts';
@@ -29,6 +30,7 @@ export function deleteReplicaDefinition(ports: EnginePorts): OperationDefinition
     kind: 'delete-replica',
     run: async (context, input) => {
       const facts = await loadReplica(ports, context, idIn(input), 'delete');
+      await endTests(ports, context, facts.replica.id);
       await deleteFiles(ports, context, facts.replica);
       await endProtection(ports, context, facts);
       return null;

@@ -16,6 +16,7 @@ import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
 import { driveSwitchover } from './drive-switchover.ts';
 import { type NewestPoints, planRun } from './run-facts.ts';
+import { scheduleTests } from './schedule-tests.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
 
@@ -37,7 +38,10 @@ export async function runScheduler(
   };
   for (let tick = 0; !signal.aborted; tick += 1) {
     await attempt(scheduleRuns(ports, { signal }, newest));
-    if (tick % SWEEP_EVERY_TICKS === 0) await attempt(sweepAll(ports, { signal }));
+    if (tick % SWEEP_EVERY_TICKS === 0) {
+      await attempt(sweepAll(ports, { signal }));
+      await attempt(scheduleTests(ports, { signal }));
+    }
     await ports.clock.sleep(TICK_MS, { signal }).catch(() => undefined); // aborted: the loop ends by itself
   }
 }
@@ -112,7 +116,7 @@ async function drive(
   const { facts, planned } = await planRun(ports, job, replica, newest);
   const now = ports.clock.now();
   if (isRpoAtRisk(facts, planned, now)) await tellBreach(ports, job, replica, planned, now);
-  if (open.length > 0 || now < planned.startAt) return;
+  if (open.some(({ kind }) => !RUNS_BESIDE.includes(kind)) || now < planned.startAt) return;
   await begin(ports, replica, options);
 }
 

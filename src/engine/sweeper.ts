@@ -151,7 +151,8 @@ async function remove(
   { hostId, kind, key, identity }: Temporary,
   options: CallOptions,
 ): Promise<void> {
-  const { hypervisor, pointSource, productionDisks, store } = await ports.hosts.ports(hostId);
+  const { hypervisor, pointSource, productionDisks, store, testBench } =
+    await ports.hosts.ports(hostId);
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {
@@ -177,6 +178,12 @@ async function remove(
       const branch = branchId(identity.branchId ?? '');
       if (!isKept(replica, branch))
         await store.deleteBranch({ ...command, branchId: branch }, options);
+      break;
+    }
+    case 'test': {
+      await testBench.tearDown({ key, testId: identity.testId ?? '' }, options);
+      const branch = branchId(identity.branchId ?? '');
+      await store.deleteBranch({ ...command, branchId: branch }, options);
       break;
     }
   }

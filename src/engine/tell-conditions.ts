@@ -60,6 +60,23 @@ export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promi
   return clear(ports, id, 'source-returned');
 }
 
+/** A test that ran and failed tells so itself; this one could not even be carried out. */
+export async function tellTestTrouble(
+  ports: ControllerPorts,
+  { id }: Replica,
+  failed: OperationRecord,
+): Promise<void> {
+  const message =
+    `The scheduled test ${failed.id} could not be carried out: ${failed.error?.message ?? ''} ` +
+    'It is tried again within the hour.';
+  await raise(ports, id, { name: 'test-failed', message, since: ports.clock.now() });
+}
+
+/** Nobody wants tests to happen by themselves any more. */
+export function withdrawTestTrouble(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'test-failed');
+}
+
 /** `since` stays when it began, also when there is something new to say. False: it was told before. */
 async function raise(
   ports: ControllerPorts,

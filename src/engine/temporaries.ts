@@ -13,6 +13,7 @@ import {
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -121,6 +122,37 @@ export function layersTemporary(
     kind: 'working-layers',
     identity: { replicaId: id, failbackId: failback.id, vmId: vmId ?? '' },
     expiresAt: instant(since + LIFETIME_MS),
+  };
+}
+
+export type TestPlan = {
+  readonly testId: string;
+  readonly branchId: BranchId;
+  readonly point: RestorePoint;
+  /** Of the VM. */
+  readonly name: string;
+};
+
+/** A test VM with its network, and the branch below it: gone together, the VM first. */
+export function testTemporary(
+  operation: OperationId,
+  replica: Replica,
+  { testId, branchId }: TestPlan,
+  registeredAt: Instant,
+): { readonly registered: CatalogChange; readonly released: CatalogChange } {
+  const key = operationKey(operation, testId);
+  return {
+    registered: {
+      type: 'temporary-registered',
+      temporary: {
+        key,
+        hostId: replica.targetHostId,
+        kind: 'test',
+        identity: { replicaId: replica.id, testId, branchId },
+        expiresAt: instant(registeredAt + LIFETIME_MS),
+      },
+    },
+    released: { type: 'temporary-released', key },
   };
 }
 

@@ -9,6 +9,7 @@ import { createReplicaStore } from '../host/chain/store.ts';
 import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
 import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
 import { collectSidecars } from '../host/libvirt/sidecars.ts';
+import { createLibvirtTestBench } from '../host/libvirt/test-bench.ts';
 import { createVirsh } from '../host/libvirt/virsh.ts';
 import { createLibvirtProductionDisks } from '../host/libvirt/working-layers.ts';
 import type { Catalog } from '../ports/catalog.ts';
@@ -92,7 +93,15 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     runtimeFolder,
     traits: hypervisor.traits,
   });
-  return { hypervisor, pointSource, store, productionDisks };
+  const testBench = createLibvirtTestBench({
+    virsh,
+    processes,
+    clock,
+    storageFolder,
+    traits: (options) => hypervisor.traits(options),
+    probeProgram: [process.execPath, join(import.meta.dirname, 'probe.ts')],
+  });
+  return { hypervisor, pointSource, store, productionDisks, testBench };
 }
 
 function shortFolder(runtimeFolder: string, id: HostId): string {

@@ -1,7 +1,7 @@
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
 import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
-import type { Job, QuiescePolicy, ScratchPolicy } from '../domain/job/job.ts';
+import type { Job, QuiescePolicy, ScratchPolicy, TestingPolicy } from '../domain/job/job.ts';
 import type {
   OperationEvent,
   OperationKind,
@@ -10,6 +10,8 @@ import type {
 import type { ArchivedBranch, Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
+import type { PointTest } from '../domain/test-failover/point-test.ts';
+import type { Probe } from '../domain/test-failover/probe.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
@@ -41,6 +43,7 @@ export type AddHost = {
   /** Null: the engine chooses a folder. */
   readonly scratchFolder: string | null;
   readonly transferSlots: number;
+  readonly testSlots: number;
 };
 
 export type HostView = {
@@ -64,6 +67,7 @@ export type CreateJob = {
   readonly bytesPerSecondMax: number | null;
   readonly archiveSeconds: number;
   readonly scratch: ScratchPolicy;
+  readonly testing: TestingPolicy | null;
 };
 
 export type VmFindings = { readonly vm: VmSummary; readonly findings: readonly PreflightFinding[] };
@@ -92,6 +96,9 @@ export type ReplicaView = {
   readonly conditions: readonly Condition[];
   /** The unended operation that holds the replica. */
   readonly openOperation: OperationRecord | null;
+  /** Tests and bisects that have not ended: they go on beside it. */
+  readonly openTests: readonly OperationRecord[];
+  readonly lastTest: LastTest | null;
 };
 
 /** `at`: the newest point taken at or before the instant. `reference`: an id or its unique beginning. */
@@ -99,6 +106,26 @@ export type PointSelector =
   | { readonly type: 'latest' }
   | { readonly type: 'at'; readonly instant: Instant }
   | { readonly type: 'reference'; readonly reference: Reference };
+
+export type TestOrder = {
+  readonly points: readonly PointSelector[];
+  readonly probes: readonly Probe[];
+  /** How long the VMs run on after the probes, for a look around. */
+  readonly holdSeconds: number;
+};
+
+export type TestView = PointTest;
+
+/** What the history says of the test failovers of a replica. */
+export type LastTest = {
+  readonly operationId: OperationRecord['id'];
+  readonly at: Instant;
+  readonly pointId: RestorePoint['id'];
+  readonly passed: boolean;
+  readonly summary: string;
+  /** Null: none that asked anything has passed. */
+  readonly lastPassedAt: Instant | null;
+};
 
 export type FailoverOrder = {
   readonly point: PointSelector;
@@ -299,6 +326,26 @@ export interface Controller {
     point: PointSelector,
     options: CommandOptions,
   ): Promise<OperationRecord>;
+  /** Begins one `test-failover` operation per point; its result is a `PointTest`. */
+  testFailover(
+    replica: Reference,
+    order: TestOrder,
+    options: CommandOptions,
+  ): Promise<readonly OperationRecord[]>;
+  /** The result is `{ newestGood, firstBad, isPinned, rounds, tests: PointTest[] }`. */
+  bisect(
+    replica: Reference,
+    probes: readonly Probe[],
+    options: CommandOptions,
+  ): Promise<OperationRecord>;
+  /** Ends the hold of a test. Throws `operation-missing` also for an operation that is no test. */
+  endTest(operation: Reference, options: CommandOptions): Promise<OperationRecord>;
+  /** A file that a test or bisect has kept. Throws `evidence-missing`. */
+  testEvidence(
+    operation: Reference,
+    file: { readonly testId: string; readonly name: string },
+    options: CallOptions,
+  ): Promise<{ readonly type: string; readonly base64: string }>;
 
   /**
    * Puts into the catalogue what it lacks of the replicas that lie on the hosts, all in one transaction; jobs come back

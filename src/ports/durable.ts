@@ -85,7 +85,10 @@ export type OperationRequest = {
 export type Claims = {
   /** Names that at most one unended operation may hold, e.g. `replica:ID`. Taken at `start`. */
   readonly exclusive: readonly string[];
-  /** Shared capacity, e.g. three transfers per host. Waited for in state `queued`, in order of acceptance. */
+  /**
+   * Shared capacity, e.g. three transfers per host. Waited for in state `queued`, in order of acceptance. A name that
+   * is listed several times is taken so many times at once; more often than its limit, it is never had.
+   */
   readonly slots: readonly { readonly name: string; readonly limit: number }[];
 };
 

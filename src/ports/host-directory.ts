@@ -3,6 +3,7 @@ import type { Hypervisor } from './hypervisor.ts';
 import type { PointSource } from './point-source.ts';
 import type { ProductionDisks } from './production-disks.ts';
 import type { ReplicaStore } from './replica-store.ts';
+import type { TestBench } from './test-bench.ts';
 
 /** Everything that runs beside one hypervisor. */
 export type HostPorts = {
@@ -10,6 +11,7 @@ export type HostPorts = {
   readonly pointSource: PointSource;
   readonly store: ReplicaStore;
   readonly productionDisks: ProductionDisks;
+  readonly testBench: TestBench;
 };
 
 /** How the engine reaches hosts by id. */

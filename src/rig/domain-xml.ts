@@ -18,6 +18,8 @@ export interface DomainDescription {
   readonly disks: readonly DomainDisk[];
   /** File that receives the serial console; null: a pseudo-terminal, which leaves no trace of this machine. */
   readonly consolePath: string | null;
+  /** A graphics card, without anybody who looks at it. */
+  readonly screen: boolean;
 }
 
 /** Builds the XML through a DOM, so that names with quotes or markup in them stay names. */
@@ -88,6 +90,7 @@ function addDevices(add: Add, devices: Element, description: DomainDescription):
     const channel = add(devices, 'channel', { type: 'unix' });
     add(channel, 'target', { type: 'virtio', name: 'org.qemu.guest_agent.0' });
   }
+  if (description.screen) add(add(devices, 'video'), 'model', { type: 'vga' });
   add(devices, 'controller', { type: 'usb', model: 'none' });
   add(devices, 'memballoon', { model: 'none' });
 }

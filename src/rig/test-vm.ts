@@ -42,6 +42,8 @@ export interface TestVmOptions {
   readonly uuid?: string;
   /** Writes the serial console to `console.log` in the folder; default: a pseudo-terminal. */
   readonly consoleLog?: boolean;
+  /** A graphics card, so that there is a picture of its screen; default: none, which boots sooner. */
+  readonly screen?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -95,6 +97,7 @@ export async function createTestVm(options: TestVmOptions): Promise<TestVm> {
     machine: options.machine ?? 'pc',
     guestAgent: options.guestAgent ?? true,
     consolePath: options.consoleLog === true ? await createConsoleLog(folder) : null,
+    screen: options.screen ?? false,
   });
   const definition = join(folder, 'domain.xml');
   await writeFile(definition, xml);

@@ -9,7 +9,13 @@ import type { VirtualClock } from './clock.ts';
 import { CrashSignal, type Fault, type FaultInjector, faultDelayMs, faultError } from './faults.ts';
 import type { SimulatedHost } from './host.ts';
 
-export type PortName = 'hypervisor' | 'pointSource' | 'store' | 'productionDisks' | 'mover';
+export type PortName =
+  | 'hypervisor'
+  | 'pointSource'
+  | 'store'
+  | 'productionDisks'
+  | 'testBench'
+  | 'mover';
 
 /** What a dead controller's calls do: reject with CrashSignal, or never come back. */
 export type CrashStyle = 'throw' | 'silence';

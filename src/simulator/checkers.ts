@@ -5,7 +5,7 @@
  * compare with the past need one `createCheckers` per world, called after every step.
  */
 import type { ReplicaId } from '../domain/ids.ts';
-import { hasEnded, type OperationRecord } from '../domain/operation/operation.ts';
+import { hasEnded, type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import { createHistoryCheckers } from './checkers-of-history.ts';
@@ -91,7 +91,7 @@ export function pointsAreExact(world: World): string[] {
 export function oneOperationPerReplica(_world: World, { operations }: CatalogueView): string[] {
   const running = new Map<string, string[]>();
   for (const { id, kind, subject, state } of operations) {
-    if (kind === 'verify' || kind === 'sweep' || kind === 'export') continue;
+    if (kind === 'verify' || kind === 'sweep' || RUNS_BESIDE.includes(kind)) continue;
     if (state !== 'running' && state !== 'compensating') continue;
     running.set(subject, [...(running.get(subject) ?? []), `${kind} ${id}`]);
   }

@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { hypervisorSuite } from '../conformance/hypervisor.ts';
 import { pointSourceSuite, type SourceVm } from '../conformance/point-source.ts';
 import { type ReplicaStoreHarness, replicaStoreSuite } from '../conformance/replica-store.ts';
+import { testBenchSuite } from '../conformance/test-bench.ts';
 import { BLOCK_BYTES, blockCount } from '../domain/bytes.ts';
 import { diskKey, operationId, operationKey } from '../domain/ids.ts';
+import type { VmDescription } from '../domain/vm/vm.ts';
 import { diskAt, recordsAt, sidecarAt } from './files.ts';
 import { hashOfToken } from './hashes.ts';
 import type { SimulatedHost } from './host.ts';
@@ -17,23 +19,44 @@ hypervisorSuite('the simulated host', async () => {
   const { world, production, vm } = createTwoHosts();
   vm.stop();
   const { hypervisor } = await world.connect().hosts.ports(PRODUCTION);
-  let made = 0;
   return {
     hypervisor,
     sourceVm: vm.id,
-    makeDisks: async (source) => {
-      made += 1;
-      return source.disks.map(({ key, sizeBytes }) => {
-        const path = `${production.storage.path}/conformance-${made}/${key}.qcow2`;
-        const room = production.storage;
-        const image = createImage({ path, format: 'qcow2', sizeBytes, backing: null, room });
-        world.files.set(path, { type: 'disk', image });
-        return { key, path, format: 'qcow2' };
-      });
-    },
+    makeDisks: diskMaker(world, production),
     [Symbol.asyncDispose]: async () => {},
   };
 });
+
+for (const isolation of ['network', 'unplugged'] as const) {
+  testBenchSuite(`the simulated host, ${isolation}`, async () => {
+    const { world, production, vm } = createTwoHosts();
+    vm.stop();
+    if (isolation === 'unplugged') production.noTestNetworksBecause = 'there are none';
+    const { hypervisor, testBench } = await world.connect().hosts.ports(PRODUCTION);
+    return {
+      hypervisor,
+      testBench,
+      isolation,
+      sourceVm: vm.id,
+      makeDisks: diskMaker(world, production),
+      [Symbol.asyncDispose]: async () => {},
+    };
+  });
+}
+
+function diskMaker(world: World, host: SimulatedHost) {
+  let made = 0;
+  return async (source: VmDescription) => {
+    made += 1;
+    return source.disks.map(({ key, sizeBytes }) => {
+      const path = `${host.storage.path}/conformance-${made}/${key}.qcow2`;
+      const room = host.storage;
+      const image = createImage({ path, format: 'qcow2', sizeBytes, backing: null, room });
+      world.files.set(path, { type: 'disk', image });
+      return { key, path, format: 'qcow2' as const };
+    });
+  };
+}
 
 pointSourceSuite('the simulated host', async () => {
   const world = createWorld({ seed: 1 });

@@ -36,6 +36,12 @@ export type SimulatedHost = {
   /** Failbacks whose layers were merged: asked again, they say so. */
   readonly committedFailbacks: Set<FailbackId>;
   readonly exports: Map<string, SimulatedExport>;
+  /** Isolated networks of test failovers, by test. */
+  readonly testNetworks: Set<string>;
+  /** What tests left to look at: by test, file name to content in base64. */
+  readonly evidence: Map<string, ReadonlyMap<string, string>>;
+  /** Why no isolated network can be made here; null: it can. */
+  noTestNetworksBecause: string | null;
   clockOffsetMs: number;
 };
 
@@ -100,6 +106,9 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     failbacks: new Map(),
     committedFailbacks: new Set(),
     exports: new Map(),
+    testNetworks: new Set(),
+    evidence: new Map(),
+    noTestNetworksBecause: null,
     clockOffsetMs: 0,
   };
 }

@@ -75,6 +75,10 @@ export function temporariesOf(world: World): readonly string[] {
     for (const [id, { isSealed }] of host.exports) {
       if (!isSealed) found.push(`export ${id} on ${host.id}`);
     }
+    for (const vm of host.vms.values()) {
+      if (vm.state.testId !== undefined) found.push(`test VM ${vm.state.name} on ${host.id}`);
+    }
+    for (const id of host.testNetworks) found.push(`network of test ${id} on ${host.id}`);
     for (const key of host.readings.keys()) found.push(`reading ${key} on ${host.id}`);
     for (const folder of host.replicas.values()) {
       for (const id of folder.partials.keys()) found.push(`partial point ${id} on ${host.id}`);

@@ -34,6 +34,8 @@ export type VmState = {
   readonly guest: Guest;
   /** Whose stand-in it is; null for a VM of its own. */
   readonly replicaId: ReplicaId | null;
+  /** The test failover that it exists for. */
+  readonly testId?: string;
   /** The same for a VM and its replicas: two of one identity must not meet on a network. */
   readonly identity: VmId;
 };
@@ -71,7 +73,7 @@ export class SimulatedVm {
   }
 
   get isConnected(): boolean {
-    return this.#power !== 'off' && this.state.nics.some((nic) => nic.isConnected);
+    return this.#power !== 'off' && this.state.nics.some(isOnProductionNetwork);
   }
 
   /** Milliseconds until its guest answers; null when it never will. */
@@ -79,6 +81,13 @@ export class SimulatedVm {
     const { guest } = this.state;
     if (this.#power !== 'running' || !guest.hasAgent) return null;
     return Math.max(0, this.#startedAtMs + guest.bootMs - this.#around.clock.monotonicMs());
+  }
+
+  /** Milliseconds until its services can be reached; null while it does not run. */
+  bootsInMs(): number | null {
+    if (this.#power !== 'running') return null;
+    const { bootMs } = this.state.guest;
+    return Math.max(0, this.#startedAtMs + bootMs - this.#around.clock.monotonicMs());
   }
 
   /** Throws `hypervisor-refused` when a disk does not exist, `disk-in-use` when another VM has it. */
@@ -235,6 +244,13 @@ export class SimulatedVm {
     };
   }
 }
+
+/** Networks of a test are on no wire. */
+function isOnProductionNetwork({ isConnected, network }: VmNic): boolean {
+  return isConnected && !network.startsWith(ISOLATED);
+}
+
+export const ISOLATED = 'isolated:';
 
 export function refused(action: string, reason: string): UnderstudyError {
   return new UnderstudyError('hypervisor-refused', { action, reason });

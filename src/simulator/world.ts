@@ -39,6 +39,7 @@ import { createSimulatedPointSource } from './point-source.ts';
 import { createSimulatedProductionDisks } from './production-disks.ts';
 import { createRandom, type Random } from './random.ts';
 import { createSimulatedStore } from './store.ts';
+import { createSimulatedTestBench } from './test-bench.ts';
 import type { SimulatedVm } from './vm.ts';
 import { createVm, type VmSpec } from './vm-factory.ts';
 
@@ -127,6 +128,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
       pointSource: createSimulatedPointSource({ host, around, gate }),
       store: createSimulatedStore({ host, around, gate, newLayerId }),
       productionDisks: createSimulatedProductionDisks({ host, around, gate, newVmId }),
+      testBench: createSimulatedTestBench({ host, around, gate, newVmId }),
     };
   }
 

@@ -77,6 +77,22 @@ test('a failover that an older version wrote says that all NICs were disconnecte
   database.close();
 });
 
+test('what older versions wrote is read with what it then meant', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  await catalog.apply([
+    { type: 'host-saved', host: sample.host, expectedVersion: null },
+    { type: 'job-saved', job: sample.job, expectedVersion: null },
+  ]);
+  const { testSlots: _slots, ...host } = sample.host;
+  const { testing: _testing, ...job } = sample.job;
+  database.prepare('UPDATE host SET document = ?').run(JSON.stringify(host));
+  database.prepare('UPDATE job SET document = ?').run(JSON.stringify(job));
+  assert.equal((await catalog.host(sample.host.id))?.value.testSlots, 2);
+  assert.equal((await catalog.job(sample.job.id))?.value.testing, null);
+  database.close();
+});
+
 test('changes can join a transaction of someone else', async () => {
   const database = openDatabase({ path: ':memory:', schemas });
   const catalog = createSqliteCatalog({ database });

@@ -3,7 +3,7 @@
  * storage that may have lied: the top level is checked, so that damage is named instead of spreading.
  */
 import { UnderstudyError } from '../domain/error.ts';
-import type { Host } from '../domain/host/host.ts';
+import { DEFAULT_TEST_SLOTS, type Host } from '../domain/host/host.ts';
 import type { Job } from '../domain/job/job.ts';
 import type { Condition, FailoverRecord, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -24,35 +24,43 @@ type Shape<T> = { readonly [Field in keyof Required<T>]: FieldType };
 
 export type DocumentReader<T> = (record: string, text: unknown) => T;
 
-export const readHost = reader<Host>({
-  id: 'string',
-  name: 'string',
-  kind: 'string',
-  address: 'string',
-  storageFolder: 'string',
-  scratchFolder: 'string',
-  transferSlots: 'number',
-  addedAt: 'number',
-});
+export const readHost = reader<Host>(
+  {
+    id: 'string',
+    name: 'string',
+    kind: 'string',
+    address: 'string',
+    storageFolder: 'string',
+    scratchFolder: 'string',
+    transferSlots: 'number',
+    testSlots: 'number',
+    addedAt: 'number',
+  },
+  { testSlots: DEFAULT_TEST_SLOTS },
+);
 
-export const readJob = reader<Job>({
-  id: 'string',
-  name: 'string',
-  sourceHostId: 'string',
-  targetHostId: 'string',
-  vms: 'array',
-  rpoSeconds: 'number',
-  isScheduled: 'boolean',
-  isPaused: 'boolean',
-  retention: 'object',
-  quiesce: 'string',
-  replicaSuffix: 'string',
-  networkMap: 'object',
-  bytesPerSecondMax: 'number?',
-  archiveSeconds: 'number',
-  scratch: 'object',
-  createdAt: 'number',
-});
+export const readJob = reader<Job>(
+  {
+    id: 'string',
+    name: 'string',
+    sourceHostId: 'string',
+    targetHostId: 'string',
+    vms: 'array',
+    rpoSeconds: 'number',
+    isScheduled: 'boolean',
+    isPaused: 'boolean',
+    retention: 'object',
+    quiesce: 'string',
+    replicaSuffix: 'string',
+    networkMap: 'object',
+    bytesPerSecondMax: 'number?',
+    archiveSeconds: 'number',
+    scratch: 'object',
+    testing: 'object?',
+    createdAt: 'number',
+  },
+  { testing: null },
+);
 
 const readCurrentReplica = reader<Replica>(
   {
@@ -127,7 +135,7 @@ function reader<T>(shape: Shape<T>, defaults: Partial<T> = {}): DocumentReader<T
   return (record, text) => {
     const document: Record<string, unknown> = { ...defaults, ...parse(record, text) };
     for (const [field, type] of fields) {
-      if (!hasType(document[field], type)) {
+      if (!hasType((document as Record<string, unknown>)[field], type)) {
         throw corrupt(record, `its ${field} is not a ${type}`);
       }
     }

@@ -50,6 +50,7 @@ test('a host that cannot be proved leaves no record, whatever the reason', async
     storageFolder: '/third/replicas',
     scratchFolder: null,
     transferSlots: 2,
+    testSlots: 2,
   } as const;
   const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
   const fault = 'host-aaaaaaaaaaaaaaaaaaaaaaaa.hypervisor.describe';

@@ -7,9 +7,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { instant } from '../../src/domain/instant.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
+import { parseProbe } from '../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../src/engine/control/failbacks.ts';
 import { losePower } from '../../src/simulator/calamities.ts';
+import { SICK } from '../../src/simulator/test-bench.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
+
+const PROBES = [parseProbe('http:80@5s')];
 
 type Story = {
   readonly prepare: (stage: Stage) => Promise<unknown>;
@@ -227,6 +231,24 @@ const STORIES: Readonly<Record<string, Story>> = {
   verify: {
     prepare: protectedTwice,
     act: (stage) => stage.finish((controller) => controller.verify('web-replica', null, options)),
+  },
+  'test failover': {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish(async (controller) => {
+        const order = { points: [{ type: 'latest' }], probes: PROBES, holdSeconds: 5 } as const;
+        const [operation] = await controller.testFailover('web-replica', order, options);
+        if (operation === undefined) throw new Error('no test was started');
+        return operation;
+      }),
+  },
+  bisect: {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      stage.vm.write(VDA, 2, SICK);
+      await stage.replicate();
+    },
+    act: (stage) => stage.finish((controller) => controller.bisect('web-replica', PROBES, options)),
   },
 };
 

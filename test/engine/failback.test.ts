@@ -286,6 +286,7 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
         storageFolder: '/elsewhere/replicas',
         scratchFolder: '/elsewhere/scratch',
         transferSlots: 2,
+        testSlots: 2,
         addedAt,
       },
       expectedVersion: null,

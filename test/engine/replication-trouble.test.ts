@@ -127,6 +127,7 @@ async function addThird(stage: Stage): Promise<void> {
     storageFolder: '/third/replicas',
     scratchFolder: '/third/scratch',
     transferSlots: 2,
+    testSlots: 2,
     addedAt: stage.world.clock.now(),
   };
   await stage.life.ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);

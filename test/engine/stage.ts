@@ -102,6 +102,7 @@ export class Stage implements AsyncDisposable {
         storageFolder: `/${id}/replicas`,
         scratchFolder: `/${id}/scratch`,
         transferSlots: 2,
+        testSlots: 2,
         addedAt,
       }),
     );
@@ -192,6 +193,7 @@ export class Stage implements AsyncDisposable {
       bytesPerSecondMax: null,
       archiveSeconds: DEFAULT_ARCHIVE_SECONDS,
       scratch: DEFAULT_SCRATCH,
+      testing: null,
       ...wishes,
     };
     const creation = await this.run(this.life.controller.createJob(request, options));

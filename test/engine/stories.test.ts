@@ -258,6 +258,7 @@ test('two replicas of one VM on two targets: both stay incremental', async () =>
         storageFolder: `/${third.id}/replicas`,
         scratchFolder: `/${third.id}/scratch`,
         transferSlots: 2,
+        testSlots: 2,
         addedAt,
       },
       expectedVersion: null,

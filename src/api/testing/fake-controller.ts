@@ -60,6 +60,8 @@ export const REPLICA_VIEW: ReplicaView = {
   pointCount: 1,
   conditions: [CONDITION],
   openOperation: OPERATION,
+  openTests: [],
+  lastTest: null,
 };
 
 const PREVIEW = {
@@ -157,6 +159,10 @@ export function createFakeController(): FakeController {
     rebuild: async (_order) => ({ folders: [REBUILT], unreachable: [], isDryRun: false }),
     fenceSource: async () => find(OPERATION.id),
     unfenceSource: async () => find(OPERATION.id),
+    testFailover: async () => [find(OPERATION.id)],
+    bisect: async () => find(OPERATION.id),
+    endTest: async () => find(OPERATION.id),
+    testEvidence: async () => ({ type: 'text/plain', base64: 'aGVsbG8=' }),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
     history: async (id, after) =>

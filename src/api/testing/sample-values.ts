@@ -35,6 +35,7 @@ export const HOST: Host = {
   storageFolder: '/srv/understudy',
   scratchFolder: '/srv/understudy/scratch',
   transferSlots: 2,
+  testSlots: 2,
   addedAt: NOON,
 };
 
@@ -76,6 +77,7 @@ export const JOB: Job = {
   bytesPerSecondMax: null,
   archiveSeconds: 86_400,
   scratch: DEFAULT_SCRATCH,
+  testing: null,
   createdAt: NOON,
 };
 

@@ -10,6 +10,7 @@ type AddOptions = {
   readonly storage: string;
   readonly scratch?: string;
   readonly slots?: string;
+  readonly tests?: string;
 };
 
 export function hostCommands(program: Command, runner: Runner): void {
@@ -53,15 +54,17 @@ function addCommand(host: Command, runner: Runner): void {
     .requiredOption('--uri <uri>', 'libvirt connection URI', notEmpty)
     .requiredOption('--storage <folder>', 'where replicas live on the host (absolute)', notEmpty)
     .option('--scratch <folder>', 'where old blocks of frozen VMs are kept', notEmpty)
-    .option('--slots <count>', 'how many transfers may run at once');
+    .option('--slots <count>', 'how many transfers may run at once')
+    .option('--tests <count>', 'how many test VMs may run on it at once (default: 2)');
   runner.run<AddOptions>(add, async ({ client, show }, [name = ''], options) => {
-    const { uri, storage, scratch, slots } = options;
+    const { uri, storage, scratch, slots, tests } = options;
     const body = {
       name,
       address: uri,
       storageFolder: storage,
       ...(scratch === undefined ? {} : { scratchFolder: scratch }),
       ...(slots === undefined ? {} : { transferSlots: parseCount(slots, '--slots') }),
+      ...(tests === undefined ? {} : { testSlots: parseCount(tests, '--tests') }),
     };
     show(await client.call('addHost', { body }), renderHost);
     return undefined;
@@ -99,6 +102,7 @@ function renderHost(host: HostDetailAnswer): string {
     ['Storage', `${host.storageFolder}${free === null ? '' : ` (${formatBytes(free)} free)`}`],
     ['Scratch', host.scratchFolder],
     ['Slots', String(host.transferSlots)],
+    ['Tests at once', String(host.testSlots)],
     ['Added', formatTime(host.addedAt)],
     ...(says === null
       ? [['Reachable', `no: ${host.unreachableBecause ?? 'it does not answer'}`] as const]

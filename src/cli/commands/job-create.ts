@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { CreateJobRequest } from '../../contract/job.ts';
 import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { usageFailure } from '../failure.ts';
 import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
 import { renderJob } from './job.ts';
 
@@ -19,6 +20,8 @@ type CreateOptions = {
   readonly scratchQuota?: string;
   readonly scratchReserve?: string;
   readonly scratchDeadline?: string;
+  readonly testEvery?: string;
+  readonly probe?: readonly string[];
   readonly schedule: boolean;
 };
 
@@ -32,6 +35,7 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
     [
       'job create nightly --source production --target recovery --vm web-01 --vm db-01',
       'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
+      'job create shop --source production --target recovery --vm shop --test-every 7d --probe http:80/health',
       'job create lab --source a --target b --vm test --network lan=isolated --network wan= --limit 50MiB --no-schedule',
     ],
   );
@@ -65,6 +69,12 @@ function createOptions(create: Command): Command {
     .option('--scratch-quota <size>', 'old blocks of a frozen VM (default: half of what is free)')
     .option('--scratch-reserve <size>', 'always left free beside them (default: 256MiB)')
     .option('--scratch-deadline <duration>', 'a freeze ends at this age (default: 4h)')
+    .option('--test-every <duration>', 'boot the newest point in isolation this often and probe it')
+    .option(
+      '--probe <probe>',
+      'what a test must find, e.g. http:80/health (repeatable; default: agent)',
+      collect,
+    )
     .option('--no-schedule', 'run only by hand');
 }
 
@@ -84,6 +94,7 @@ function createRequest(name: string, options: CreateOptions): CreateJobRequest {
     ...(suffix === undefined ? {} : { replicaSuffix: suffix }),
     ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
     ...scratchRequest(options),
+    ...testingRequest(options),
   };
 }
 
@@ -91,6 +102,15 @@ function retentionRequest({ keep, keepTier }: CreateOptions): Pick<CreateJobRequ
   if (keep === undefined && keepTier === undefined) return {};
   const keepLast = keep === undefined ? DEFAULT_KEEP : parseCount(keep, '--keep');
   return { retention: { keepLast, tiers: (keepTier ?? []).map(parseTier) } };
+}
+
+function testingRequest({ testEvery, probe }: CreateOptions): Pick<CreateJobRequest, 'testing'> {
+  if (testEvery === undefined) {
+    if (probe === undefined) return {};
+    throw usageFailure('--probe says what a scheduled test must find: add --test-every.');
+  }
+  const everySeconds = parseSeconds(testEvery, '--test-every');
+  return { testing: { everySeconds, probes: [...(probe ?? ['agent'])] } };
 }
 
 function scratchRequest(options: CreateOptions): Pick<CreateJobRequest, 'scratch'> {

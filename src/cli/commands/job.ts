@@ -120,6 +120,7 @@ export function renderJob(job: JobAnswer): string {
     ['Limit', job.bytesPerSecondMax === null ? 'none' : `${formatBytes(job.bytesPerSecondMax)}/s`],
     ['Archive', `undone failovers are kept for ${formatSeconds(job.archiveSeconds)}`],
     ['Scratch', scratchLine(job.scratch)],
+    ['Tests', testingLine(job.testing)],
     ['Created', formatTime(job.createdAt)],
   ]);
 }
@@ -131,6 +132,11 @@ function vmLine(vm: JobAnswer['vms'][number]): string {
 
 function tierLine(tier: { everySeconds: number; forSeconds: number }): string {
   return `one per ${formatSeconds(tier.everySeconds)} for ${formatSeconds(tier.forSeconds)}`;
+}
+
+function testingLine(testing: JobAnswer['testing']): string {
+  if (testing === null) return 'by hand';
+  return `every ${formatSeconds(testing.everySeconds)}: ${testing.probes.join(', ')}`;
 }
 
 function scratchLine({ quotaBytes, reserveBytes, deadlineMs }: JobAnswer['scratch']): string {

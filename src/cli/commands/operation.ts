@@ -41,6 +41,8 @@ const KINDS = [
   'delete-replica',
   'rescan',
   'verify',
+  'test-failover',
+  'bisect',
   'sweep',
   'hop',
   'export',

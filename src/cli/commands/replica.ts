@@ -128,6 +128,7 @@ function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Points', `${replica.pointCount}, newest ${formatTime(newest)} (${formatAge(newest, nowMs)})`],
     ['Conditions', replica.conditions.map(({ name, message }) => `${name}: ${message}`)],
     ['Operation', openOperation === null ? 'none' : `${openOperation.title} (${openOperation.id})`],
+    ['Tests', testLines(replica)],
     ...(failover === null ? [] : [['Failover', failoverLines(failover)] as const]),
     ...(failback === null ? [] : [['Failback', failbackLines(failback)] as const]),
     [
@@ -156,6 +157,20 @@ function failbackLines(failback: NonNullable<ReplicaAnswer['failback']>): readon
     ...begun,
     `production took over at ${formatTime(switched.switchedAt)}, running after ${formatMs(switched.runningAfterMs)}, answering after ${formatMs(switched.answeringAfterMs)}`,
     ...switched.changes.map((change) => `applied: ${change}`),
+  ];
+}
+
+function testLines({ lastTest, openTests }: ReplicaAnswer): readonly string[] {
+  const open = openTests.map(({ id, title, state }) => `${state}: ${title} (${id})`);
+  if (lastTest === null) return [...open, 'never proved: see `understudy test run`'];
+  const { at, lastPassedAt, operationId, passed, pointId, summary } = lastTest;
+  const verdict = passed ? 'passed' : 'failed';
+  return [
+    ...open,
+    `last ${verdict} ${formatTime(at)} at point ${pointId} (${operationId}): ${summary}`,
+    lastPassedAt === null
+      ? 'never proved, as far as the history reaches'
+      : `last proved ${formatTime(lastPassedAt)}`,
   ];
 }
 

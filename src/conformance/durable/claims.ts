@@ -94,6 +94,26 @@ export function claimTests(suite: DurableTest): void {
     );
   });
 
+  storyTest(suite, 'a slot that is named twice is taken twice, and given back', async (story) => {
+    const gates = new Map(['op-one', 'op-two', 'op-three'].map((id) => [id, gate()]));
+    const gateOf = (id: string) => gates.get(id) ?? assert.fail(`no gate for ${id}`);
+    story.define((context) =>
+      context.step('a', gated(story, context.operationId, gateOf(context.operationId))),
+    );
+    const slot = { name: 's', limit: 2 };
+    await story.start('one', { claims: { slots: [slot] } });
+    await gateOf('op-one').reached.promise;
+    await story.start('two', { claims: { slots: [slot, slot] } });
+    await story.start('three', { claims: { slots: [slot] } });
+    assert.equal((await story.engine().operation(named('two')))?.state, 'queued');
+    gateOf('op-one').opened.resolve();
+    await gateOf('op-two').reached.promise;
+    assert.equal((await story.engine().operation(named('three')))?.state, 'queued');
+    gateOf('op-two').opened.resolve();
+    gateOf('op-three').opened.resolve();
+    await story.settled('three');
+  });
+
   storyTest(suite, 'slots and the queue survive a crash', async (story) => {
     const slots = [{ name: 's', limit: 1 }];
     const gates = [gate(), gate()];

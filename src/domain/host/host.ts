@@ -17,8 +17,13 @@ export type Host = {
   readonly scratchFolder: string;
   /** How many transfers from or to this host may run at once. */
   readonly transferSlots: number;
+  /** How many test VMs may run on it at once. */
+  readonly testSlots: number;
   readonly addedAt: Instant;
 };
+
+/** Two: a test takes as much memory and processor as the VM itself. */
+export const DEFAULT_TEST_SLOTS = 2;
 
 /** What a host says of itself. */
 export type HostDescription = {

@@ -1,6 +1,7 @@
 import type { HostId, JobId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { RetentionPolicy } from '../restore-point/retention.ts';
+import type { Probe } from '../test-failover/probe.ts';
 
 export type QuiescePolicy = 'never' | 'if-possible' | 'required';
 
@@ -33,7 +34,15 @@ export type Job = {
   /** How long the branch of an undone failover is kept. */
   readonly archiveSeconds: number;
   readonly scratch: ScratchPolicy;
+  /** How its newest points are proved by themselves; null: only by hand. */
+  readonly testing: TestingPolicy | null;
   readonly createdAt: Instant;
+};
+
+/** Scheduled test failovers. */
+export type TestingPolicy = {
+  readonly everySeconds: number;
+  readonly probes: readonly Probe[];
 };
 
 /** Old blocks of a frozen VM are kept beside it while it writes on: how much of that is acceptable. */

@@ -19,6 +19,8 @@ export type OperationKind =
   | 'delete-replica'
   | 'rescan'
   | 'verify'
+  | 'test-failover'
+  | 'bisect'
   | 'sweep'
   | 'hop'
   | 'export'
@@ -71,8 +73,8 @@ export function hasEnded(state: OperationState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';
 }
 
-/** These only read what stays, and hold no replica: others go on beside them. */
-export const RUNS_BESIDE: readonly OperationKind[] = ['export'];
+/** These change nothing that stays, and hold no replica: others go on beside them. */
+export const RUNS_BESIDE: readonly OperationKind[] = ['export', 'test-failover', 'bisect'];
 
 /** One line of an operation's history: the same in the log, the CLI and the UI. */
 export type OperationEvent = {

@@ -79,6 +79,6 @@ test('a refusal names the phase, the operation and what is allowed instead', () 
   assert.throws(() => requireAllowed({ id, phase: 'Failover' }, 'replicate'), {
     message:
       'Replica rp-1 is in phase Failover, which does not allow replicate. ' +
-      'Allowed now: undo-failover, permanent-failover, failback, verify, rescan, hop, export, keep-archive, delete-archive, fence, unfence.',
+      'Allowed now: undo-failover, permanent-failover, failback, test-failover, bisect, verify, rescan, hop, export, keep-archive, delete-archive, fence, unfence.',
   });
 });

@@ -61,6 +61,8 @@ export type ReplicaOperation =
   | 'cancel-failback'
   | 'commit-failback'
   | 'undo-failback'
+  | 'test-failover'
+  | 'bisect'
   | 'verify'
   | 'rescan'
   | 'remove'
@@ -85,6 +87,8 @@ export const ALLOWED_IN = {
   'cancel-failback': ['ReadyToSwitch'],
   'commit-failback': ['Failback'],
   'undo-failback': ['Failback'],
+  'test-failover': ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
+  bisect: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   verify: ['Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   rescan: ['Pending', 'Ready', 'Failover', 'ReadyToSwitch', 'Failback'],
   remove: ['Pending', 'Ready'],

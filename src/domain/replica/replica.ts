@@ -74,7 +74,9 @@ export type ConditionName =
   | 'rpo-breached'
   | 'unverified'
   | 'operation-suspended'
-  | 'source-returned';
+  | 'source-returned'
+  /** A scheduled test failover of the newest point failed. */
+  | 'test-failed';
 
 /** Something worrying about a replica; beside the phase, never part of it. */
 export type Condition = {

@@ -23,11 +23,18 @@ export function startable(
   const chosen: OperationId[] = [];
   for (const user of [...waiting].sort((a, b) => a.accepted - b.accepted)) {
     if (running.length + chosen.length >= runningMax) break;
-    const fits = user.slots.every(({ name, limit }) => (taken.get(name) ?? 0) < limit);
+    const fits = user.slots.every(
+      ({ name, limit }) => (taken.get(name) ?? 0) + countOf(user, name) <= limit,
+    );
     if (fits) chosen.push(user.id);
     take(taken, user);
   }
   return chosen;
+}
+
+/** An operation that names a slot several times takes so many of them at once. */
+function countOf({ slots }: SlotUser, name: string): number {
+  return slots.filter((slot) => slot.name === name).length;
 }
 
 function take(taken: Map<string, number>, user: SlotUser): void {

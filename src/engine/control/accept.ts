@@ -24,6 +24,9 @@ export type Order = {
   readonly slots?: Claims['slots'];
 };
 
+/** One that holds the replica, and tests beside it that wait for their slots. */
+const OPEN_MAX = 1000;
+
 /** How long others may take to stop before the wish is refused. */
 const MAKE_WAY_MS = 60_000;
 
@@ -49,6 +52,8 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
     'unfence-source',
     'verify',
     'rescan',
+    'test-failover',
+    'bisect',
     'sweep',
   ],
   hop: ['failover', 'hop', 'verify', 'rescan', 'sweep'],
@@ -65,8 +70,8 @@ const YIELDS_TO: Partial<Record<OperationKind, readonly OperationKind[]>> = {
   replicate: ['sweep'],
   rescan: ['sweep'],
   verify: ['sweep'],
-  'remove-replica': ['sweep'],
-  'delete-replica': ['sweep'],
+  'remove-replica': ['test-failover', 'bisect', 'sweep'],
+  'delete-replica': ['test-failover', 'bisect', 'sweep'],
 };
 
 /** While one of these is under way, what will be allowed after it is not known yet. */
@@ -126,7 +131,7 @@ async function makeWay(
   { kind, allowedAs }: Order,
   options: CommandOptions,
 ): Promise<Replica> {
-  const open = await ports.durable.operations({ subject: replica.id, open: true, limit: 16 });
+  const open = await ports.durable.operations({ subject: replica.id, open: true, limit: OPEN_MAX });
   const mayChange = open.some((operation) => PHASE_CHANGING.includes(operation.kind));
   if (allowedAs !== null && !mayChange) requireAllowed(replica, allowedAs);
   for (const operation of open) {

@@ -18,6 +18,7 @@ import { plannedFailover } from './planned-failovers.ts';
 import { rebuild } from './rebuild.ts';
 import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
+import { bisect, endTest, testEvidence, testFailover } from './tests.ts';
 
 /** One face for whoever asks: each verb is a function of its noun's file. */
 export function createController(ports: ControllerPorts): Controller {
@@ -72,6 +73,10 @@ export function createController(ports: ControllerPorts): Controller {
     rebuild: (order, options) => rebuild(ports, order, options),
     fenceSource: (replica, fence, options) => fenceSource(ports, replica, fence, options),
     unfenceSource: (replica, accepts, options) => unfenceSource(ports, replica, accepts, options),
+    testFailover: (replica, order, options) => testFailover(ports, replica, order, options),
+    bisect: (replica, probes, options) => bisect(ports, replica, probes, options),
+    endTest: (operation) => endTest(ports, operation),
+    testEvidence: (operation, file, options) => testEvidence(ports, operation, file, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),

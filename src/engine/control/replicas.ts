@@ -12,6 +12,7 @@ import type {
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findPoint, findReplica } from './references.ts';
+import { lastTestOf } from './tests.ts';
 
 export async function overview(ports: ControllerPorts): Promise<Overview> {
   return {
@@ -44,8 +45,10 @@ async function replicaView(ports: ControllerPorts, replica: Replica): Promise<Re
     catalog.host(replica.targetHostId),
   ]);
   const points = await catalog.points(replica.id);
-  const all = await durable.operations({ subject: replica.id, open: true, limit: 16 });
-  const open = all.find(({ kind }) => !RUNS_BESIDE.includes(kind)) ?? all[0];
+  const all = await durable.operations({ subject: replica.id, open: true, limit: 100 });
+  const openTests = all.filter(({ kind }) => kind === 'test-failover' || kind === 'bisect');
+  const others = all.filter((operation) => !openTests.includes(operation));
+  const open = others.find(({ kind }) => !RUNS_BESIDE.includes(kind)) ?? others[0];
   return {
     replica,
     jobName: job?.value.name ?? null,
@@ -55,6 +58,8 @@ async function replicaView(ports: ControllerPorts, replica: Replica): Promise<Re
     pointCount: points.length,
     conditions: await catalog.conditions(replica.id),
     openOperation: open ?? null,
+    openTests,
+    lastTest: await lastTestOf(ports, replica),
   };
 }
 

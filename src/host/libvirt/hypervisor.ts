@@ -28,9 +28,12 @@ export type LibvirtSettings = {
   readonly swtpmFolder?: string;
 };
 
-export function createLibvirtHypervisor(
-  settings: LibvirtSettings,
-): Hypervisor & { readonly traits: (options: CallOptions) => Promise<TargetTraits> } {
+/** `traits` is what definitions depend on, for whoever else defines VMs there. */
+export type LibvirtHypervisor = Hypervisor & {
+  traits(options: CallOptions): Promise<TargetTraits>;
+};
+
+export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHypervisor {
   const { virsh, clock, storageFolder } = settings;
   const target = targetOf(settings);
   return {

@@ -26,7 +26,8 @@ export type ReplicaMark = { readonly replicaId: ReplicaId; readonly epoch: numbe
 /** Null when the domain is none of ours. Throws `invalid-vm-configuration`. */
 export function readReplicaMark(text: string, subject: string): ReplicaMark | null {
   const metadata = child(parseRoot(text, 'domain', subject), 'metadata');
-  const mark = metadata === null ? undefined : childrenIn(metadata, UNDERSTUDY_NAMESPACE)[0];
+  const ours = metadata === null ? [] : childrenIn(metadata, UNDERSTUDY_NAMESPACE);
+  const mark = ours.find(({ localName }) => localName === 'replica');
   const id = attribute(mark ?? null, 'id');
   const epoch = Number(attribute(mark ?? null, 'epoch'));
   if (id === null || !ID.test(id) || !Number.isSafeInteger(epoch)) return null;

@@ -47,6 +47,7 @@ function job(name: string, source: string, target: string, vms: readonly string[
     bytesPerSecondMax: null,
     archiveSeconds: 2 * 3600,
     scratch: DEFAULT_SCRATCH,
+    testing: null,
   } as const;
 }
 

@@ -66,6 +66,7 @@ export class Site implements AsyncDisposable {
       storageFolder: `/${id}/replicas`,
       scratchFolder: `/${id}/scratch`,
       transferSlots: 2,
+      testSlots: 2,
       addedAt: this.world.clock.now(),
     };
     return { type: 'host-saved', host, expectedVersion: null };

@@ -91,6 +91,7 @@ export async function createBlockVm(options: BlockVmOptions): Promise<BlockVm> {
     guestAgent: options.guestAgent ?? false,
     disks: [...disks.values()],
     consolePath: null,
+    screen: false,
   };
   await writeFile(definition, domainXml(description));
   await host.virsh(['define', definition]);

@@ -201,5 +201,6 @@ function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
     archiveSeconds: archive === undefined ? DEFAULT_ARCHIVE_SECONDS : durationMs(archive) / 1000,
     scratch:
       quota === undefined ? DEFAULT_SCRATCH : { ...DEFAULT_SCRATCH, quotaBytes: byteCount(quota) },
+    testing: null,
   };
 }

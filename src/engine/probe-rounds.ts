@@ -1,0 +1,121 @@
+/**
+ * Asks test VMs again and again until every probe has passed or its deadline is over. Rounds are journaled, so that a
+ * controller that comes back goes on where it was; time is counted within rounds, because the wall clock may jump.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import type { ProbeVerdict } from '../domain/test-failover/point-test.ts';
+import { formatProbe, type Probe } from '../domain/test-failover/probe.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { ProbeAttempt } from '../ports/test-bench.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import type { StartedTest } from './test-points.ts';
+
+const ROUND_MS = 5_000;
+const PAUSE_MS = 250;
+const ATTEMPT_MS = 5_000;
+/** A check may take its time; what does not answer at all must not. */
+const COMMAND_MS = 60_000;
+
+export type Questions = {
+  readonly target: HostPorts;
+  readonly probes: readonly Probe[];
+  readonly tests: readonly StartedTest[];
+};
+
+/** Where one probe of one test stands. */
+type Standing = {
+  readonly test: StartedTest;
+  readonly probe: Probe;
+  readonly last: ProbeAttempt;
+  /** When it passed, or was last asked, counted from the start. */
+  readonly atMs: number;
+};
+
+/** Verdicts by test, in the order of the probes. */
+export async function askInRounds(
+  ports: EnginePorts,
+  context: OperationContext,
+  questions: Questions,
+): Promise<ReadonlyMap<string, readonly ProbeVerdict[]>> {
+  const { target, probes, tests } = questions;
+  let standings: readonly Standing[] = tests.flatMap((test) =>
+    probes.map((probe) => ({ test, probe, last: NOT_ASKED, atMs: 0 })),
+  );
+  let passedMs = 0;
+  for (let round = 1; ; round += 1) {
+    const pending = standings.filter((one) => isPending(one, passedMs));
+    if (pending.length === 0) break;
+    const answered = await context.step<Round>(`probe-${round}`, {
+      do: (attempt) => askAll(ports, target, pending, attempt),
+      undo: 'nothing',
+    });
+    const before = passedMs;
+    standings = standings.map((one) => {
+      const answer = answered.answers[pending.indexOf(one)];
+      return answer === undefined ? one : { ...one, last: answer.last, atMs: before + answer.atMs };
+    });
+    passedMs += answered.tookMs;
+  }
+  return new Map(
+    tests.map((test) => [test.testId, standings.filter((one) => one.test === test).map(verdictOf)]),
+  );
+}
+
+const NOT_ASKED: ProbeAttempt = { passed: false, why: 'it was never asked' };
+
+function isPending({ last, probe }: Standing, passedMs: number): boolean {
+  return !last.passed && passedMs < probe.deadlineSeconds * 1000;
+}
+
+function verdictOf({ probe, last, atMs }: Standing): ProbeVerdict {
+  const why = last.passed ? last.why : `${last.why}, for ${probe.deadlineSeconds} s`;
+  return {
+    probe: formatProbe(probe),
+    passed: last.passed,
+    why,
+    durationMs: Math.round(atMs),
+  };
+}
+
+type Answer = { readonly last: ProbeAttempt; readonly atMs: number };
+type Round = { readonly answers: readonly Answer[]; readonly tookMs: number };
+
+async function askAll(
+  { clock }: EnginePorts,
+  target: HostPorts,
+  pending: readonly Standing[],
+  attempt: StepAttempt,
+): Promise<Round> {
+  const began = clock.monotonicMs();
+  const elapsed = () => clock.monotonicMs() - began;
+  const answers = await Promise.all(
+    pending.map(async (one): Promise<Answer> => {
+      for (;;) {
+        const last = await ask(target, one, attempt);
+        if (last.passed || elapsed() >= ROUND_MS) return { last, atMs: elapsed() };
+        await clock.sleep(PAUSE_MS, attempt);
+      }
+    }),
+  );
+  return { answers, tookMs: elapsed() };
+}
+
+/** A host that cannot be asked now says nothing about the point: it is asked again, by the retries of the step. */
+async function ask(
+  { testBench }: HostPorts,
+  { test, probe }: Standing,
+  { key, signal }: StepAttempt & CallOptions,
+): Promise<ProbeAttempt> {
+  const { testId, vmId } = test;
+  try {
+    const limitMs =
+      probe.type === 'command' ? Math.min(COMMAND_MS, probe.deadlineSeconds * 1000) : ATTEMPT_MS;
+    return await testBench.probe({ key, testId, vmId, probe, limitMs }, { signal });
+  } catch (error) {
+    const { code, message } = asUnderstudyError(error);
+    if (signal.aborted || code !== 'vm-missing') throw error;
+    return { passed: false, why: message.replace(/\.$/, '') };
+  }
+}
