@@ -3,6 +3,7 @@
  * every step. A step's draws depend on the seed and its number only, so that steps can be left out to find those that matter.
  */
 import { createRandom, type Random } from '../../simulator/random.ts';
+import { BRANCH_WISHES } from './branch-wishes.ts';
 import { calmDown, revive } from './calm.ts';
 import { type Chronicle, createChronicle } from './chronicle.ts';
 import type { LifeSpec } from './life.ts';
@@ -32,7 +33,7 @@ export type RunResult = {
 /** So many steps of storm, then a calm, in which everything must come to rest. */
 const STORM_STEPS = 50;
 
-const MOVES: readonly Move[] = [...TROUBLES, ...WISHES];
+const MOVES: readonly Move[] = [...TROUBLES, ...WISHES, ...BRANCH_WISHES];
 
 export async function playRandomRun(spec: RunSpec): Promise<RunResult> {
   const { seed, steps, sabotage } = spec;
