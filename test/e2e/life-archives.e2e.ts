@@ -3,7 +3,7 @@
  * each branch must hold is kept in plain files beside it (model), and compared by qemu-img.
  */
 import assert from 'node:assert/strict';
-import { open, readFile, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
@@ -298,6 +298,37 @@ suite('archived branches', { skip: skipReason() }, () => {
     await takePoint(0x41);
     await kept.requireAllExact(protection);
     await stage.requireNothingLeft(protection);
+  });
+
+  test('made permanent on an archive: the VM has its own disks, with all that it read through the archive', async () => {
+    const newest = points.at(-1);
+    assert.ok(newest);
+    const first = await failOverBlockVm(stage, protection);
+    const model = await modelOf(kept.expected(newest));
+    await write(model, 'vda', { offset: 25 * MIB, length: MIB, value: 0xd1 });
+    await write(model, 'vdb', { offset: 33 * MIB, length: 65536, value: 0 });
+    await succeed(stage, 'undo-failover', first.id);
+    const branch = first.failover?.branchId ?? '';
+    const serving = await failOverBlockVm(stage, protection, '--archive', branch);
+    await write(model, 'vda', { offset: 26 * MIB, length: MIB, value: 0xd2 });
+    await succeed(stage, 'permanent-failover', serving.id);
+    const domain = ['--domain', serving.targetVmId ?? ''];
+    await stage.recovery.virsh(['destroy', ...domain]);
+    for (const key of KEYS) {
+      const image = branchImage(serving, serving.failover?.branchId ?? '', key);
+      const info = await run('qemu-img', [
+        'info',
+        '--output=json',
+        '-f',
+        'qcow2',
+        '--',
+        image.path,
+      ]);
+      assert.equal(JSON.parse(info)['backing-filename'], undefined);
+      await requireSameContent(model.get(key) as Image, image);
+    }
+    const folders = await readdir(join(stage.storageFolder, serving.id, 'branches'));
+    assert.deepEqual(folders, [serving.failover?.branchId]);
   });
 });
 
