@@ -234,6 +234,9 @@ export function hypervisorSuite(
         target.filter(({ severity }) => severity === 'blocks'),
         [],
       );
+      const storage = await hypervisor.preflightStorage({ signal });
+      for (const finding of storage)
+        assert.ok(target.some((each) => each.message === finding.message));
       const findings = await hypervisor.preflightSource(source.id, { signal });
       assert.deepEqual(
         findings.filter(({ severity }) => severity === 'blocks'),

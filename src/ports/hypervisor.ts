@@ -60,11 +60,13 @@ export interface Hypervisor {
 
   /** What protecting this VM would disturb or miss at its own host. */
   preflightSource(vmId: VmId, options: CallOptions): Promise<readonly PreflightFinding[]>;
-  /** Every element of the definition that this host, as a target, cannot honour. */
+  /** Every element of the definition that this host, as a target, cannot honour, and what `preflightStorage` finds. */
   preflightTarget(
     request: PreflightRequest,
     options: CallOptions,
   ): Promise<readonly PreflightFinding[]>;
+  /** What keeps VMs of this host from opening files in the storage folder, with the exact fix. Changes nothing. */
+  preflightStorage(options: CallOptions): Promise<readonly PreflightFinding[]>;
 
   /**
    * Defines or redefines the replica VM: no autostart, MACs kept. Never touches a running VM

@@ -19,6 +19,8 @@ export type SimulatedHost = {
   isUnreachable: boolean;
   /** Its storage processes answer no request: transfers from and to it hang. */
   isStorageStalled: boolean;
+  /** The storage folder lets no VM through to its disks: found by the preflights. */
+  isStorageClosedToVms: boolean;
   readonly networks: string[];
   /** Where replicas live. */
   readonly storage: Room;
@@ -95,6 +97,7 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     id: spec.id,
     isUnreachable: false,
     isStorageStalled: false,
+    isStorageClosedToVms: false,
     networks: [...(spec.networks ?? ['network:default'])],
     storage: room('replicas', spec.storageBytes ?? 1024 * GIB),
     pool: room('pool', spec.poolBytes ?? 1024 * GIB),

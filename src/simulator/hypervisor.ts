@@ -40,7 +40,11 @@ export function createSimulatedHypervisor(parts: {
     preflightSource: (vmId, options) =>
       call('preflightSource', options, () => sourceFindings(vmOf(vmId))),
     preflightTarget: (request, options) =>
-      call('preflightTarget', options, () => targetFindings(host, request)),
+      call('preflightTarget', options, () => [
+        ...targetFindings(host, request),
+        ...storageFindings(host),
+      ]),
+    preflightStorage: (options) => call('preflightStorage', options, () => storageFindings(host)),
     defineReplica: (request, options) =>
       call('defineReplica', options, () =>
         defineReplicaVm({ host, around, newVmId: parts.newVmId }, request),
@@ -178,4 +182,10 @@ function targetFindings(
     const message = `Host ${host.id} has no network ${target}; the NIC stays disconnected.`;
     return [{ severity: 'warns', element: `network ${target}`, message } as const];
   });
+}
+
+function storageFindings(host: SimulatedHost): readonly PreflightFinding[] {
+  if (!host.isStorageClosedToVms) return [];
+  const message = `VMs may not pass through ${host.storage.path}. Open it to them.`;
+  return [{ severity: 'blocks', element: 'storage folder', message }];
 }

@@ -132,3 +132,27 @@ test('a preview says that a source that does not answer cannot be fenced', async
   const preview = await stage.run(controller.previewFailover('web-replica', order, options));
   assert.match(preview.refusedBecause ?? '', /cannot be fenced/);
 });
+
+test('a storage folder that lets no VM through blocks a job, and a preview of a failover warns of it', async () => {
+  await using stage = await Stage.open();
+  stage.recovery.isStorageClosedToVms = true;
+  await assert.rejects(stage.protect(), /storage folder/);
+  stage.recovery.isStorageClosedToVms = false;
+  await stage.protect();
+  await stage.replicate();
+  const order = {
+    point: { type: 'latest' },
+    reason: '',
+    fence: 'none',
+    acceptDuplicate: false,
+  } as const;
+  const warnings = async () =>
+    (await stage.run(stage.life.controller.previewFailover('web-replica', order, options)))
+      .warnings;
+  const closed = /^Target, storage folder: VMs may not pass/;
+  assert.ok(!(await warnings()).some((warning) => closed.test(warning)));
+  stage.recovery.isStorageClosedToVms = true;
+  assert.ok((await warnings()).some((warning) => closed.test(warning)));
+  stage.recovery.isUnreachable = true;
+  assert.ok((await warnings()).some((warning) => /target host does not answer/.test(warning)));
+});

@@ -1,4 +1,5 @@
 /** Failover and what follows it: what it would cost, and how it is asked for. */
+import { asUnderstudyError } from '../../domain/error.ts';
 import {
   type ConnectionDecision,
   decideConnection,
@@ -128,7 +129,10 @@ export async function previewTakeover(
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
     refusedBecause: refusal(replica, seen, order),
-    warnings: await warnings(ports, replica, point, connection),
+    warnings: [
+      ...(await warnings(ports, replica, point, connection)),
+      ...(await storageWarnings(ports, replica, options)),
+    ],
   };
 }
 
@@ -207,6 +211,22 @@ async function warnings(
     told.push('The restore point is crash-consistent: the guest will start as after a power cut.');
   }
   return told;
+}
+
+/** What is in the way of the start has to be heard before the disaster. A target that does not answer says so, too. */
+async function storageWarnings(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CallOptions,
+): Promise<readonly string[]> {
+  try {
+    const { hypervisor } = await ports.hosts.ports(replica.targetHostId);
+    const findings = await hypervisor.preflightStorage(options);
+    return findings.map(({ element, message }) => `Target, ${element}: ${message}`);
+  } catch (error) {
+    if (asUnderstudyError(error).code !== 'host-unreachable') throw error;
+    return ['The target host does not answer: the replica could not be started now.'];
+  }
 }
 
 const FENCE_CONSEQUENCE: Record<SourceFence, string> = {

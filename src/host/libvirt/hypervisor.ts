@@ -1,4 +1,5 @@
 /** The hypervisor port on libvirt: every method is a few `virsh` calls, put together in the files beside this one. */
+import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Hypervisor } from '../../ports/hypervisor.ts';
@@ -15,6 +16,8 @@ import { powerOffVm, shutDownVm, startVm } from './power.ts';
 import { preflightSourceVm } from './preflight-source.ts';
 import { preflightTargetVm } from './preflight-target.ts';
 import type { TargetTraits } from './replica-xml.ts';
+import { readQemuIdentity } from './scratch-access.ts';
+import { storageFindings } from './storage-access.ts';
 import type { Virsh } from './virsh.ts';
 
 export type LibvirtSettings = {
@@ -58,8 +61,12 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
         target.facts(options),
         target.acceleration(options),
       ]);
-      return preflightTargetVm(virsh, { request, facts, acceleration }, options);
+      return [
+        ...(await preflightTargetVm(virsh, { request, facts, acceleration }, options)),
+        ...(await storageOf(settings, options)),
+      ];
     },
+    preflightStorage: (options) => storageOf(settings, options),
     async defineReplica(request, options) {
       const traits = await target.traits(options);
       return defineReplicaVm(settings, { request, target: traits }, options);
@@ -78,6 +85,14 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
     flatten: ({ vmId, disks }, { signal, onProgress = () => undefined }) =>
       flattenDisks(settings, { vmId, disks, onProgress }, { signal }),
   };
+}
+
+async function storageOf(
+  { virsh, processes, storageFolder }: LibvirtSettings,
+  options: CallOptions,
+): Promise<readonly PreflightFinding[]> {
+  const identity = await readQemuIdentity(virsh, options);
+  return storageFindings({ storageFolder, identity, processes }, options);
 }
 
 type Target = {

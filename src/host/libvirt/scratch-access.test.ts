@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { accessDenied, mayPass, parentsOf, parseQemuIdentity } from './scratch-access.ts';
+import { mayPass, parentsOf } from './folder-access.ts';
+import { accessDenied, parseQemuIdentity } from './scratch-access.ts';
 
 const capabilities = (...models: string[]) =>
   `<capabilities><host>${models.join('')}</host></capabilities>`;

@@ -1,15 +1,12 @@
 /**
  * Whether QEMU, which runs as another user, can reach its part of the scratch folder; found out before the VM is
  * touched, so that the operator reads the exact fix instead of "Permission denied".
- *
- * What mode bits allow is certain. What they forbid may still be allowed by an access list or a further group, so a
- * forbidding is tried out as that user where we may become it.
  */
 import { chmod, chown, mkdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { closedFolder, parentsOf, type User, whoIs } from './folder-access.ts';
 import type { FreezePlaces } from './freeze-record.ts';
 import type { Virsh } from './virsh.ts';
 import { attribute, child, findAll, parseRoot, textOf } from './xml.ts';
@@ -17,14 +14,12 @@ import { attribute, child, findAll, parseRoot, textOf } from './xml.ts';
 /** As whom and under which protection the hypervisor runs its VMs. */
 export type QemuIdentity = {
   /** Null: the same user as the daemon (a session daemon). */
-  readonly user: { readonly uid: number; readonly gid: number } | null;
+  readonly user: User | null;
   readonly confinedBy: readonly ('apparmor' | 'selinux')[];
 };
 
 /** sun_path of unix(7) has 108 bytes, and libvirt wants the last one for a zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
-
-const EXECUTE = { owner: 0o100, group: 0o010, others: 0o001 };
 
 export async function readQemuIdentity(virsh: Virsh, options: CallOptions): Promise<QemuIdentity> {
   return parseQemuIdentity(await virsh.run(['capabilities'], options));
@@ -76,8 +71,6 @@ type QemuFolderRequest = {
   readonly processes: Processes;
 };
 
-type User = { readonly uid: number; readonly gid: number };
-
 /** What to do when QEMU was refused although the mode bits are right: a confinement, or a guess. */
 export function accessDenied(
   scratchFolder: string,
@@ -125,50 +118,11 @@ export async function refuseClosedParents(
   options: CallOptions,
 ): Promise<void> {
   const { folder, user, processes } = request;
-  for (const parent of parentsOf(folder)) {
-    const { mode, uid, gid } = await stat(parent);
-    if (mayPass({ mode, uid, gid }, user)) continue;
-    if (await passesAs(processes, user, parent, options)) continue;
-    const reason = 'it may not pass through this folder';
-    const fix = `Run: setfacl -m u:${user.uid}:x '${parent}' (or: chmod o+x '${parent}').`;
-    throw new UnderstudyError('access-denied', { path: parent, who: whoIs(user), reason, fix });
-  }
-}
-
-/** Every folder above, the root first. */
-export function parentsOf(folder: string): string[] {
-  const parents: string[] = [];
-  for (let path = dirname(folder); ; path = dirname(path)) {
-    parents.unshift(path);
-    if (path === dirname(path)) return parents;
-  }
-}
-
-/** By mode bits alone; the owner's bits decide for the owner even where others may. */
-export function mayPass(
-  folder: { readonly mode: number; readonly uid: number; readonly gid: number },
-  user: User,
-): boolean {
-  if (user.uid === 0) return true;
-  if (folder.uid === user.uid) return (folder.mode & EXECUTE.owner) !== 0;
-  if (folder.gid === user.gid) return (folder.mode & EXECUTE.group) !== 0;
-  return (folder.mode & EXECUTE.others) !== 0;
-}
-
-/** Only root may become another user; for the rest the mode bits have the last word. */
-async function passesAs(
-  processes: Processes,
-  { uid, gid }: User,
-  path: string,
-  options: CallOptions,
-): Promise<boolean> {
-  const become = [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups'];
-  const command = { command: 'setpriv', arguments: [...become, 'test', '-x', path] };
-  const result = await processes.run(command, options).catch((error: unknown) => {
-    if (options.signal.aborted) throw error;
-    return null;
-  });
-  return result?.exitCode === 0;
+  const closed = await closedFolder({ folders: parentsOf(folder), user, processes }, options);
+  if (closed === null) return;
+  const { path, fix } = closed;
+  const reason = 'it may not pass through this folder';
+  throw new UnderstudyError('access-denied', { path, who: whoIs(user), reason, fix });
 }
 
 function refuseLongSocketPath(path: string): void {
@@ -176,10 +130,6 @@ function refuseLongSocketPath(path: string): void {
   const reason = `a socket's path has at most ${SOCKET_PATH_BYTES_MAX} bytes`;
   const fix = 'Choose a scratch folder with a shorter path.';
   throw new UnderstudyError('access-denied', { path, who: 'QEMU', reason, fix });
-}
-
-function whoIs(user: User | null): string {
-  return user === null ? 'QEMU' : `QEMU (user ${user.uid}, group ${user.gid})`;
 }
 
 function deniedToUs(path: string): (cause: unknown) => never {

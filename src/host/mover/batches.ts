@@ -29,8 +29,11 @@ export type WorkRun = BlockRun & {
 /** Plain, so that it can be posted to a worker. */
 export type Batch = { readonly runs: readonly WorkRun[]; readonly byteCount: number };
 
-/** 16 MiB: some fifty batches a second at full speed. */
-const CONTENT_BLOCKS_MAX = (16 * MIB) / BLOCK_BYTES;
+/**
+ * 4 MiB: some two hundred batches a second at full speed. A worker holds two of them, so that at the end nobody waits
+ * for more than 8 MiB of another's work: with 16 MiB the last one was alone for a tenth of a second.
+ */
+const CONTENT_BLOCKS_MAX = (4 * MIB) / BLOCK_BYTES;
 /** 32 MiB: what every server must accept in one WRITE_ZEROES. */
 const ZERO_BLOCKS_MAX = (32 * MIB) / BLOCK_BYTES;
 const RUNS_MAX = 256;

@@ -26,7 +26,7 @@ import { runWorkers } from './worker-pool.ts';
 const WORKERS_FROM_BYTES = 64 * MIB;
 /** While workers start, two buffers keep this thread busy enough. */
 const HEAD_START_LANES = 2;
-/** 1 GiB of work at most; a batch is a few KiB, at most 40 where every other block is another extent. */
+/** 256 MiB of work at most; a batch is a few KiB, at most 40 where every other block is another extent. */
 const BATCHES_AHEAD_MAX = 64;
 
 export async function runSession(
