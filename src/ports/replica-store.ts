@@ -158,7 +158,10 @@ export interface ReplicaStore {
   /** The highest epoch seen; null where there is no such replica. Waits for no other command. Throws `invalid-file`. */
   epoch(replicaId: ReplicaId, options: CallOptions): Promise<number | null>;
 
-  /** Makes (or finds) the partial layers of a point to come and serves them for writing. Addresses change from call to call. */
+  /**
+   * Makes (or finds) the partial layers of a point to come and serves them for writing. Addresses change from call to
+   * call. A flush there orders writes, no more: `sealPartial` is what makes them durable.
+   */
   openPartial(
     request: OpenPartialRequest,
     options: CallOptions,
@@ -166,7 +169,8 @@ export interface ReplicaStore {
 
   /**
    * Stops serving, makes everything durable, computes the hash tables and roots, and publishes the point by
-   * one rename: that is the moment it exists. A point that is already there is the answer.
+   * one rename: that is the moment it exists. A point that is already there is the answer. Throws `verification-failed`
+   * when the host was started anew since the partial was opened.
    * `targetReads` of the transfer is known from `base`. Copies the sidecars beside the point.
    */
   sealPartial(

@@ -16,6 +16,8 @@ export type StoreContext = {
   readonly clock: Clock;
   /** Null: layers that were changed by others cannot be read again, only dropped. */
   readonly verifier: Pick<Mover, 'verify'> | null;
+  /** The time since the kernel started: what was not flushed within it may be lost after it. */
+  readonly bootId: () => Promise<string>;
   /** Called at every line where dying must do no harm; tests throw here. */
   readonly crashPoint: (name: string) => void;
 };

@@ -33,6 +33,11 @@ export type ServedImage = {
   readonly exportName: string;
   readonly path: string;
   readonly isWritable: boolean;
+  /**
+   * Nothing is flushed while it is served, whatever a client or the format itself asks for: whoever ends the session
+   * makes the file durable. A qcow2 flushes three times for each 512 MiB of the disk that it first writes to.
+   */
+  readonly isFlushedAtEnd?: boolean;
   /** Serve what this image alone holds: zeros where only those below it have content. */
   readonly isAlone?: boolean;
   /** What a client may ask beside what is allocated: of a bitmap, or of what the image holds itself (`depth`). */
@@ -166,7 +171,12 @@ function imageArguments(image: ServedImage, index: number): readonly string[] {
     driver: 'qcow2',
     'node-name': `disk${index}`,
     ...access,
-    file: { driver: 'file', filename: image.path, ...access },
+    file: {
+      driver: 'file',
+      filename: image.path,
+      ...access,
+      ...(image.isFlushedAtEnd ? { cache: { 'no-flush': true } } : {}),
+    },
     ...(image.isAlone ? { backing: null } : {}),
   };
   const served = {

@@ -41,7 +41,7 @@ export async function openPartial(
   const { merges } = await admit(layout, request);
   if (merges.length > 0) await finishMerges(context, layout, options);
   const state = await loadState(layout);
-  const partial = plannedPartial(state, request);
+  const partial = plannedPartial(state, request, await context.bootId());
   const parents = partial.layers.flatMap(({ parentId }) => (parentId === null ? [] : [parentId]));
   await checkChains(layout, state.record, parents);
   const record = await registerPartial(context, state, partial, options);
@@ -71,7 +71,11 @@ export async function openPartial(
 }
 
 /** Throws `parent-not-newest`, `point-missing`, `name-taken`, `invalid-request`. */
-function plannedPartial(state: ReplicaState, request: OpenPartialRequest): PartialPoint {
+function plannedPartial(
+  state: ReplicaState,
+  request: OpenPartialRequest,
+  bootId: string,
+): PartialPoint {
   const { pointId, parentPointId } = request;
   if (state.record.promotedBranchId !== null) {
     throw invalidRequest(`Replica ${request.replicaId} became an ordinary VM`);
@@ -86,6 +90,7 @@ function plannedPartial(state: ReplicaState, request: OpenPartialRequest): Parti
   return {
     pointId,
     parentPointId,
+    bootId,
     layers: request.disks.map(({ key, sizeBytes, base }) => ({
       id: layerIdOf(pointId, key),
       disk: key,
@@ -198,6 +203,7 @@ function servePartial(
     exportName: layer.disk,
     path: layout.image(layer),
     isWritable: true,
+    isFlushedAtEnd: true,
   }));
   const name = sessionName.ofPartial(layout.replicaId, partial.pointId);
   return context.server.serve({ name, images, scratchFolder: null }, options);

@@ -34,6 +34,11 @@ export type SealedLayer = RecordedLayer & {
 export type PartialPoint = {
   readonly pointId: PointId;
   readonly parentPointId: PointId | null;
+  /**
+   * Under which kernel it is being written. Nothing is flushed before it is sealed, so that after a power cut it is
+   * worth nothing and is made anew. Null: by a version that flushed.
+   */
+  readonly bootId: string | null;
   readonly layers: readonly RecordedLayer[];
 };
 
@@ -80,6 +85,7 @@ const schema: z.ZodType<ReplicaRecord> = z.strictObject({
     z.strictObject({
       pointId: text.pointIdText,
       parentPointId: text.pointIdText.nullable(),
+      bootId: z.string().nullable().default(null),
       layers: z.array(z.strictObject(layerFields)),
     }),
   ),

@@ -2,7 +2,7 @@
  * From a partial point to a restore point. In this order, so that dying between any two lines leaves either
  * a partial that can be sealed again, or the point:
  *
- *   server gone → layer files durable → hash tables durable → layers hold what the tables say
+ *   server gone → same kernel as when they were opened → layer files durable → hash tables durable → layers hold what the tables say
  *   → layers read-only and recorded → state files beside the point → points/<id>.json renamed into place = the point exists
  */
 import { chmod, rm } from 'node:fs/promises';
@@ -51,6 +51,7 @@ export async function sealPartial(
     return existing.point;
   }
   const partial = partialOf(record, command);
+  requireSameBoot(partial, await context.bootId());
   await context.server.stop(sessionName.ofPartial(layout.replicaId, partial.pointId), options);
   context.crashPoint('seal: server gone');
   const parents = partial.layers.flatMap(({ parentId }) => (parentId === null ? [] : [parentId]));
@@ -78,6 +79,14 @@ function partialOf(record: ReplicaRecord, command: SealCommand): PartialPoint {
   if (opened.toSorted().join() === given.toSorted().join()) return partial;
   const reason = `Point ${point.id} has other disks than were opened: ${given.join()}`;
   throw new UnderstudyError('invalid-request', { reason });
+}
+
+/** What was written under another kernel was never flushed. Throws `verification-failed`; the next run makes it anew. */
+function requireSameBoot({ bootId, pointId }: PartialPoint, now: string): void {
+  if (bootId === null || bootId === now) return;
+  const what = `Partial point ${pointId}`;
+  const reason = 'the host was started anew before it was sealed, and it was not flushed yet';
+  throw new UnderstudyError('verification-failed', { what, reason });
 }
 
 type SealedWithRoot = SealedLayer & { readonly rootHash: string };

@@ -12,6 +12,7 @@ import type { Processes } from '../../ports/processes.ts';
 import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
+import { readBootId } from './boot.ts';
 import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
 import { admit, epochOf, layoutOf, type StoreContext } from './context.ts';
 import { differingBlocks } from './differing-blocks.ts';
@@ -46,6 +47,8 @@ export type ReplicaStoreOptions = {
   readonly verifier?: Pick<Mover, 'verify'>;
   /** Of the servers; without it what nbd-server-tuning.ts says. */
   readonly serverEnvironment?: Readonly<Record<string, string>>;
+  /** Without it the kernel's. */
+  readonly bootId?: () => Promise<string>;
   /** For tests: called by name at every line where dying must do no harm. */
   readonly onCrashPoint?: (name: string) => void;
 };
@@ -59,6 +62,7 @@ export function createReplicaStore(options: ReplicaStoreOptions): ReplicaStore {
     server: createImageServer({ runtimeFolder, processes, clock, environment }),
     clock,
     verifier: options.verifier ?? null,
+    bootId: options.bootId ?? readBootId,
     crashPoint: options.onCrashPoint ?? (() => undefined),
   };
   return storeOf(context);
