@@ -2,7 +2,7 @@
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job } from '../domain/job/job.ts';
-import { hasEnded, type OperationRecord } from '../domain/operation/operation.ts';
+import { hasEnded, type Json, type OperationRecord } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import {
   type Schedule,
@@ -34,8 +34,9 @@ export async function planRun(
     limit: RUNS_REMEMBERED,
   });
   const running = recent.find((operation) => !hasEnded(operation.state));
+  const takenAt = await newestTakenAt(ports, replica, newest);
   const recorded: ScheduleFacts = {
-    newestTakenAt: await newestTakenAt(ports, replica, newest),
+    newestTakenAt: takenAt === null ? null : notBeforeItsRun(takenAt, recent, replica),
     protectedSince: replica.createdAt,
     rpoSeconds: job.rpoSeconds,
     runs: recent.flatMap(pastRun),
@@ -58,6 +59,23 @@ async function newestTakenAt(
   const takenAt = (isLate ? point.sealedAt : point?.takenAt) ?? null;
   newest.set(id, { pointId: newestPointId, takenAt });
   return takenAt;
+}
+
+/** A source whose clock is behind must not be run again and again: no point was taken before its run began by our clock. */
+function notBeforeItsRun(
+  takenAt: Instant,
+  recent: readonly OperationRecord[],
+  { newestPointId }: Replica,
+): Instant {
+  const itsRun = recent.find(({ result }) => pointIdIn(result) === newestPointId);
+  const startedAt = itsRun?.startedAt ?? null;
+  return startedAt === null || startedAt < takenAt ? takenAt : startedAt;
+}
+
+function pointIdIn(result: Json): Json {
+  return result !== null && typeof result === 'object' && 'pointId' in result
+    ? (result.pointId ?? null)
+    : null;
 }
 
 /**

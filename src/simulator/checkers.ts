@@ -8,7 +8,14 @@ import type { ReplicaId } from '../domain/ids.ts';
 import { hasEnded, type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import type { Temporary } from '../ports/catalog.ts';
 import { createHistoryCheckers } from './checkers-of-history.ts';
+import {
+  createPromiseCheckers,
+  keptBranchesAreThere,
+  pointsAreHashed,
+  servingReplicasCanRun,
+} from './checkers-of-promises.ts';
 import { diskAt } from './files.ts';
 import type { SimulatedHost } from './host.ts';
 import {
@@ -31,6 +38,8 @@ export type CatalogueView = {
   readonly acknowledged: readonly string[];
   /** Identities (ids of source VMs) whose duplicate on the network is accepted and recorded. */
   readonly acceptedDuplicates: ReadonlySet<string>;
+  /** What is registered to be swept. */
+  readonly temporaries?: readonly Temporary[];
 };
 
 /** One sentence per violation; none is good. */
@@ -57,8 +66,13 @@ export function createCheckers(): Checkers {
     replicasAtRestAreOff,
     noGuestWasPaused,
     ...ofHistory,
+    ...createPromiseCheckers(),
   ];
   const idle = [
+    pointsAreHashed,
+    keptBranchesAreThere,
+    servingReplicasCanRun,
+    registerIsEmpty,
     everythingEnded,
     catalogueMatchesStore,
     replicasAtRestCannotStart,
@@ -100,7 +114,7 @@ export function oneOperationPerReplica(_world: World, { operations }: CatalogueV
     .map(([subject, names]) => `several operations change ${subject}: ${names.join(', ')}`);
 }
 
-/** 5 */
+/** 5; and 10, because a source whose host did not answer may serve: then `unfenced-source` is what excuses the two. */
 export function oneConnectedInstance(
   world: World,
   { acceptedDuplicates }: CatalogueView,
@@ -209,6 +223,7 @@ export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView
   for (const host of world.hosts.values()) {
     for (const folder of host.replicas.values()) {
       const replica = replicas.find(({ id }) => id === folder.id);
+      if (replica?.phase === 'Removed') continue; // its files were left in place on purpose
       const known = new Set<string>(replica?.archives.map(({ branchId }) => branchId) ?? []);
       if (replica?.failover != null) known.add(replica.failover.branchId);
       for (const id of folder.branches.keys()) {
@@ -217,6 +232,13 @@ export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView
     }
   }
   return left;
+}
+
+/** 9: with nothing under way and every host answering, there is nothing left to sweep. */
+export function registerIsEmpty(world: World, { temporaries = [] }: CatalogueView): string[] {
+  return temporaries
+    .filter(({ hostId }) => world.hosts.get(hostId)?.isUnreachable === false)
+    .map(({ kind, key }) => `still registered: ${kind} ${key}`);
 }
 
 /** 9: of our change marks, only those that somebody needs are kept; one that nobody needs any more may wait for its sweep. */

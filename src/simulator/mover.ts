@@ -16,7 +16,7 @@ import type {
   VerifyRequest,
   VerifyResult,
 } from '../ports/mover.ts';
-import { type CallGate, type Passing, untilAborted } from './call-gate.ts';
+import type { CallGate, Passing } from './call-gate.ts';
 import type { BlockView } from './endpoints.ts';
 import { recordsAt } from './files.ts';
 import type { SimulatedHost, Surroundings } from './host.ts';
@@ -41,6 +41,8 @@ type Parts = {
 /** Blocks between two looks at the signal, the link and the hosts. */
 const BATCH_BLOCKS = 16;
 const WRONG_BLOCKS_MAX = 100;
+/** How soon it is noticed that stalled storage goes on. */
+const STALLED_LOOK_MS = 1000;
 /** Linux: tcp_rto_min, and tcp_retries2 within a few: RFC 6298. */
 const RETRANSMISSION_MS = 200;
 const RETRANSMISSIONS_MAX = 12;
@@ -154,7 +156,7 @@ async function openWay(
   const target = parts.around.endpoints.view(request.target);
   for (const view of [source, target]) {
     const host = parts.hostOf(view.hostId);
-    if (host.isStorageStalled) await untilAborted(signal);
+    while (host.isStorageStalled) await parts.around.clock.sleep(STALLED_LOOK_MS, { signal });
     if (host.isUnreachable) throw connectionLost(view.hostId, 'the host does not answer');
   }
   if (!parts.linkBetween(source.hostId, target.hostId).isUp) {

@@ -142,12 +142,10 @@ function replicaNews(before: Replica | undefined, now: Replica): readonly string
     const connection = failover.isConnected ? 'connected' : 'disconnected';
     news.push(`on ${failover.pointId}, ${connection}, because ${failover.connectionBecause}`);
   }
-  const times = failover?.runningAfterMs ?? null;
-  if (failover !== null && times !== null && before?.failover?.runningAfterMs !== times) {
-    const answering = failover.answeringAfterMs;
-    const answered =
-      answering === null ? 'guest did not answer' : `answering after ${answering} ms`;
-    news.push(`running after ${times} ms, ${answered}`);
+  for (const time of ['runningAfterMs', 'answeringAfterMs'] as const) {
+    const ms = failover?.[time] ?? null;
+    const word = time === 'runningAfterMs' ? 'running' : 'answering';
+    if (ms !== null && before?.failover?.[time] !== ms) news.push(`${word} after ${ms} ms`);
   }
   const kept = (replica: Replica | undefined) => replica?.archives.length ?? 0;
   if (kept(before) < kept(now)) news.push(`the branch ${now.archives.at(-1)?.branchId} is kept`);

@@ -82,16 +82,26 @@ async function playStep(
   troubles: Scene['troubles'],
   { step, random }: { readonly step: number; readonly random: Random },
 ): Promise<void> {
-  if (await revive(site)) chronicle.say('a controller starts');
+  while (await revive(site)) chronicle.say('a controller starts');
   const all = (await site.living.ports.catalog.replicas()).map(({ value }) => value);
   const replicas = all.filter(({ phase }) => phase !== 'Permanent' && phase !== 'Removed');
   const move = pickMove(random);
   const line = chronicle.reserve();
-  const what = await move.act({ site, random, replicas, troubles });
+  const what = await act(move, { site, random, replicas, troubles });
   line(what === null ? null : `> ${step}: ${what}`);
   chronicle.look();
   await site.world.clock.advance(pauseMs(random));
   chronicle.look();
+}
+
+/** A planned fault may strike in the middle of a wish: whoever uttered it hears nothing. */
+async function act(move: Move, scene: Scene): Promise<string | null> {
+  try {
+    return await move.act(scene);
+  } catch (error) {
+    if (scene.site.isControlled) throw error;
+    return `${move.name}: the controller died`;
+  }
 }
 
 function pickMove(random: Random): Move {

@@ -167,6 +167,7 @@ export class Site implements AsyncDisposable {
       conditions,
       operations: await durable.operations({ limit: 100_000 }),
       acknowledged: [...this.#acknowledged],
+      temporaries: await catalog.temporaries(),
       acceptedDuplicates: new Set([...this.acceptedDuplicates, ...tolerated(replicas, conditions)]),
     };
   }

@@ -56,9 +56,15 @@ export const CALAMITIES: readonly Command[] = [
   line(`shut down ${VM}`, ({ site }, words) => vmNamed(site.world, words.vm).vm.stop()),
   line(`kill ${VM}`, ({ site }, words) => vmNamed(site.world, words.vm).vm.losePower()),
   line(`save ${VM}`, ({ site }, words) => vmNamed(site.world, words.vm).vm.save()),
+  line('delete (?<vm>\\S+) from its host', ({ site }, words) => {
+    const { vm, host } = vmNamed(site.world, words.vm);
+    vm.stop();
+    host.vms.delete(vm.id);
+  }),
   line(`accept the duplicate of ${VM}`, ({ site }, words) => {
     site.acceptedDuplicates.add(vmNamed(site.world, words.vm).vm.state.identity);
   }),
+  line(`resume ${VM}`, ({ site }, words) => vmNamed(site.world, words.vm).vm.resume()),
   line(`guest of ${VM} ignores shutdown`, ({ site }, words) => {
     vmNamed(site.world, words.vm).vm.state.guest.shutdownMs = null;
   }),

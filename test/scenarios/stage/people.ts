@@ -1,5 +1,7 @@
 /** Lines that are wishes to Understudy, and what befalls its controllers. */
+
 import { asUnderstudyError } from '../../../src/domain/error.ts';
+import { instant } from '../../../src/domain/instant.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../../src/domain/job/job.ts';
 import type { SourceFence } from '../../../src/domain/replica/replica.ts';
 import { sweepAll } from '../../../src/engine/scheduler.ts';
@@ -19,9 +21,20 @@ const nameOf = async ({ site }: Play, vm: string | undefined) =>
 /** A point by its label in the log; without one the newest. */
 function pointOf({ chronicle }: Play, label: string | undefined): PointSelector {
   if (label === undefined) return { type: 'latest' };
-  const id = chronicle.names.idOf(label);
+  return { type: 'reference', reference: idOf({ chronicle }, label) };
+}
+
+function idOf({ chronicle }: Pick<Play, 'chronicle'>, label: string | undefined): string {
+  const id = chronicle.names.idOf(label ?? '');
   if (id === null) throw new Error(`there was no ${label} yet`);
-  return { type: 'reference', reference: id };
+  return id;
+}
+
+/** `P2`, or `archive B1`: what a replica can run on. */
+function basisOf(play: Play, text: string | undefined) {
+  const [, archive] = (text ?? '').split('archive ');
+  if (archive === undefined) return { point: pointOf(play, text), archive: null };
+  return { point: { type: 'latest' } as const, archive: idOf(play, archive) };
 }
 
 async function openOperationOf(play: Play, vm: string | undefined) {
@@ -110,6 +123,32 @@ export const PEOPLE: readonly Command[] = [
     const { controller } = play.site.living;
     const at = pointOf(play, point);
     await play.site.run(controller.setPointPinned(id, at, how === 'pin', BY_HAND));
+  }),
+  line('hop (?<vm>\\S+) to (?<to>P\\d+|archive B\\d+)', async (play, { vm, to }) => {
+    const id = await nameOf(play, vm);
+    const order = { ...basisOf(play, to), reason: 'as the story goes', acceptDuplicate: false };
+    return play.site.ask((c) => c.hop(id, { ...order, fence: 'none' }, BY_HAND));
+  }),
+  line('fail over (?<vm>\\S+) to (?<to>archive B\\d+)', async (play, { vm, to }) => {
+    const id = await nameOf(play, vm);
+    const order = { ...basisOf(play, to), reason: 'as the story goes', acceptDuplicate: false };
+    return play.site.ask((c) => c.failover(id, { ...order, fence: 'power-off' }, BY_HAND));
+  }),
+  line('delete archive (?<archive>B\\d+) of (?<vm>\\S+)', async (play, { archive, vm }) => {
+    const id = await nameOf(play, vm);
+    return play.site.ask((c) => c.deleteArchive(id, idOf(play, archive), BY_HAND));
+  }),
+  line('keep archive (?<archive>B\\d+) of (?<vm>\\S+) for (?<time>.+)', async (play, words) => {
+    const id = await nameOf(play, words.vm);
+    const until = instant(play.site.world.clock.now() + durationMs(words.time));
+    return play.site.ask((c) => c.keepArchive(id, idOf(play, words.archive), until, BY_HAND));
+  }),
+  line('export (?<what>P\\d+|archive B\\d+) of (?<vm>\\S+)', async (play, { what, vm }) => {
+    const id = await nameOf(play, vm);
+    const { archive, point } = basisOf(play, what);
+    return play.site.ask((c) =>
+      archive === null ? c.exportPoint(id, point, BY_HAND) : c.exportArchive(id, archive, BY_HAND),
+    );
   }),
   line('retry (?<vm>\\S+)', async (play, { vm }) => {
     const id = await openOperationOf(play, vm);
