@@ -5,11 +5,13 @@ import { diskAt } from './files.ts';
 import {
   type DiskContent,
   differenceBetween,
+  hostedVms,
   isDrifted,
   pointContents,
   readBranch,
 } from './observation.ts';
 import { listedPoints, type ReplicaFolder } from './replica-folder.ts';
+import type { SimulatedVm } from './vm.ts';
 import type { World } from './world.ts';
 
 export function createHistoryCheckers(): readonly Checker[] {
@@ -70,43 +72,47 @@ function archiveContents(world: World): Map<string, DiskContent> {
   return found;
 }
 
-/** 6: the mark that the newest point names goes only with its VM's power, or for a newer point. */
+/** 6: the mark that the newest point names is there, unless its VM lost its power since. */
 function createMarksAreKept(): Checker {
-  let before = new Map<string, number>();
+  let lossesBefore = new Map<string, number>();
+  let excused = new Set<string>();
   return (world, view) => {
-    const now = namedMarks(world, view);
-    const lost = [...before].filter(
-      ([name, powerLosses]) =>
-        now.present.get(name) === undefined && now.named.get(name) === powerLosses,
-    );
-    before = now.present;
-    return lost.map(([name]) => `the mark ${name} was removed while the newest point names it`);
+    const missing = new Set<string>();
+    const lost: string[] = [];
+    const losses = new Map<string, number>();
+    for (const { name, vm, isThere } of namedMarks(world, view)) {
+      losses.set(vm.id, vm.powerLosses);
+      if (isThere) continue;
+      missing.add(name);
+      if (excused.has(name) || lossesBefore.get(vm.id) !== vm.powerLosses) continue;
+      lost.push(`the mark ${name} was removed while the newest point names it`);
+    }
+    for (const { vm } of hostedVms(world)) losses.set(vm.id, vm.powerLosses);
+    [lossesBefore, excused] = [losses, missing];
+    return lost;
   };
 }
 
-/** `vm/disk/mark` of every newest point's marks, with how often the VM had lost its power. */
-function namedMarks(world: World, { replicas }: CatalogueView) {
-  const named = new Map<string, number>();
-  const present = new Map<string, number>();
-  for (const replica of replicas) {
+type NamedMark = { readonly name: string; readonly vm: SimulatedVm; readonly isThere: boolean };
+
+/** The marks that every newest point names, as `vm/disk/mark`. */
+function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMark[] {
+  return replicas.flatMap((replica) => {
     const folder = world.hosts.get(replica.targetHostId)?.replicas.get(replica.id);
     const vm = world.hosts.get(replica.sourceHostId)?.vms.get(replica.sourceVmId);
-    if (folder === undefined || vm === undefined || !isProtected(replica.phase)) continue;
-    for (const { key, mark } of listedPoints(folder).at(-1)?.disks ?? []) {
+    if (folder === undefined || vm === undefined || !isProtected(replica.phase)) return [];
+    return (listedPoints(folder).at(-1)?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
-      if (mark === null || slot === undefined) continue;
-      const name = `${vm.id}/${key}/${mark}`;
-      named.set(name, vm.powerLosses);
-      if (diskAt(world.files, slot.path)?.marks.has(mark) === true) {
-        present.set(name, vm.powerLosses);
-      }
-    }
-  }
-  return { named, present };
+      if (mark === null || slot === undefined) return [];
+      const isThere = diskAt(world.files, slot.path)?.marks.has(mark) === true;
+      return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere }];
+    });
+  });
 }
 
+/** While production's disks are being replaced, their marks go with them. */
 function isProtected(phase: string): boolean {
-  return phase !== 'Permanent' && phase !== 'Removed';
+  return phase === 'Pending' || phase === 'Ready' || phase === 'Failover';
 }
 
 /** 4: partial layers grow only while the replica is Pending or Ready. */

@@ -124,14 +124,18 @@ export function isDrifted(world: World, folder: ReplicaFolder, point: RestorePoi
 /** Running VMs of one identity that are connected, wherever they are. */
 export function connectedByIdentity(world: World): ReadonlyMap<string, readonly HostedVm[]> {
   const found = new Map<string, HostedVm[]>();
-  for (const host of world.hosts.values()) {
-    for (const vm of host.vms.values()) {
-      if (!vm.isConnected) continue;
-      const { identity } = vm.state;
-      found.set(identity, [...(found.get(identity) ?? []), { hostId: host.id, vm }]);
-    }
+  for (const hosted of hostedVms(world)) {
+    if (!hosted.vm.isConnected) continue;
+    const { identity } = hosted.vm.state;
+    found.set(identity, [...(found.get(identity) ?? []), hosted]);
   }
   return found;
+}
+
+export function hostedVms(world: World): readonly HostedVm[] {
+  return [...world.hosts.values()].flatMap((host) =>
+    [...host.vms.values()].map((vm) => ({ hostId: host.id, vm })),
+  );
 }
 
 export type HostedVm = { readonly hostId: HostId; readonly vm: SimulatedVm };
