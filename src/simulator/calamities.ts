@@ -1,6 +1,7 @@
 /** What the world does to hosts and disks, and people do to files, without asking any port. */
 import { BLOCK_BYTES } from '../domain/bytes.ts';
 import type { DiskKey, LayerId, ReplicaId } from '../domain/ids.ts';
+import type { HostTrouble } from './faults.ts';
 import { spoil } from './freeze.ts';
 import type { SimulatedHost } from './host.ts';
 import { type Token, writeBlock } from './image.ts';
@@ -18,6 +19,36 @@ export function losePower(world: World, host: SimulatedHost): void {
   }
   host.readings.clear();
   world.endpoints.closeHost(host.id);
+}
+
+/** What runs beside the hypervisor is started anew: all that it served is gone. A QEMU serves a frozen VM itself. */
+export function restartAgent(world: World, host: SimulatedHost): void {
+  for (const path of world.endpoints.addresses()) {
+    const isOurs = path.startsWith(`sim:${host.id}/`) && !path.startsWith(`sim:${host.id}/freeze/`);
+    if (isOurs) world.endpoints.close({ address: { type: 'unix', path }, exportName: 'disk' });
+  }
+  host.readings.clear();
+  for (const { freeze } of host.vms.values()) {
+    if (freeze?.isLive === false) spoil(freeze, 'the agent was started anew');
+  }
+}
+
+/** Longer than any step tries again. */
+const AWAY_MS = 5 * 60_000;
+
+/** Nobody reaches it for some minutes. */
+export function goAway(world: World, host: SimulatedHost): void {
+  host.isUnreachable = true;
+  const back = world.clock.every(AWAY_MS, () => {
+    host.isUnreachable = false;
+    back[Symbol.dispose]();
+  });
+}
+
+export function strike(world: World, host: SimulatedHost, trouble: HostTrouble): void {
+  if (trouble === 'away') goAway(world, host);
+  else if (trouble === 'agent') restartAgent(world, host);
+  else losePower(world, host);
 }
 
 /** Grows or shrinks a disk, as its hypervisor would; refused by a freeze. */

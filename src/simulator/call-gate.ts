@@ -6,7 +6,15 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { VirtualClock } from './clock.ts';
-import { CrashSignal, type Fault, type FaultInjector, faultDelayMs, faultError } from './faults.ts';
+import {
+  CrashSignal,
+  type Fault,
+  type FaultInjector,
+  faultDelayMs,
+  faultError,
+  type HostTrouble,
+  hostTroubleOf,
+} from './faults.ts';
 import type { SimulatedHost } from './host.ts';
 
 export type PortName =
@@ -75,6 +83,7 @@ export function createCallGate(world: {
   readonly faults: FaultInjector;
   readonly log: LogLine[];
   readonly controller: Controller;
+  readonly strike: (host: SimulatedHost, trouble: HostTrouble) => void;
 }): CallGate {
   const { clock, faults, controller } = world;
 
@@ -95,6 +104,17 @@ export function createCallGate(world: {
 
   async function assertAlive(operation: string): Promise<void> {
     if (controller.isDead) await dead(new CrashSignal(operation));
+  }
+
+  /** Whatever becomes of the host, the call is not answered. */
+  function befall(host: SimulatedHost, fault: Fault | null, moment: 'before' | 'after'): void {
+    const trouble = hostTroubleOf(fault, moment);
+    if (trouble === null) return;
+    world.strike(host, trouble);
+    throw new UnderstudyError('host-unreachable', {
+      host: host.id,
+      reason: 'the connection broke',
+    });
   }
 
   /** What happens before the effect. */
@@ -122,6 +142,7 @@ export function createCallGate(world: {
     if (signal.aborted) throw new UnderstudyError('cancelled');
     const fault = faults.take(operation);
     await meet(operation, fault, signal);
+    befall(host, fault, 'before');
     await clock.sleep(COST_MS[`${port}.${method}`] ?? COMMON_COST_MS, { signal });
     await assertAlive(operation);
     requireReachable(host, port);
@@ -131,6 +152,8 @@ export function createCallGate(world: {
         const inner = `${operation}:${name}`;
         const innerFault = faults.take(inner);
         await meet(inner, innerFault, signal);
+        befall(host, innerFault, 'before');
+        befall(host, innerFault, 'after');
         await answer(inner, innerFault);
       },
       spend: async (ms) => {
@@ -139,6 +162,7 @@ export function createCallGate(world: {
         requireReachable(host, port);
       },
     });
+    befall(host, fault, 'after');
     await answer(operation, fault);
     // Answers travel: nobody outside ever holds a part of the world.
     return structuredClone(result);

@@ -74,20 +74,20 @@ function archiveContents(world: World): Map<string, DiskContent> {
 
 /** 6: the mark that the newest point names is there, unless its VM lost its power since. */
 function createMarksAreKept(): Checker {
-  let lossesBefore = new Map<string, number>();
+  let lossesBefore = new Map<SimulatedVm, number>();
   let excused = new Set<string>();
   return (world, view) => {
     const missing = new Set<string>();
     const lost: string[] = [];
-    const losses = new Map<string, number>();
+    const losses = new Map<SimulatedVm, number>();
     for (const { name, vm, isThere } of namedMarks(world, view)) {
-      losses.set(vm.id, vm.powerLosses);
+      losses.set(vm, vm.powerLosses);
       if (isThere) continue;
       missing.add(name);
-      if (excused.has(name) || lossesBefore.get(vm.id) !== vm.powerLosses) continue;
+      if (excused.has(name) || lossesBefore.get(vm) !== vm.powerLosses) continue;
       lost.push(`the mark ${name} was removed while the newest point names it`);
     }
-    for (const { vm } of hostedVms(world)) losses.set(vm.id, vm.powerLosses);
+    for (const { vm } of hostedVms(world)) losses.set(vm, vm.powerLosses);
     [lossesBefore, excused] = [losses, missing];
     return lost;
   };

@@ -6,12 +6,28 @@
  *   fail          throws, nothing was done        fail-after    done, but the answer is lost
  *   crash-before  the controller dies, not done   crash-after   the controller dies, done
  *   hang          no answer until aborted         slow          done, but late
+ *
+ * And what befalls the host that is called, before or after it did what it was asked for; the answer is lost in each case:
+ *
+ *   away-…        it does not answer for some minutes; what runs on it runs on
+ *   agent-…       its agent is started anew: what it served is gone, VMs and their own exports live on
+ *   power-…       it loses power and is back at once: its VMs are off
  */
 import type { ErrorDetails } from '../domain/error.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { ErrorCode } from '../domain/error-catalog.ts';
 
-export type FaultKind = 'fail' | 'fail-after' | 'hang' | 'crash-before' | 'crash-after' | 'slow';
+export type FaultKind =
+  | 'fail'
+  | 'fail-after'
+  | 'hang'
+  | 'crash-before'
+  | 'crash-after'
+  | 'slow'
+  | `${HostTrouble}-before`
+  | `${HostTrouble}-after`;
+
+export type HostTrouble = 'away' | 'agent' | 'power';
 
 export type FaultOptions = {
   /** What `fail` and `fail-after` throw; without it `hypervisor-refused`, which is transient. */
@@ -84,6 +100,12 @@ export function faultError(operation: string, { options }: Fault): UnderstudyErr
   const reason = 'injected fault';
   const details = { action: operation, endpoint: operation, reason, ...options.details };
   return new UnderstudyError(options.code ?? 'hypervisor-refused', details);
+}
+
+/** What befalls the host, if it is that kind of fault, and is due at this moment of the call. */
+export function hostTroubleOf(fault: Fault | null, moment: 'before' | 'after'): HostTrouble | null {
+  const match = /^(away|agent|power)-(before|after)$/.exec(fault?.kind ?? '');
+  return match?.[2] === moment ? (match[1] as HostTrouble) : null;
 }
 
 export function faultDelayMs({ options }: Fault): number {

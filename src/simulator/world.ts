@@ -15,6 +15,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { HostDirectory } from '../ports/host-directory.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { Mover } from '../ports/mover.ts';
+import { strike } from './calamities.ts';
 import {
   type CallGate,
   type Controller,
@@ -141,7 +142,13 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
       inFlight: new Set(),
       onCrash: (crash) => options.onCrash?.(crash),
     };
-    const gate = createCallGate({ clock, faults, log, controller });
+    const gate = createCallGate({
+      clock,
+      faults,
+      log,
+      controller,
+      strike: (host, trouble) => strike(world, host, trouble),
+    });
     return {
       hosts: { ports: async (id) => hostPorts(hostOf(id), gate) },
       mover: createSimulatedMover({ around, random: losses, hostOf, linkBetween: link, gate }),
@@ -152,7 +159,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     };
   }
 
-  return {
+  const world: World = {
     ...around,
     random,
     ids,
@@ -169,4 +176,5 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     link,
     connect,
   };
+  return world;
 }

@@ -252,7 +252,7 @@ const STORIES: Readonly<Record<string, Story>> = {
   },
 };
 
-type Trouble = 'crash-before' | 'crash-after' | 'fail' | 'fail-after' | 'journal';
+type Trouble = FaultKind | 'journal';
 
 /** Makes trouble at the nth call (or moment of the journal); false when the operation had fewer. */
 async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<boolean> {
@@ -266,8 +266,45 @@ async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<bool
   if (fault === undefined) return false;
   if (stage.life.view.isDead()) await stage.restart();
   await stage.settleAll();
+  if (HOST_TROUBLES.includes(trouble)) await helpAfterwards(stage, story);
   await assertSound(stage, `${trouble} at ${nth}: ${fault}`);
   return true;
+}
+
+const HOST_TROUBLES: readonly Trouble[] = [
+  'away-before',
+  'away-after',
+  'agent-before',
+  'agent-after',
+  'power-before',
+  'power-after',
+];
+
+/** What the operator does when the host is back: retries what waits for a person, then asks again for what was wanted. */
+async function helpAfterwards(stage: Stage, { act }: Story): Promise<void> {
+  await stage.world.clock.advance(10 * 60_000);
+  const { durable } = stage.life.ports;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const open = await durable.operations({ open: true, limit: 9 });
+    const suspended = open.filter(({ state }) => state === 'suspended');
+    if (suspended.some(({ kind }) => kind === 'permanent-failover')) startServing(stage);
+    for (const { id } of suspended) await durable.retry(id);
+    await stage.settleAll();
+  }
+  startServing(stage);
+  await act(stage).catch(() => null); // what was done already is refused
+  await stage.settleAll();
+}
+
+/** A replica that served before its host lost power has its disks, and nobody who starts it. */
+function startServing(stage: Stage): void {
+  for (const vm of stage.recovery.vms.values()) {
+    try {
+      vm.start();
+    } catch {
+      // At rest it has no disks, which is as it must be.
+    }
+  }
 }
 
 async function assertSound(stage: Stage, where: string): Promise<void> {
@@ -288,6 +325,20 @@ const TROUBLES: Readonly<Record<string, readonly Trouble[]>> = {
   'the controller dies at every moment of the journal': ['journal'],
   'every call fails once, done or not': ['fail', 'fail-after'],
 };
+
+/** A host has many more ways to fail than a controller: `npm test` goes through them all, `npm run check` through a part. */
+const HOSTS_STRIDE = process.env.UNDERSTUDY_WHOLE_MATRIX === '1' ? 1 : 13;
+
+for (const [index, [name, story]] of Object.entries(STORIES).entries()) {
+  test(`${name}: either host goes away, restarts its agent or loses power, before and after a call`, async (t) => {
+    let count = 0;
+    for (const [offset, trouble] of HOST_TROUBLES.entries()) {
+      const first = 1 + ((index + offset * 2) % HOSTS_STRIDE);
+      for (let nth = first; await stopAt(story, nth, trouble); nth += HOSTS_STRIDE) count += 1;
+    }
+    t.diagnostic(`${count} times, always to a sound end`);
+  });
+}
 
 for (const [name, story] of Object.entries(STORIES)) {
   for (const [what, troubles] of Object.entries(TROUBLES)) {

@@ -63,6 +63,34 @@ export const WISHES: readonly Move[] = [
   about('undo by force', 1.5, ['Failover'], (controller, { id }) =>
     controller.undoFailover(id, true, BY_HAND),
   ),
+  about('hop', 3, ['Failover'], async (controller, { id, archives }, { random, site }) => {
+    const points = await site.living.ports.catalog.points(id);
+    const reference = points[random.below(points.length)]?.id ?? 'none';
+    const wantsArchive = archives.length > 0 && random.chance(0.4);
+    const archive = wantsArchive ? random.pick(archives).branchId : null;
+    const point: PointSelector = { type: 'reference', reference };
+    const common = { reason: 'chance', fence: 'none', acceptDuplicate: false } as const;
+    return controller.hop(id, { ...common, point, archive }, BY_HAND);
+  }),
+  about('fail over to an archive', 2, ['Ready'], (controller, { id, archives }, { random }) =>
+    controller.failover(
+      id,
+      {
+        point: { type: 'latest' },
+        archive: archives.length === 0 ? null : random.pick(archives).branchId,
+        reason: 'chance',
+        fence: random.pick(FENCES),
+        acceptDuplicate: false,
+      },
+      BY_HAND,
+    ),
+  ),
+  about('delete an archive of', 1, ['Ready', 'Failover'], (controller, { id, archives }, scene) =>
+    controller.deleteArchive(id, pick(scene, archives)?.branchId ?? 'none', BY_HAND),
+  ),
+  about('export a point of', 1, ['Ready', 'Failover'], (controller, { id }) =>
+    controller.exportPoint(id, { type: 'latest' }, BY_HAND),
+  ),
   about('make permanent', 0.4, ['Failover'], (controller, { id }) =>
     controller.permanentFailover(id, BY_HAND),
   ),
