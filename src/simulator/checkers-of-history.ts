@@ -76,14 +76,19 @@ function archiveContents(world: World): Map<string, DiskContent> {
 function createMarksAreKept(): Checker {
   let lossesBefore = new Map<SimulatedVm, number>();
   let excused = new Set<string>();
+  const newest = new Map<string, string>();
   return (world, view) => {
     const missing = new Set<string>();
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
-    for (const { name, vm, isThere } of namedMarks(world, view)) {
+    for (const { name, vm, isThere, replicaId, pointId } of namedMarks(world, view)) {
       losses.set(vm, vm.powerLosses);
+      // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
+      const isFallback = pointId < (newest.get(replicaId) ?? '');
+      if (!isFallback) newest.set(replicaId, pointId);
       if (isThere) continue;
       missing.add(name);
+      if (isFallback) continue;
       if (excused.has(name) || lossesBefore.get(vm) !== vm.powerLosses) continue;
       lost.push(`the mark ${name} was removed while the newest point names it`);
     }
@@ -93,7 +98,13 @@ function createMarksAreKept(): Checker {
   };
 }
 
-type NamedMark = { readonly name: string; readonly vm: SimulatedVm; readonly isThere: boolean };
+type NamedMark = {
+  readonly name: string;
+  readonly vm: SimulatedVm;
+  readonly isThere: boolean;
+  readonly replicaId: string;
+  readonly pointId: string;
+};
 
 /** The marks that every newest point names, as `vm/disk/mark`. */
 function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMark[] {
@@ -101,11 +112,13 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
     const folder = world.hosts.get(replica.targetHostId)?.replicas.get(replica.id);
     const vm = world.hosts.get(replica.sourceHostId)?.vms.get(replica.sourceVmId);
     if (folder === undefined || vm === undefined || !isProtected(replica.phase)) return [];
-    return (listedPoints(folder).at(-1)?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
+    const point = listedPoints(folder).at(-1);
+    return (point?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
       if (mark === null || slot === undefined) return [];
       const isThere = diskAt(world.files, slot.path)?.marks.has(mark) === true;
-      return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere }];
+      const ids = { replicaId: replica.id, pointId: point?.id ?? '' };
+      return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere, ...ids }];
     });
   });
 }

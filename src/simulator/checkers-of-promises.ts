@@ -19,13 +19,13 @@ export function pointsAreHashed(world: World): string[] {
   });
 }
 
-/** 7: the branch of an undone failover is there, read-only, for as long as was promised. */
+/** 7: the branch of an undone failover is there for as long as was promised. */
 export function keptBranchesAreThere(world: World, { replicas }: CatalogueView): string[] {
   return replicas.flatMap((replica) => {
     const folder = reachableTarget(world, replica)?.replicas.get(replica.id);
     if (folder === undefined || isOver(replica)) return [];
     return replica.archives
-      .filter(({ branchId }) => (folder.branches.get(branchId)?.keepUntil ?? null) === null)
+      .filter(({ branchId }) => !folder.branches.has(branchId))
       .map(({ branchId }) => `the kept branch ${branchId} of ${replica.name} is not there`);
   });
 }

@@ -326,7 +326,7 @@ const TROUBLES: Readonly<Record<string, readonly Trouble[]>> = {
   'every call fails once, done or not': ['fail', 'fail-after'],
 };
 
-/** A host has many more ways to fail than a controller: `npm test` goes through them all, `npm run check` through a part. */
+/** A host has many more ways to fail than a controller: a part of them here, all of them when asked for. */
 const HOSTS_STRIDE = process.env.UNDERSTUDY_WHOLE_MATRIX === '1' ? 1 : 13;
 
 for (const [index, [name, story]] of Object.entries(STORIES).entries()) {

@@ -145,7 +145,8 @@ function replicaNews(before: Replica | undefined, now: Replica): readonly string
   for (const time of ['runningAfterMs', 'answeringAfterMs'] as const) {
     const ms = failover?.[time] ?? null;
     const word = time === 'runningAfterMs' ? 'running' : 'answering';
-    if (ms !== null && before?.failover?.[time] !== ms) news.push(`${word} after ${ms} ms`);
+    if (ms === null || before?.failover?.[time] === ms) continue;
+    news.push(`${word} after ${(ms / 1000).toFixed(1)} s`);
   }
   const kept = (replica: Replica | undefined) => replica?.archives.length ?? 0;
   if (kept(before) < kept(now)) news.push(`the branch ${now.archives.at(-1)?.branchId} is kept`);
