@@ -10,6 +10,7 @@ import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import { parseProbe } from '../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../src/engine/control/failbacks.ts';
 import { losePower } from '../../src/simulator/calamities.ts';
+import type { FaultKind } from '../../src/simulator/faults.ts';
 import { SICK } from '../../src/simulator/test-bench.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
@@ -329,7 +330,11 @@ const TROUBLES: Readonly<Record<string, readonly Trouble[]>> = {
 /** A host has many more ways to fail than a controller: a part of them here, all of them when asked for. */
 const HOSTS_STRIDE = process.env.UNDERSTUDY_WHOLE_MATRIX === '1' ? 1 : 13;
 
+/** What an operator does about these differs: the helper above would start the wrong VM. Their controllers' crashes are below. */
+const NEED_OTHER_HELP = ['failback', 'switchover', 'commit failback'];
+
 for (const [index, [name, story]] of Object.entries(STORIES).entries()) {
+  if (NEED_OTHER_HELP.includes(name)) continue;
   test(`${name}: either host goes away, restarts its agent or loses power, before and after a call`, async (t) => {
     let count = 0;
     for (const [offset, trouble] of HOST_TROUBLES.entries()) {

@@ -234,6 +234,7 @@ const JOB = {
   networkMap: {},
   bytesPerSecondMax: null,
   archiveSeconds: 3600,
+  testing: null,
   scratch: { quotaBytes: null, reserveBytes: MIB, deadlineMs: 3600_000 },
 } as const;
 
