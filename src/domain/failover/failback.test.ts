@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { diskKey, failbackId, hostId, markName, operationId, vmId } from '../ids.ts';
+import { type Instant, instant } from '../instant.ts';
+import type { VmDescription } from '../vm/vm.ts';
+import {
+  decideSwitchover,
+  type FailbackRecord,
+  homeRefusal,
+  planLayers,
+  type SwitchoverMode,
+} from './failback.ts';
+
+const MINUTE = 60_000;
+const NOON = Date.UTC(2026, 0, 1, 12);
+const at = (ms: number): Instant => instant(NOON + ms);
+
+function record(switchover: SwitchoverMode, more: Partial<FailbackRecord> = {}): FailbackRecord {
+  return {
+    id: failbackId('fb-1'),
+    home: { hostId: hostId('production'), vmId: null, name: 'web', kind: 'new' },
+    layers: [],
+    operationId: operationId('op-1'),
+    startedAt: at(0),
+    switchover,
+    appliesChanges: false,
+    hasStoppedHome: false,
+    syncedMark: null,
+    syncedAt: at(0),
+    syncedBytes: 1000,
+    passes: 1,
+    switched: null,
+    ...more,
+  };
+}
+
+test('automatic: at once, and after a failure no sooner than a minute later', () => {
+  const automatic = record({ type: 'automatic' });
+  assert.equal(decideSwitchover(automatic, null, at(1)), 'switch');
+  assert.equal(decideSwitchover(automatic, at(0), at(MINUTE - 1)), 'wait');
+  assert.equal(decideSwitchover(automatic, at(0), at(MINUTE)), 'switch');
+});
+
+test('manual: never by itself, but what is left is kept short', () => {
+  const manual = record({ type: 'manual' });
+  assert.equal(decideSwitchover(manual, null, at(9 * MINUTE)), 'wait');
+  assert.equal(decideSwitchover(manual, null, at(10 * MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(manual, at(5 * MINUTE), at(10 * MINUTE)), 'wait', 'tried in vain');
+});
+
+test('at a time: not before it, and at it', () => {
+  const timed = record({ type: 'at', at: at(25 * MINUTE) });
+  assert.equal(decideSwitchover(timed, null, at(2 * MINUTE)), 'wait');
+  assert.equal(decideSwitchover(timed, null, at(12 * MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(timed, null, at(25 * MINUTE)), 'switch');
+});
+
+test('when little is left: the first pass says nothing, then the last one decides', () => {
+  const below = (more: Partial<FailbackRecord>) => record({ type: 'below', bytes: 1000 }, more);
+  assert.equal(decideSwitchover(below({ syncedBytes: 0 }), null, at(1)), 'catch-up');
+  assert.equal(decideSwitchover(below({ passes: 2 }), null, at(1)), 'switch');
+  const much = below({ passes: 2, syncedBytes: 1001 });
+  assert.equal(decideSwitchover(much, null, at(1)), 'wait');
+  assert.equal(decideSwitchover(much, null, at(MINUTE)), 'catch-up');
+});
+
+test('whatever the clocks say, it is decided, and nobody who said manual is switched', () => {
+  const mode = fc.constantFrom<SwitchoverMode>(
+    { type: 'automatic' },
+    { type: 'manual' },
+    { type: 'at', at: at(0) },
+    { type: 'below', bytes: 10 },
+  );
+  const moment = fc.integer({ min: -1e10, max: 1e10 }).map(at);
+  fc.assert(
+    fc.property(mode, moment, fc.option(moment), moment, (switchover, syncedAt, triedAt, now) => {
+      const step = decideSwitchover(record(switchover, { syncedAt }), triedAt, now);
+      assert.ok(['switch', 'catch-up', 'wait'].includes(step));
+      if (switchover.type === 'manual') assert.notEqual(step, 'switch');
+    }),
+  );
+});
+
+function vm(
+  disks: Readonly<Record<string, number>>,
+  unsupported: string | null = null,
+): VmDescription {
+  return {
+    id: vmId('00000000-0000-4000-8000-000000000001'),
+    name: 'web',
+    power: 'off',
+    memoryBytes: 1,
+    cpuCount: 1,
+    disks: Object.entries(disks).map(([key, sizeBytes]) => ({
+      key: diskKey(key),
+      sizeBytes,
+      path: `/pool/${key}`,
+      format: 'qcow2',
+      tracksChanges: true,
+      unsupportedBecause: unsupported,
+    })),
+    nics: [],
+    configuration: { format: 'simulated', text: '' },
+    hasSavedState: false,
+  };
+}
+
+test('layers lie over what production has, and stand alone where it has nothing', () => {
+  const mark = markName('us-pt-1');
+  const planned = planLayers(vm({ vda: 10, vdb: 20 }), vm({ vda: 8 }), mark);
+  assert.deepEqual(planned, [
+    { key: 'vda', sizeBytes: 10, base: 'disk', since: mark },
+    { key: 'vdb', sizeBytes: 20, base: 'none', since: null },
+  ]);
+  assert.deepEqual(
+    planLayers(vm({ vda: 10 }), null, mark).map(({ base }) => base),
+    ['none'],
+  );
+});
+
+test('a VM that would be cut off, or cannot be written to, does not take the work back', () => {
+  const replica = vm({ vda: 10 });
+  assert.equal(homeRefusal(vm({ vda: 10, other: 99 }), replica), null);
+  assert.equal(homeRefusal(vm({ vda: 9 }), replica), null);
+  assert.match(homeRefusal(vm({ vda: 11 }), replica) ?? '', /vda has 11 bytes, more than the 10/);
+  assert.match(homeRefusal(vm({ vda: 10 }, 'it is a CD'), replica) ?? '', /it is a CD/);
+});
