@@ -7,7 +7,7 @@
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
  * point failed over to stay beside it as restore points until retention takes them.
  */
-import type { VmId } from '../domain/ids.ts';
+import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -21,6 +21,7 @@ import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
+import { branchTemporary } from './temporaries.ts';
 import { whyLater } from './why-later.ts';
 
 export function commitFailbackDefinition(ports: EnginePorts): OperationDefinition {
@@ -70,7 +71,7 @@ async function merge(
 async function recordReady(
   ports: EnginePorts,
   context: OperationContext,
-  { replica, failback, version }: Failback,
+  { replica, failover, failback, version }: Failback,
   { point, vmId }: { readonly point: RestorePoint; readonly vmId: VmId },
 ): Promise<Replica> {
   const { hostId, name } = failback.home;
@@ -86,6 +87,9 @@ async function recordReady(
   };
   const ready = apply(moved, 'failback-committed');
   const newJobId = await context.freshId('new-job-id', 'job');
+  const requestedAt = await context.now('committed-at');
+  const { branchId } = failover;
+  const branch = branchTemporary(context.operationId, { replica: ready, branchId, requestedAt });
   const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
     do: async () => {
       const jobs = (await ports.catalog.jobs()).map(
@@ -95,6 +99,7 @@ async function recordReady(
       return [
         savedReplica({ ...ready, jobId: followed.jobId }, version),
         { type: 'point-saved', point },
+        branch.registered,
         ...followed.changes,
         { type: 'condition-cleared', replicaId: replica.id, name: 'unfenced-source' },
       ];
@@ -105,7 +110,7 @@ async function recordReady(
   return ready;
 }
 
-/** Its state is a restore point now. What cannot be tidied this moment is told, and tidied by the next run. */
+/** Its state is a restore point now. What cannot be tidied this moment is registered: the sweeper comes back for it. */
 async function leaveBranch(
   context: OperationContext,
   { failover, settings, target, replicaVmId }: Failback,
@@ -127,8 +132,14 @@ async function leaveBranch(
     },
     undo: 'nothing',
   });
-  if (because === null) return;
-  await context.note('note-branch', `The replica's branch is left to the next rescan. ${because}`);
+  if (because === null) {
+    const key = operationKey(context.operationId, 'branch');
+    await context.record('release-branch', [{ type: 'temporary-released', key }], {
+      undo: 'nothing',
+    });
+    return;
+  }
+  await context.note('note-branch', `The replica's branch is left to the sweeper. ${because}`);
 }
 
 /** Of what production had before, only the mark of the new newest point is needed any more. */

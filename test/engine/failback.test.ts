@@ -404,3 +404,19 @@ test('undo past a production host that does not answer: told as unfenced, and cl
   assert.equal(stage.vm.power, 'off', 'production on dropped layers is not left running');
   assert.deepEqual(await stage.violations('whenIdle'), []);
 });
+
+test('the target goes away at the commit: what is left of the branch is swept when it is back', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  await switchOver(stage);
+  for (let nth = 1; nth <= 8; nth += 1) {
+    stage.world.faults.on('recovery.store.deleteBranch', nth, 'fail', { code: 'host-unreachable' });
+  }
+  await commit(stage);
+  assert.equal((await stage.replica()).phase, 'Ready');
+  stage.world.faults.clear();
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  await assertIncremental(stage);
+});
