@@ -1,7 +1,7 @@
 /**
  * Undo failover: back to the source, whatever point was failed over to.
  *
- *   load → power the replica off → archive the branch → rest the replica VM → record Ready → lift the fence
+ *   load → record epoch → power the replica off → archive the branch → rest the replica VM → record Ready → lift the fence
  *
  * The branch is kept for a while, read-only, so that an undo never destroys the only copy of something.
  * Forced, when the target host does not answer, it records Ready with `cleanup-pending` and leaves the rest
@@ -41,7 +41,7 @@ export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition 
       );
       const settings = await loadSettings(ports, context, facts.replica);
       const target = await ports.hosts.ports(facts.replica.targetHostId);
-      const undo = await planUndo(context, { facts, settings, target });
+      const undo = await raiseEpoch(context, await planUndo(context, { facts, settings, target }));
       const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
       await recordReady(context, undo, isCleanedUp);
       if (flagIn(input, 'liftFence')) await liftSourceFence(ports, context, undo);
@@ -87,6 +87,14 @@ async function planUndo(
     'failover-undone',
   );
   return { ...given, failover, archive, ready, now };
+}
+
+/** Recorded before a host hears of it, as every epoch is: a host refuses whoever comes with a lower one. */
+async function raiseEpoch(context: OperationContext, undo: Undo): Promise<Undo> {
+  const { replica, version } = undo.facts;
+  const raised = { ...replica, epoch: undo.ready.epoch };
+  await context.record('raise-epoch', [savedReplica(raised, version)], { undo: 'nothing' });
+  return { ...undo, facts: { ...undo.facts, replica: raised, version: version + 1 } };
 }
 
 /** False when it was forced past a target that does not answer. */

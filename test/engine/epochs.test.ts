@@ -85,3 +85,17 @@ test('a copy from within a failover may neither end it nor touch the source once
   assert.equal(snapshot(stage), before);
   assert.deepEqual(await stage.violations('whenIdle'), []);
 });
+
+test('an undo records its epoch before the target host hears of it', async () => {
+  await using stage = await Stage.open();
+  await withPoint(stage);
+  assert.equal((await stage.failover('latest', 'power-off')).state, 'succeeded');
+  stage.world.faults.on('recovery.store.archiveBranch', 1, 'slow', { delayMs: 5000 });
+  stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'slow', { delayMs: 5000 });
+  const undone = stage.undo();
+  for (const nth of [1, 2]) {
+    await stage.until(() => stage.world.faults.happened.length === nth);
+    assert.deepEqual(await stage.violations('everyStep'), [], stage.world.faults.happened.at(-1));
+  }
+  assert.equal((await undone).state, 'succeeded');
+});

@@ -92,7 +92,11 @@ async function runAll(site: Site): Promise<readonly string[]> {
 }
 
 async function outcome(site: Site, begin: Parameters<Site['ask']>[0]): Promise<string> {
-  const answer = await site.ask(begin);
+  let answer = await site.ask(begin);
+  if (answer.type === 'refused' && isBusy(answer.error)) {
+    await site.settleAll(); // what the schedule began a moment ago
+    answer = await site.ask(begin);
+  }
   if (answer.type === 'silent') return 'no answer';
   if (answer.type === 'refused') {
     const { error } = answer;
@@ -105,4 +109,8 @@ async function outcome(site: Site, begin: Parameters<Site['ask']>[0]): Promise<s
   await site.settle([operation.id]);
   const ended = await site.living.ports.durable.operation(operation.id);
   return ended?.state === 'succeeded' ? 'succeeded' : `${ended?.state}: ${ended?.error?.message}`;
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'operation-in-progress';
 }
