@@ -9,6 +9,8 @@ import { BY_HAND, type Site } from './site.ts';
 /** The sweeper comes back after ten minutes at the latest. */
 const REST_MS = 12 * 60_000;
 const ATTEMPTS_MAX = 6;
+const SWEEP_MS = 60_000;
+const SWEEPS_MAX = 3;
 
 /** What is not as it must be; empty when all is well. */
 export async function calmDown(
@@ -27,11 +29,22 @@ export async function calmDown(
   await site.world.clock.advance(REST_MS);
   await site.settleAll();
   // A merge that found no room is finished by the next run.
-  const left = (await site.violations('whenIdle')).filter((text) => !text.includes(': merge of '));
+  const left = (await leftOver(site)).filter((text) => !text.includes(': merge of '));
   const open = [...stuck, ...left];
   if (open.length > 0) return open;
   const unrunnable = await runAll(site);
-  return unrunnable.length > 0 ? unrunnable : await site.violations('whenIdle');
+  return unrunnable.length > 0 ? unrunnable : await leftOver(site);
+}
+
+/** A run that the schedule began may have failed this very moment: what it left is the sweeper's, who comes soon. */
+async function leftOver(site: Site): Promise<readonly string[]> {
+  for (let sweep = 0; sweep < SWEEPS_MAX; sweep += 1) {
+    const left = await site.violations('whenIdle');
+    if (left.length === 0) return [];
+    await site.world.clock.advance(SWEEP_MS);
+    await site.settleAll();
+  }
+  return site.violations('whenIdle');
 }
 
 /** Since the controller began to live. */
