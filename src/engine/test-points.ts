@@ -168,7 +168,11 @@ function start(
         const began = clock.monotonicMs();
         try {
           await target.hypervisor.start({ key, vmId: test.vmId }, { signal });
-          return { ...test, runningAfterMs: clock.monotonicMs() - began, refusal: null };
+          return {
+            ...test,
+            runningAfterMs: Math.round(clock.monotonicMs() - began),
+            refusal: null,
+          };
         } catch (error) {
           const { code, message } = asUnderstudyError(error);
           if (signal.aborted || code !== 'hypervisor-refused') throw error;
