@@ -18,6 +18,7 @@ const PARAMETERS = {
   operation: 'op-a1',
   archive: 'br-a0',
   test: 'tst-1',
+  vm: 'web-01',
   name: 'serial.txt',
 };
 

@@ -11,6 +11,7 @@ import { failbackHandlers } from './failbacks.ts';
 import { failoverHandlers } from './failovers.ts';
 import { sendProblem } from './failures.ts';
 import { goneSignal } from './gone-signal.ts';
+import { guardHandlers } from './guards.ts';
 import type { Handlers, ParsedRequest, PathParameters, Refusal } from './handlers.ts';
 import { hostHandlers } from './hosts.ts';
 import { jobHandlers } from './jobs.ts';
@@ -46,6 +47,7 @@ function allHandlers({ controller, version }: Options): Handlers {
     overview: async ({ options }) => overviewAnswer(await controller.overview(options), version),
     version: async () => ({ version }),
     ...hostHandlers(controller),
+    ...guardHandlers(controller),
     ...jobHandlers(controller),
     ...replicaHandlers(controller),
     ...pointHandlers(controller),

@@ -15,6 +15,11 @@ const COMMANDS: [string, readonly unknown[]][] = [
   ['host list', ['hosts']],
   ['host show a', ['host', 'a']],
   ['host remove a', ['removeHost', 'a']],
+  ['guard show a', ['guard', 'a']],
+  ['guard install a', ['installGuard', 'a', null]],
+  ['guard install a --hooks /opt/hooks', ['installGuard', 'a', '/opt/hooks']],
+  ['guard lift a web', ['liftGuard', 'a', 'web']],
+  ['guard remove a', ['removeGuard', 'a']],
   ['vm list a', ['vms', 'a']],
   ['job list', ['jobs']],
   ['job show web', ['job', 'web']],
@@ -203,7 +208,7 @@ test('help of every command teaches with an example and goes to stdout', async (
   for (const [line] of COMMANDS) {
     const words = line
       .split(' ')
-      .slice(0, /^(host|vm|job|replica|point|test|operation) /.test(line) ? 2 : 1);
+      .slice(0, /^(host|vm|job|replica|point|test|operation|guard) /.test(line) ? 2 : 1);
     const { code, out, err } = await run([...words, '--help']);
     assert.equal(code, 0, err);
     assert.match(out, /Examples?:\n {2}\$ understudy/);

@@ -4,6 +4,7 @@ import { choice, createRunner, notEmpty, type Runner } from './command-tree.ts';
 import { archiveCommands } from './commands/archive.ts';
 import { failbackCommands } from './commands/failback.ts';
 import { failoverCommands } from './commands/failover.ts';
+import { guardCommands } from './commands/guard.ts';
 import { hopCommand } from './commands/hop.ts';
 import { hostCommands, vmCommands } from './commands/host.ts';
 import { jobCommands } from './commands/job.ts';
@@ -80,6 +81,7 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
     .option('--data <folder>', 'data folder of the server', notEmpty);
   serverCommands(program, runner);
   hostCommands(program, runner);
+  guardCommands(program, runner);
   vmCommands(program, runner);
   jobCommands(program, runner);
   replicaCommands(program, runner);

@@ -33,6 +33,7 @@ export const host: Host = {
   scratchFolder: '/srv/scratch',
   transferSlots: 3,
   testSlots: 3,
+  startGuard: { hooksFolder: '/etc/libvirt/hooks' },
   addedAt: at,
 };
 
@@ -77,6 +78,7 @@ export const replica: Replica = {
     fence: 'none',
     fencedNics: [],
     isDuplicateAccepted: false,
+    isSourceReleased: false,
     startedAt: at,
     isConnected: false,
     connectionBecause: 'the source runs',

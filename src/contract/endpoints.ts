@@ -18,6 +18,10 @@ export const ENDPOINTS = {
   listHosts: { method: 'GET', path: '/api/v1/hosts' },
   showHost: { method: 'GET', path: '/api/v1/hosts/:host' },
   removeHost: { method: 'DELETE', path: '/api/v1/hosts/:host' },
+  showGuard: { method: 'GET', path: '/api/v1/hosts/:host/guard' },
+  installGuard: { method: 'POST', path: '/api/v1/hosts/:host/guard' },
+  removeGuard: { method: 'DELETE', path: '/api/v1/hosts/:host/guard' },
+  liftGuard: { method: 'POST', path: '/api/v1/hosts/:host/guard/:vm/lift' },
   listVms: { method: 'GET', path: '/api/v1/hosts/:host/vms' },
 
   createJob: { method: 'POST', path: '/api/v1/jobs' },

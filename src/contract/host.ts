@@ -33,6 +33,8 @@ export const hostSchema = z.strictObject({
   scratchFolder: z.string(),
   transferSlots: z.int(),
   testSlots: z.int(),
+  /** Where VMs that failed over are kept from starting; null: nobody asked for that. */
+  startGuard: z.strictObject({ hooksFolder: folderSchema }).nullable(),
   addedAt: instantSchema,
 });
 

@@ -43,6 +43,8 @@ export const failoverRecordSchema = z.strictObject({
   /** MACs that a fence disconnected; null: an older version did not remember them. */
   fencedNics: z.array(z.string()).nullable(),
   isDuplicateAccepted: z.boolean(),
+  /** Somebody expressly let the source start again, so that its host does not hold it back. */
+  isSourceReleased: z.boolean(),
   startedAt: instantSchema,
   isConnected: z.boolean(),
   connectionBecause: z.string(),

@@ -21,6 +21,7 @@ import {
   undoFailoverSchema,
   unfenceSourceSchema,
 } from './failover.ts';
+import { guardSchema, installGuardSchema } from './guard.ts';
 import { addHostSchema, hostDetailSchema, hostSchema, vmSchema } from './host.ts';
 import { createJobSchema, jobCreatedSchema, jobSchema, runJobSchema } from './job.ts';
 import {
@@ -72,6 +73,14 @@ export const ROUTES = {
   listHosts: reading('List hosts', listOf(hostSchema)),
   showHost: reading('Show a host, asking it', hostDetailSchema),
   removeHost: changing('Remove a host that no job or replica uses', nothing, deleted),
+  showGuard: reading('Show what a host keeps from starting, with proof', guardSchema),
+  installGuard: changing(
+    'Let a host keep VMs that failed over from starting',
+    installGuardSchema,
+    guardSchema,
+  ),
+  removeGuard: changing('Take the start guard out of a host', nothing, deleted),
+  liftGuard: changing('Let a VM start again, although its replica serves', nothing, guardSchema),
   listVms: reading('List the VMs of a host, asking it', listOf(vmSchema)),
 
   createJob: {

@@ -174,6 +174,22 @@ export const ERROR_CATALOG = {
     remedy:
       'Nothing was switched. Choose another fence, or `--fence none` if you know that the source is gone.',
   },
+  'guard-absent': {
+    kind: 'conflict',
+    message: 'Host {host} has no start guard.',
+    remedy: 'Install one on a calm day: `understudy guard install {host}`.',
+  },
+  'guard-refused': {
+    kind: 'conflict',
+    message: 'Host {host} cannot have a start guard: {reason}.',
+    remedy:
+      'A source that comes back is told as `source-returned`; cut it off with `understudy fence`.',
+  },
+  'start-held': {
+    kind: 'conflict',
+    message: 'The start guard of host {host} refuses VM {vm}: {reason}.',
+    remedy: 'See `understudy guard show {host}`.',
+  },
   'host-in-use': {
     kind: 'conflict',
     message: 'Host {host} is used by {what}.',

@@ -2,8 +2,8 @@
  * Fencing after the fact: the source of a failover is cut off, or given back what it was cut off from, while the replica
  * serves. What was done is recorded with the failover, so that its undo lifts it.
  *
- *   fence:   load → look at the source → fence → record
- *   unfence: load → lift the fence → look at the source → record
+ *   fence:   load → look at the source → fence → record → hold the source back
+ *   unfence: load → let the source go → lift the fence → look at the source → record
  */
 import { UnderstudyError } from '../domain/error.ts';
 import { fenceRefusal, neededFence } from '../domain/failover/connection.ts';
@@ -16,6 +16,7 @@ import { isServing } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import {
@@ -49,8 +50,10 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   const needed = neededFence(seen, wanted);
   const fencing = fencingOf(seen, needed);
   await fenceSource(context, source, facts.replica, fencing);
-  const fenced = { ...failover, ...addFence(failover, fencing), isDuplicateAccepted: false };
+  const added = addFence(failover, fencing);
+  const fenced = { ...failover, ...added, isDuplicateAccepted: false, isSourceReleased: false };
   await recordFence(context, facts, fenced, CLEARED);
+  await holdSource(ports, context, { ...facts, replica: { ...facts.replica, failover: fenced } });
   if (needed === 'none') await context.note('note-quiet', quietNote(seen));
   return { fence: needed };
 }
@@ -61,6 +64,7 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
   const failover = requireFailover(facts.replica);
   requireAccepted(facts.replica, failover, flagIn(input, 'acceptsDuplicate'));
   const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  await releaseSource(ports, context, facts, 'throw');
   await context.step<null>('lift-fence', {
     do: async (attempt) => {
       await liftFence(source.hypervisor, facts.replica, failover, attempt);
@@ -77,6 +81,7 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
     fence: 'none',
     fencedNics: [],
     isDuplicateAccepted: meets,
+    isSourceReleased: true,
   };
   const told = meets ? [duplicateAccepted(facts.replica, now)] : [];
   await recordFence(context, facts, lifted, () => told);

@@ -48,7 +48,7 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       await checkDrift(context, prepared);
       const { connection } = await settleSource(ports, context, prepared);
       const former = await loadFormer(context, prepared);
-      const { fence, fencedNics } = former.failover;
+      const { fence, fencedNics, isSourceReleased } = former.failover;
       const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics });
       await powerOff(context, hop, former);
       const branch = await makeBranch(context, hop);
@@ -56,7 +56,7 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       const vmId = await defineOnBranch(context, hop, { branch, connection, undo });
       const now = await context.now('hopped-at');
       const archive = archiveOf(former.failover, hop, now);
-      const failover = newFailover(context, hop, connection, now);
+      const failover = { ...newFailover(context, hop, connection, now), isSourceReleased };
       const moved = { ...hop.replica, failover, targetVmId: vmId };
       const archives = [...hop.replica.archives, archive];
       const replica = apply({ ...moved, archives }, 'branch-moved');

@@ -11,6 +11,7 @@ import type { OperationContext, OperationDefinition } from '../ports/durable.ts'
 import { sweepReplicaMarks } from './copy-home.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
+import { holdSource } from './guard-source.ts';
 import { flagIn, numberIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
 import {
@@ -44,7 +45,9 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
         deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
         force: flagIn(input, 'force'),
       });
-      await recordFailover(context, failback, 'failback-undone', isOff ? [] : [unfenced(failback)]);
+      const more = isOff ? [] : [unfenced(failback)];
+      const replica = await recordFailover(context, failback, 'failback-undone', more);
+      await holdSource(ports, context, { ...failback, replica });
       await startReplica(context, failback);
       await dropLayers(context, failback);
       await sweepPasses(context, failback);
@@ -95,7 +98,7 @@ async function recordFailover(
   { replica, failover, failback, version }: Failback,
   event: Extract<PhaseEvent, 'failback-cancelled' | 'failback-undone'>,
   more: readonly CatalogChange[],
-): Promise<void> {
+): Promise<Replica> {
   const now = await context.now('left-at');
   // Whoever undoes the failover later wants production to run again, as it did before the failback.
   const fence = failback.hasStoppedHome && failover.fence === 'none' ? 'shutdown' : failover.fence;
@@ -113,6 +116,7 @@ async function recordFailover(
     ...more,
   ];
   await context.record('record-failover', changes, { undo: 'irreversible' });
+  return value;
 }
 
 async function startReplica(

@@ -51,6 +51,7 @@ export function newFailover(
     fence: takeover.fence,
     fencedNics: takeover.fencedNics,
     isDuplicateAccepted: takeover.acceptsDuplicate,
+    isSourceReleased: false,
     startedAt,
     isConnected: connection.connect,
     connectionBecause: connection.because,

@@ -15,6 +15,8 @@ export type ReplicaFacts = {
   readonly replica: Replica;
   readonly version: number;
   readonly newest: RestorePoint | null;
+  /** Whether a person asked the source's host to keep VMs that failed over from starting. Journals of older versions lack it. */
+  readonly hasStartGuard?: boolean;
 };
 
 /** A journaled step: on replay the operation sees what it saw first. Throws `not-allowed-in-phase`. */
@@ -80,7 +82,9 @@ async function requireCurrentEpoch(
 async function readFacts(ports: EnginePorts, id: ReplicaId): Promise<ReplicaFacts> {
   const { value: replica, version } = await requireReplica(ports.catalog, id);
   const points = await ports.catalog.points(id);
-  return { replica, version, newest: points.at(-1) ?? null };
+  const source = await ports.catalog.host(replica.sourceHostId);
+  const hasStartGuard = (source?.value.startGuard ?? null) !== null;
+  return { replica, version, newest: points.at(-1) ?? null, hasStartGuard };
 }
 
 export async function requireReplica(catalog: Catalog, id: ReplicaId): Promise<Versioned<Replica>> {

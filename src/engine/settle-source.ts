@@ -18,7 +18,7 @@ export async function settleSource(
   ports: EnginePorts,
   context: OperationContext,
   takeover: Takeover,
-): Promise<Fencing & { readonly connection: ConnectionDecision }> {
+): Promise<Fencing & { readonly connection: ConnectionDecision; readonly isAnswering: boolean }> {
   const { replica, source, acceptsDuplicate, isFencedBy } = takeover;
   const { seen, fence } = await context.step<Settled>('look-at-source', {
     do: async ({ signal }) => {
@@ -34,7 +34,8 @@ export async function settleSource(
   const fencing = fencingOf(seen, fence);
   await fenceSource(context, source, replica, fencing);
   const connection = decideConnection(seen, fence, acceptsDuplicate);
-  return { ...fencing, fence: fence === 'none' ? isFencedBy : fence, connection };
+  const isAnswering = seen.power !== 'unknown';
+  return { ...fencing, fence: fence === 'none' ? isFencedBy : fence, connection, isAnswering };
 }
 
 /** Somebody may have started it since this operation shut it down: then what it writes would be lost. */

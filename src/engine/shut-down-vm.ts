@@ -2,7 +2,7 @@
  * Shuts a VM down, gracefully: what its guest still holds in memory must reach its disks. A guest that does not follow in
  * time is powered off, waited for, or left alone, as it was asked for or as a person answers.
  */
-import { UnderstudyError } from '../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
@@ -93,7 +93,12 @@ async function startAgain(
   { vmId, hypervisor }: VmToShutDown,
   { key, signal }: StepAttempt,
 ): Promise<void> {
-  await hypervisor.start({ key, vmId }, { signal });
+  try {
+    await hypervisor.start({ key, vmId }, { signal });
+  } catch (error) {
+    // Its host holds it back because its replica serves: it had come up beside it, and had better stay off.
+    if (asUnderstudyError(error).code !== 'start-held') throw error;
+  }
 }
 
 async function askPerson(

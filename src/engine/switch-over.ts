@@ -26,6 +26,7 @@ import { catchUp, nextPass, synced } from './catch-up-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
+import { releaseSource } from './guard-source.ts';
 import { numberIn, textIn } from './input.ts';
 import { markOfPoint } from './kept-marks.ts';
 import { savedReplica } from './replica-facts.ts';
@@ -45,6 +46,7 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
       );
       const attached = await attach(context, failback, moved);
       const switched = await recordSwitched(context, failback, moved, attached);
+      await release(ports, context, failback, switched.value);
       const running = await start(context, failback, switched, { ...attached, downSince });
       await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
       return answer(ports, context, failback, running, {
@@ -175,6 +177,18 @@ async function recordSwitched(
 /** Every layer tracks changes; whether the disk below can, once they are merged, the next run finds out. */
 function trackedDisks({ layers }: FailbackRecord): readonly DiskKey[] {
   return layers.map(({ key }) => key);
+}
+
+/** What is about to start may be the source, or a new VM under its old identity. */
+async function release(
+  ports: EnginePorts,
+  context: OperationContext,
+  failback: Failback,
+  replica: Replica,
+): Promise<void> {
+  const home = replica.failback?.home;
+  if (home?.hostId !== replica.sourceHostId || home.vmId !== replica.sourceVmId) return;
+  await releaseSource(ports, context, { ...failback, replica }, 'throw');
 }
 
 async function start(

@@ -2,7 +2,7 @@
  * The replica takes over at a chosen restore point.
  *
  *   load → clean up → check drift → look at the source → fence → record epoch → branch → define → record phase
- *        → start → running → guest answering
+ *        → hold the source back → start → running → guest answering
  *
  * Until the phase is recorded, a failure discards the branch and lifts the fence. From then on the replica stays in
  * Failover: a start that fails suspends the operation, and can be retried or undone. Where the way back to a source that
@@ -22,6 +22,7 @@ import type { BranchDisk } from '../ports/replica-store.ts';
 import { awaitGuest } from './await-guest.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { holdSource } from './guard-source.ts';
 import { markOfBranch } from './kept-marks.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import { type Basis, loadBasis } from './load-basis.ts';
@@ -70,11 +71,13 @@ export async function takeOver(
 ): Promise<Tookover> {
   const prepared = await prepare(ports, context, order, 'failover');
   await checkDrift(context, prepared);
-  const { connection, ...fencing } = await settleSource(ports, context, prepared);
+  const { connection, isAnswering, ...fencing } = await settleSource(ports, context, prepared);
   const takeover = await raiseEpoch(context, { ...prepared, ...fencing });
   const branch = await makeBranch(context, takeover);
   const vmId = await defineOnBranch(context, takeover, { branch, connection, undo: toRest });
   const recorded = await recordFailover(context, takeover, vmId, connection);
+  // A host that does not answer is told when it does: the outage does not wait for it twice.
+  if (isAnswering) await holdSource(ports, context, { ...takeover, replica: recorded.value });
   const runningAfterMs = await start(context, takeover, recorded);
   const running = await recordRunning(context, recorded, runningAfterMs);
   const answeringAfterMs = await awaitGuest(ports, context, takeover, vmId);

@@ -1,7 +1,8 @@
 /**
  * Undo failover: back to the source, whatever point was failed over to.
  *
- *   load → record epoch → power the replica off → archive the branch → rest the replica VM → record Ready → lift the fence
+ *   load → record epoch → power the replica off → archive the branch → rest the replica VM → record Ready
+ *        → let the source go → lift the fence
  *
  * The branch is kept for a while, read-only, so that an undo never destroys the only copy of something.
  * Forced, when the target host does not answer, it records Ready with `cleanup-pending` and leaves the rest
@@ -16,6 +17,7 @@ import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { releaseSource } from './guard-source.ts';
 import { flagIn, textIn } from './input.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import {
@@ -44,6 +46,7 @@ export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition 
       const undo = await raiseEpoch(context, await planUndo(context, { facts, settings, target }));
       const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
       await recordReady(context, undo, isCleanedUp);
+      await releaseSource(ports, context, { ...undo.facts, replica: undo.ready }, 'later');
       if (flagIn(input, 'liftFence')) await liftSourceFence(ports, context, undo);
       return { branchId: undo.archive.branchId, isCleanedUp };
     },

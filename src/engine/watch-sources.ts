@@ -1,16 +1,19 @@
 /**
  * Looks out for sources that come back after a failover: a host that was away boots, and with it the VM whose replica
  * serves by now. Two machines of one identity are told at once, with the commands to choose from. It looks only at hosts
- * with such sources, once each however many there are, and a host that does not answer keeps nobody else waiting.
+ * with such sources, once each however many there are, and a host that does not answer keeps nobody else waiting. Hosts with a start guard
+ * are told what they must not start (keep-guards.ts).
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { HostId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, type VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { withDeadline } from './deadline.ts';
+import { keepGuards } from './keep-guards.ts';
 import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
 import { tellReturned, withdrawReturned } from './tell-conditions.ts';
 
@@ -41,20 +44,29 @@ export async function runSourceWatch(
 /** One look at every host that has the source of a serving replica. */
 export async function watchSources(ports: ControllerPorts, watch: Watch): Promise<void> {
   const open = await ports.durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX });
-  const isBusy = new Set(open.map(({ subject }) => subject));
+  const bySubject = Map.groupBy(open, ({ subject }) => subject);
+  const isBusy = (replica: Replica) =>
+    bySubject.get(replica.id)?.some((operation) => isAtSource(replica, operation)) === true;
   const watched = new Map<HostId, Replica[]>();
   const now = ports.clock.now();
-  for (const { value: replica } of await ports.catalog.replicas()) {
+  const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
+  for (const replica of replicas) {
     if (!isWatched(replica, now)) await withdrawReturned(ports, replica);
     // What an operation is doing to the source right now, it finds out itself.
-    else if (!isBusy.has(replica.id)) {
+    else if (!isBusy(replica)) {
       const { sourceHostId } = replica;
       watched.set(sourceHostId, [...(watched.get(sourceHostId) ?? []), replica]);
     }
   }
-  await Promise.all(
-    [...watched].map(([host, replicas]) => lookAtHost(ports, host, replicas, watch)),
-  );
+  await Promise.all([
+    keepGuards(ports, { replicas, isBusy }, watch),
+    ...[...watched].map(([host, sources]) => lookAtHost(ports, host, sources, watch)),
+  ]);
+}
+
+/** A failover whose replica runs waits for its guest only, for minutes, in which the source may well come back. */
+function isAtSource({ failover }: Replica, { id }: OperationRecord): boolean {
+  return failover?.operationId !== id || failover.runningAfterMs === null;
 }
 
 /** A replica that is not connected can meet nobody; an accepted duplicate is no news. */

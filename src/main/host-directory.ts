@@ -9,6 +9,7 @@ import { createReplicaStore } from '../host/chain/store.ts';
 import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
 import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
 import { collectSidecars } from '../host/libvirt/sidecars.ts';
+import { createLibvirtStartGuard } from '../host/libvirt/start-guard.ts';
 import { createLibvirtTestBench } from '../host/libvirt/test-bench.ts';
 import { createVirsh } from '../host/libvirt/virsh.ts';
 import { createLibvirtProductionDisks } from '../host/libvirt/working-layers.ts';
@@ -101,7 +102,12 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     traits: (options) => hypervisor.traits(options),
     probeProgram: [process.execPath, join(import.meta.dirname, 'probe.ts')],
   });
-  return { hypervisor, pointSource, store, productionDisks, testBench };
+  const startGuard = createLibvirtStartGuard({
+    virsh,
+    hooksFolder: host.startGuard?.hooksFolder ?? null,
+    traits: hypervisor.traits,
+  });
+  return { hypervisor, pointSource, store, productionDisks, testBench, startGuard };
 }
 
 function shortFolder(runtimeFolder: string, id: HostId): string {

@@ -16,6 +16,7 @@ import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
+import type { GuardControl } from './guard-control.ts';
 import type {
   FailbackOrder,
   FailbackPreview,
@@ -193,7 +194,7 @@ export type Overview = {
   readonly openOperations: readonly OperationRecord[];
 };
 
-export interface Controller {
+export interface Controller extends GuardControl {
   overview(options: CallOptions): Promise<Overview>;
 
   /** Asks the host once before it is recorded. Throws `name-taken`. */

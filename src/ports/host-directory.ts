@@ -3,6 +3,7 @@ import type { Hypervisor } from './hypervisor.ts';
 import type { PointSource } from './point-source.ts';
 import type { ProductionDisks } from './production-disks.ts';
 import type { ReplicaStore } from './replica-store.ts';
+import type { StartGuard } from './start-guard.ts';
 import type { TestBench } from './test-bench.ts';
 
 /** Everything that runs beside one hypervisor. */
@@ -12,6 +13,7 @@ export type HostPorts = {
   readonly store: ReplicaStore;
   readonly productionDisks: ProductionDisks;
   readonly testBench: TestBench;
+  readonly startGuard: StartGuard;
 };
 
 /** How the engine reaches hosts by id. */

@@ -6,6 +6,7 @@ import { spoil } from './freeze.ts';
 import type { SimulatedHost } from './host.ts';
 import { type Token, writeBlock } from './image.ts';
 import { requireLayer } from './replica-folder.ts';
+import { reloadHost } from './start-guard.ts';
 import { requireFolder } from './store.ts';
 import type { SimulatedVm } from './vm.ts';
 import { createDisk, type DiskSpec } from './vm-factory.ts';
@@ -18,6 +19,7 @@ export function losePower(world: World, host: SimulatedHost): void {
     if (vm.freeze !== null) spoil(vm.freeze, 'the host lost power');
   }
   host.readings.clear();
+  reloadHost(host);
   world.endpoints.closeHost(host.id);
 }
 

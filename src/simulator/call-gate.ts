@@ -23,6 +23,7 @@ export type PortName =
   | 'store'
   | 'productionDisks'
   | 'testBench'
+  | 'startGuard'
   | 'mover';
 
 /** What a dead controller's calls do: reject with CrashSignal, or never come back. */

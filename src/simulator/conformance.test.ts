@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { hypervisorSuite } from '../conformance/hypervisor.ts';
 import { pointSourceSuite, type SourceVm } from '../conformance/point-source.ts';
 import { type ReplicaStoreHarness, replicaStoreSuite } from '../conformance/replica-store.ts';
+import { startGuardSuite } from '../conformance/start-guard.ts';
 import { testBenchSuite } from '../conformance/test-bench.ts';
 import { BLOCK_BYTES, blockCount } from '../domain/bytes.ts';
 import { diskKey, operationId, operationKey } from '../domain/ids.ts';
@@ -12,6 +13,7 @@ import { diskAt, recordsAt, sidecarAt } from './files.ts';
 import { hashOfToken } from './hashes.ts';
 import type { SimulatedHost } from './host.ts';
 import { createImage, readBlock, type Token, writeBlock } from './image.ts';
+import { reloadHost } from './start-guard.ts';
 import { createTwoHosts, NEVER, PRODUCTION, RECOVERY } from './two-hosts.ts';
 import { createWorld, type World } from './world.ts';
 
@@ -43,6 +45,21 @@ for (const isolation of ['network', 'unplugged'] as const) {
     };
   });
 }
+
+startGuardSuite('the simulated host', async () => {
+  const { world, production, vm } = createTwoHosts();
+  vm.stop();
+  const disks = [{ key: diskKey('vda'), sizeBytes: BLOCK_BYTES }];
+  const other = world.addVm(production, { name: 'other', disks });
+  const { hypervisor, startGuard } = await world.connect().hosts.ports(PRODUCTION);
+  return {
+    hypervisor,
+    startGuard,
+    vms: [vm.id, other.id],
+    reload: async () => reloadHost(production),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
 
 function diskMaker(world: World, host: SimulatedHost) {
   let made = 0;

@@ -1,6 +1,7 @@
 /** One simulated host: what lies on its disks and runs on it, whatever becomes of its controllers. */
 import { GIB } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
+import type { HeldVm } from '../domain/failover/start-guard.ts';
 import type { FailbackId, HostId, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
@@ -45,6 +46,9 @@ export type SimulatedHost = {
   /** Why no isolated network can be made here; null: it can. */
   noTestNetworksBecause: string | null;
   clockOffsetMs: number;
+  /** The start guard: whether it was put in, whether the host has noticed, and what it holds, by VM and replica. */
+  guard: 'absent' | 'dormant' | 'active';
+  readonly held: Map<string, HeldVm>;
 };
 
 /** A point or branch that is served until it is closed. */
@@ -113,6 +117,8 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     evidence: new Map(),
     noTestNetworksBecause: null,
     clockOffsetMs: 0,
+    guard: 'absent',
+    held: new Map(),
   };
 }
 
@@ -126,6 +132,14 @@ export function requireVm(host: SimulatedHost, vmId: VmId): SimulatedVm {
   const vm = host.vms.get(vmId);
   if (vm === undefined) throw new UnderstudyError('vm-missing', { vm: vmId, host: host.id });
   return vm;
+}
+
+/** Throws `start-held`, whoever starts it. */
+export function refuseHeld({ id: host, guard, held }: SimulatedHost, vm: VmId): void {
+  if (guard !== 'active') return;
+  const holding = [...held.values()].find(({ vmId }) => vmId === vm);
+  if (holding === undefined) return;
+  throw new UnderstudyError('start-held', { vm, host, reason: holding.reason });
 }
 
 /** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. */

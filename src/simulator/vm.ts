@@ -8,7 +8,7 @@ import type { PowerState, VmDescription, VmDisk, VmNic } from '../domain/vm/vm.t
 import { diskAt } from './files.ts';
 import { type Freeze, saveOldBlock, spoil } from './freeze.ts';
 import { appendRecord, type Guest, type LedgerDisk, ledgerRecords } from './guest.ts';
-import type { SimulatedHost, Surroundings } from './host.ts';
+import { refuseHeld, type SimulatedHost, type Surroundings } from './host.ts';
 import { type Image, readBlock, type Token, writeBlock } from './image.ts';
 
 export type DiskSlot = {
@@ -90,9 +90,10 @@ export class SimulatedVm {
     return Math.max(0, this.#startedAtMs + bootMs - this.#around.clock.monotonicMs());
   }
 
-  /** Throws `hypervisor-refused` when a disk does not exist, `disk-in-use` when another VM has it. */
+  /** Throws `hypervisor-refused` when a disk does not exist, `disk-in-use` when another VM has it, `start-held`. */
   start(): void {
     if (this.#power !== 'off') return;
+    refuseHeld(this.#host, this.id);
     const open = new Map<DiskKey, Image>();
     for (const disk of this.state.disks) open.set(disk.key, this.#openable(disk));
     this.#open = open;

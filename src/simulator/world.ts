@@ -39,6 +39,7 @@ import { createSimulatedMover, type Link } from './mover.ts';
 import { createSimulatedPointSource } from './point-source.ts';
 import { createSimulatedProductionDisks } from './production-disks.ts';
 import { createRandom, type Random } from './random.ts';
+import { createSimulatedStartGuard } from './start-guard.ts';
 import { createSimulatedStore } from './store.ts';
 import { createSimulatedTestBench } from './test-bench.ts';
 import type { SimulatedVm } from './vm.ts';
@@ -130,6 +131,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
       store: createSimulatedStore({ host, around, gate, newLayerId }),
       productionDisks: createSimulatedProductionDisks({ host, around, gate, newVmId }),
       testBench: createSimulatedTestBench({ host, around, gate, newVmId }),
+      startGuard: createSimulatedStartGuard({ host, gate }),
     };
   }
 

@@ -68,11 +68,23 @@ test('a failover that an older version wrote says that all NICs were disconnecte
     ['nics', null],
     ['shutdown', []],
   ] as const) {
-    const written = { ...failover, fence, fencedNics: undefined, isDuplicateAccepted: undefined };
+    const written = {
+      ...failover,
+      fence,
+      fencedNics: undefined,
+      isDuplicateAccepted: undefined,
+      isSourceReleased: undefined,
+    };
     const document = JSON.stringify({ ...sample.replica, failover: written });
     database.prepare('UPDATE replica SET document = ?').run(document);
     const read = (await catalog.replica(sample.replica.id))?.value.failover;
-    assert.deepEqual(read, { ...failover, fence, fencedNics, isDuplicateAccepted: false });
+    assert.deepEqual(read, {
+      ...failover,
+      fence,
+      fencedNics,
+      isDuplicateAccepted: false,
+      isSourceReleased: false,
+    });
   }
   database.close();
 });

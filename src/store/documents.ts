@@ -34,9 +34,10 @@ export const readHost = reader<Host>(
     scratchFolder: 'string',
     transferSlots: 'number',
     testSlots: 'number',
+    startGuard: 'object?',
     addedAt: 'number',
   },
-  { testSlots: DEFAULT_TEST_SLOTS },
+  { testSlots: DEFAULT_TEST_SLOTS, startGuard: null },
 );
 
 export const readJob = reader<Job>(
@@ -98,9 +99,9 @@ export const readReplica: DocumentReader<Replica> = (record, text) => {
 };
 
 function wholeFailover(written: Partial<FailoverRecord> & FailoverRecord): FailoverRecord {
-  const { overBranchId = null, isDuplicateAccepted = false } = written;
+  const { overBranchId = null, isDuplicateAccepted = false, isSourceReleased = false } = written;
   const { fencedNics = written.fence === 'nics' ? null : [] } = written;
-  return { ...written, overBranchId, fencedNics, isDuplicateAccepted };
+  return { ...written, overBranchId, fencedNics, isDuplicateAccepted, isSourceReleased };
 }
 
 export const readPoint = reader<RestorePoint>({

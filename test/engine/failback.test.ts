@@ -287,6 +287,7 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
         scratchFolder: '/elsewhere/scratch',
         transferSlots: 2,
         testSlots: 2,
+        startGuard: null,
         addedAt,
       },
       expectedVersion: null,

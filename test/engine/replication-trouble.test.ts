@@ -128,6 +128,7 @@ async function addThird(stage: Stage): Promise<void> {
     scratchFolder: '/third/scratch',
     transferSlots: 2,
     testSlots: 2,
+    startGuard: null,
     addedAt: stage.world.clock.now(),
   };
   await stage.life.ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);

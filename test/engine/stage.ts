@@ -103,6 +103,7 @@ export class Stage implements AsyncDisposable {
         scratchFolder: `/${id}/scratch`,
         transferSlots: 2,
         testSlots: 2,
+        startGuard: null,
         addedAt,
       }),
     );

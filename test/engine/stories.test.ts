@@ -259,6 +259,7 @@ test('two replicas of one VM on two targets: both stay incremental', async () =>
         scratchFolder: `/${third.id}/scratch`,
         transferSlots: 2,
         testSlots: 2,
+        startGuard: null,
         addedAt,
       },
       expectedVersion: null,

@@ -19,6 +19,7 @@ import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { VmDescription, VmSummary } from '../../domain/vm/vm.ts';
 import type { ArchiveView } from '../../ports/controller.ts';
+import type { GuardView } from '../../ports/guard-control.ts';
 import type { RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
 
@@ -36,6 +37,7 @@ export const HOST: Host = {
   scratchFolder: '/srv/understudy/scratch',
   transferSlots: 2,
   testSlots: 2,
+  startGuard: null,
   addedAt: NOON,
 };
 
@@ -125,6 +127,7 @@ export const REPLICA: Replica = {
     fence: 'none',
     fencedNics: [],
     isDuplicateAccepted: false,
+    isSourceReleased: false,
     startedAt: NOON,
     isConnected: true,
     connectionBecause: 'the source cannot be asked',
@@ -207,4 +210,21 @@ export const REBUILT: RebuiltFolder = {
   pointCount: 1,
   jobName: JOB.name,
   notes: ['Its job web is paused.'],
+};
+
+export const GUARD_VIEW: GuardView = {
+  host: { ...HOST, startGuard: { hooksFolder: '/etc/libvirt/hooks' } },
+  state: 'active',
+  because: 'The host refused to start a VM that the guard held.',
+  held: [
+    {
+      vmId: REPLICA.sourceVmId,
+      replicaId: REPLICA.id,
+      epoch: REPLICA.epoch,
+      since: NOON,
+      reason: HOSTILE_NAME,
+      vmName: HOSTILE_NAME,
+      replicaName: null,
+    },
+  ],
 };

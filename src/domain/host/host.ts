@@ -19,11 +19,16 @@ export type Host = {
   readonly transferSlots: number;
   /** How many test VMs may run on it at once. */
   readonly testSlots: number;
+  /** Where a person asked for VMs that failed over to be kept from starting on this host; null: nobody did. */
+  readonly startGuard: { readonly hooksFolder: string } | null;
   readonly addedAt: Instant;
 };
 
 /** Two: a test takes as much memory and processor as the VM itself. */
 export const DEFAULT_TEST_SLOTS = 2;
+
+/** Where libvirt looks for hooks unless it was built otherwise. */
+export const DEFAULT_HOOKS_FOLDER = '/etc/libvirt/hooks';
 
 /** What a host says of itself. */
 export type HostDescription = {

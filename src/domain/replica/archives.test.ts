@@ -25,6 +25,7 @@ function failover(over: BranchId | null): FailoverRecord {
     fence: 'none',
     fencedNics: [],
     isDuplicateAccepted: false,
+    isSourceReleased: false,
     startedAt: NOW,
     isConnected: true,
     connectionBecause: '',

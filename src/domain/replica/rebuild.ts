@@ -128,6 +128,7 @@ function failoverOf(
     fence: 'none',
     fencedNics: [],
     isDuplicateAccepted: false,
+    isSourceReleased: false,
     startedAt,
     isConnected,
     connectionBecause: 'it was found so when the catalogue was rebuilt',

@@ -23,6 +23,8 @@ export type FailoverRecord = {
   readonly fencedNics: readonly string[] | null;
   /** Somebody said beforehand that source and replica may both be connected. */
   readonly isDuplicateAccepted: boolean;
+  /** Somebody expressly let the source start again, so that its host does not hold it back. */
+  readonly isSourceReleased: boolean;
   readonly startedAt: Instant;
   /** Whether the replica's NICs were connected, and the sentence why or why not. */
   readonly isConnected: boolean;

@@ -4,6 +4,7 @@ import type { ControllerPorts } from './controller-ports.ts';
 import * as failbacks from './failbacks.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
 import { fenceSource, unfenceSource } from './fences.ts';
+import * as guards from './guards.ts';
 import { hop, previewHop } from './hops.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
 import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
@@ -28,6 +29,10 @@ export function createController(ports: ControllerPorts): Controller {
     hosts: () => listHosts(ports),
     host: (reference, options) => showHost(ports, reference, options),
     removeHost: (reference) => removeHost(ports, reference),
+    guard: (host, options) => guards.showGuard(ports, host, options),
+    installGuard: (host, folder, options) => guards.installGuard(ports, host, folder, options),
+    removeGuard: (host, options) => guards.removeGuard(ports, host, options),
+    liftGuard: (host, vm, options) => guards.liftGuard(ports, host, vm, options),
     vms: (host, options) => listVms(ports, host, options),
     createJob: (request, options) => createJob(ports, request, options),
     jobs: () => listJobs(ports),

@@ -20,7 +20,13 @@ export async function addHost(
     throw new UnderstudyError('name-taken', { what: 'host', name: request.name });
   }
   const scratchFolder = request.scratchFolder ?? `${request.storageFolder}/.scratch`;
-  const host: Host = { ...request, id, scratchFolder, addedAt: ports.clock.now() };
+  const host: Host = {
+    ...request,
+    id,
+    scratchFolder,
+    startGuard: null,
+    addedAt: ports.clock.now(),
+  };
   await ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);
   try {
     return await provedView(ports, host, options);
@@ -86,6 +92,10 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
   if (users.length > 0) {
     const names = users.map((user) => user.name).join(', ');
     throw new UnderstudyError('host-in-use', { host: host.name, what: names });
+  }
+  if (host.startGuard !== null) {
+    const what = `its start guard (\`understudy guard remove ${host.name}\`)`;
+    throw new UnderstudyError('host-in-use', { host: host.name, what });
   }
   await ports.catalog.apply([{ type: 'host-removed', hostId: host.id }]);
   return host;

@@ -22,6 +22,9 @@ const BUSY =
 const AGENT =
   /^(?:guest agent is not responding|guest agent not available|argument unsupported: qemu guest agent)/i;
 
+/** What our hook said, which libvirt quotes at the end of its own sentence. */
+const HELD = /^hook script execution failed: .* understudy: (?<reason>.+)$/i;
+
 type Complaint = {
   readonly hostName: string;
   /** The virsh command, e.g. `start`. */
@@ -32,13 +35,18 @@ type Complaint = {
   readonly stderr: string;
 };
 
-/** Throws nothing: the error to throw. `host-unreachable`, `vm-missing`, `vm-busy`, `guest-not-answering`, else `hypervisor-refused`. */
+/** Throws nothing: the error to throw. `host-unreachable`, `vm-missing`, `vm-busy`, `guest-not-answering`, `start-held`, else `hypervisor-refused`. */
 export function virshError({ hostName, action, vm, stderr }: Complaint): UnderstudyError {
   const lines = complaintLines(stderr);
   const reason = cleanReason(lines);
   const says = (pattern: RegExp): boolean => lines.some((line) => pattern.test(line));
   if (says(UNREACHABLE)) return hostUnreachable(hostName, reason);
   const named = vm ?? '?';
+  const held = lines.map((line) => HELD.exec(line)?.groups?.reason).find((one) => one);
+  if (held !== undefined) {
+    const reasonWords = held.replace(/\.$/, '');
+    return new UnderstudyError('start-held', { vm: named, host: hostName, reason: reasonWords });
+  }
   if (says(MISSING)) return new UnderstudyError('vm-missing', { vm: named, host: hostName });
   if (says(BUSY)) return new UnderstudyError('vm-busy', { vm: named, reason });
   if (says(AGENT)) return new UnderstudyError('guest-not-answering', { vm: named, reason });

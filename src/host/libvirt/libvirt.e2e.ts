@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { type HypervisorHarness, hypervisorSuite } from '../../conformance/hypervisor.ts';
+import { type StartGuardHarness, startGuardSuite } from '../../conformance/start-guard.ts';
 import { UnderstudyError } from '../../domain/error.ts';
 import {
   diskKey,
@@ -29,7 +30,8 @@ import { createTestVm } from '../../rig/test-vm.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemIds } from '../../system/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
-import { createLibvirtHypervisor } from './hypervisor.ts';
+import { createLibvirtHypervisor, type LibvirtHypervisor } from './hypervisor.ts';
+import { createLibvirtStartGuard } from './start-guard.ts';
 import { createVirsh, type Virsh } from './virsh.ts';
 
 const run = promisify(execFile);
@@ -43,11 +45,12 @@ const skip = missing === null ? false : `needs ${missing}`;
 type Site = AsyncDisposable & {
   readonly host: PrivateHost;
   readonly virsh: Virsh;
-  readonly hypervisor: Hypervisor;
+  readonly hypervisor: LibvirtHypervisor;
   readonly folder: string;
 };
 
 hypervisorSuite('libvirt', libvirtHarness, { skip });
+startGuardSuite('libvirt', startGuardHarness, { skip });
 
 describe('libvirt beyond the port', { skip }, () => {
   let site: Site;
@@ -255,6 +258,31 @@ async function libvirtHarness(): Promise<HypervisorHarness> {
     },
     [Symbol.asyncDispose]: () => site[Symbol.asyncDispose](),
   };
+}
+
+async function startGuardHarness(): Promise<StartGuardHarness> {
+  const site = await openSite();
+  const { host, virsh, hypervisor } = site;
+  const other = vmId('5b1f1c7e-6f4c-4a53-9a0e-0d6d7a3c9b02');
+  await virsh.run(['define', { file: barestXml(other) }], { signal });
+  const hooksFolder = join(host.folder, 'etc', 'hooks');
+  const startGuard = createLibvirtStartGuard({ virsh, hooksFolder, traits: hypervisor.traits });
+  return {
+    hypervisor,
+    startGuard,
+    vms: [SOURCE, other],
+    async reload() {
+      process.kill(host.pid ?? 0, 'SIGHUP'); // as `systemctl reload` does; a thread of the daemon sees to it
+      for (let look = 0; (await startGuard.prove({ signal })).state !== 'active'; look += 1) {
+        assert.ok(look < 10, 'libvirtd never noticed the hook');
+      }
+    },
+    [Symbol.asyncDispose]: () => site[Symbol.asyncDispose](),
+  };
+}
+
+function barestXml(uuid: VmId): string {
+  return `<domain type='qemu'><name>barest</name><uuid>${uuid}</uuid><memory unit='MiB'>16</memory><os><type>hvm</type></os></domain>`;
 }
 
 /** A host with the source VM; nothing is left behind when that fails. */

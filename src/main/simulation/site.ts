@@ -67,6 +67,7 @@ export class Site implements AsyncDisposable {
       scratchFolder: `/${id}/scratch`,
       transferSlots: 2,
       testSlots: 2,
+      startGuard: null,
       addedAt: this.world.clock.now(),
     };
     return { type: 'host-saved', host, expectedVersion: null };

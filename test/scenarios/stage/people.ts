@@ -8,8 +8,9 @@ import { sweepAll } from '../../../src/engine/scheduler.ts';
 import { BY_HAND } from '../../../src/main/simulation/site.ts';
 import type { CreateJob, PointSelector } from '../../../src/ports/controller.ts';
 import type { OperationAnswer } from '../../../src/ports/orders.ts';
+import { reloadHost } from '../../../src/simulator/start-guard.ts';
 import type { Command, Play } from './play.ts';
-import { byteCount, durationMs } from './words.ts';
+import { byteCount, durationMs, hostNamed } from './words.ts';
 
 function line(pattern: string, act: Command['act']): Command {
   return { pattern: new RegExp(`^${pattern}$`), act };
@@ -96,6 +97,10 @@ export const PEOPLE: readonly Command[] = [
   line('undo (?<vm>\\S+)(?<force> by force)?', async (play, { vm, force }) => {
     const id = await nameOf(play, vm);
     return play.site.ask((controller) => controller.undoFailover(id, force !== undefined, BY_HAND));
+  }),
+  line('start guard at (?<host>\\S+)', async ({ site }, { host = '' }) => {
+    await site.run(site.living.controller.installGuard(host, null, BY_HAND));
+    reloadHost(hostNamed(site.world, host));
   }),
   line('make (?<vm>\\S+) permanent', async (play, { vm }) => {
     const id = await nameOf(play, vm);
