@@ -2,7 +2,8 @@
  * Every benchmark, one after the other, because two at once would measure each other: `npm run bench`, some ten
  * minutes on two cores. docs/benchmarks.md says what the figures mean.
  *
- *   npm run bench -- [--rounds 3] [--size-mib 2048] [--sparse-mib 8192] [--extents 1024] [--daemon] [--only system]
+ *   npm run bench -- [--rounds 3] [--size-mib 2048] [--sparse-mib 8192] [--extents 1024] [--daemon]
+ *                  [--vms 1000] [--hosts 20] [--minutes 5] [--only system]
  *
  * Each benchmark is given the options that it knows.
  */
@@ -18,6 +19,7 @@ const BENCHMARKS = [
     title: 'Moving blocks',
     options: ['rounds', 'size-mib', 'sparse-mib', 'extents', 'daemon'],
   },
+  { name: 'simulator', title: 'The engine in the simulator', options: ['vms', 'hosts', 'minutes'] },
   { name: 'system', title: 'The whole system', options: ['rounds'] },
 ];
 
@@ -28,6 +30,9 @@ const { values } = parseArgs({
     'sparse-mib': { type: 'string' },
     extents: { type: 'string' },
     daemon: { type: 'boolean' },
+    vms: { type: 'string' },
+    hosts: { type: 'string' },
+    minutes: { type: 'string' },
     only: { type: 'string' },
   },
 });

@@ -10,6 +10,7 @@ import {
   schedule,
   withoutFuture,
 } from '../domain/replication/schedule.ts';
+import type { Versioned } from '../ports/catalog.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 
 const RUNS_REMEMBERED = 10;
@@ -21,6 +22,56 @@ export type NewestPoints = Map<
 >;
 
 export type Plan = { readonly facts: ScheduleFacts; readonly planned: Schedule };
+
+/** What the scheduler remembers from one look to the next, so that a thousand replicas at rest cost it next to nothing. */
+export type Remembered = {
+  readonly newest: NewestPoints;
+  /** Of replicas with nothing under way. They change with the record, with the job, and by what comes to be under way. */
+  readonly plans: Map<ReplicaId, PlanAsOf>;
+  /** Known to have no operation suspended, and no condition that says so. */
+  readonly unsuspended: Set<ReplicaId>;
+};
+
+type PlanAsOf = {
+  readonly plan: Plan;
+  readonly replicaVersion: number;
+  readonly jobVersion: number;
+  /** By the monotonic clock, and by the wall's. */
+  readonly madeAtMs: number;
+  readonly madeAt: Instant;
+};
+
+export function rememberNothing(): Remembered {
+  return { newest: new Map(), plans: new Map(), unsuspended: new Set() };
+}
+
+/** A run that somebody began and that failed between two looks would go unnoticed. */
+const PLAN_KEPT_MS = 15_000;
+/** The wall clock was set: instants of the plan mean something else now. */
+const CLOCK_SET_MS = 500;
+
+/** As `planRun`, for a replica that is seen to have nothing under way. */
+export async function planOfIdle(
+  ports: ControllerPorts,
+  { value: job, version: jobVersion }: Versioned<Job>,
+  { value: replica, version: replicaVersion }: Versioned<Replica>,
+  { newest, plans }: Remembered,
+): Promise<Plan> {
+  const { clock } = ports;
+  const known = plans.get(replica.id);
+  if (known !== undefined && isCurrent(known)) return known.plan;
+  const plan = await planRun(ports, job, replica, newest);
+  const made = { madeAtMs: clock.monotonicMs(), madeAt: clock.now() };
+  plans.set(replica.id, { plan, replicaVersion, jobVersion, ...made });
+  return plan;
+
+  function isCurrent(asOf: PlanAsOf): boolean {
+    const age = clock.monotonicMs() - asOf.madeAtMs;
+    const isOfThese = asOf.replicaVersion === replicaVersion && asOf.jobVersion === jobVersion;
+    const isSet = Math.abs(clock.now() - asOf.madeAt - age) > CLOCK_SET_MS;
+    return isOfThese && age < PLAN_KEPT_MS && !isSet;
+  }
+}
 
 export async function planRun(
   ports: ControllerPorts,

@@ -10,12 +10,13 @@ import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation
 import type { Replica } from '../domain/replica/replica.ts';
 import { isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
+import type { Versioned } from '../ports/catalog.ts';
 import { replicasToCleanUp } from './clean-up.ts';
 import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
 import { driveSwitchover } from './drive-switchover.ts';
-import { type NewestPoints, planRun } from './run-facts.ts';
+import { planOfIdle, planRun, type Remembered, rememberNothing } from './run-facts.ts';
 import { scheduleTests } from './schedule-tests.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
@@ -32,12 +33,12 @@ export async function runScheduler(
   ports: ControllerPorts,
   { signal, onError }: CallOptions & { readonly onError: (error: unknown) => void },
 ): Promise<void> {
-  const newest: NewestPoints = new Map();
+  const remembered = rememberNothing();
   const attempt = async (work: Promise<void>) => {
     await work.catch((error: unknown) => (signal.aborted ? undefined : onError(error)));
   };
   for (let tick = 0; !signal.aborted; tick += 1) {
-    await attempt(scheduleRuns(ports, { signal }, newest));
+    await attempt(scheduleRuns(ports, { signal }, remembered));
     if (tick % SWEEP_EVERY_TICKS === 0) {
       await attempt(sweepAll(ports, { signal }));
       await attempt(scheduleTests(ports, { signal }));
@@ -53,25 +54,20 @@ export async function runScheduler(
 export async function scheduleRuns(
   ports: ControllerPorts,
   options: CallOptions,
-  newest: NewestPoints = new Map(),
+  remembered: Remembered = rememberNothing(),
 ): Promise<void> {
-  const jobs = new Map((await ports.catalog.jobs()).map(({ value }) => [value.id, value]));
-  const open = await ports.durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX });
+  const jobs = new Map((await ports.catalog.jobs()).map((job) => [job.value.id, job]));
+  const open = await openBySubject(ports);
   const failures: unknown[] = [];
-  for (const { value: replica } of await ports.catalog.replicas()) {
+  for (const recorded of await ports.catalog.replicas()) {
+    const { value: replica } = recorded;
     const job = replica.jobId === null ? undefined : jobs.get(replica.jobId);
-    const mine = open.filter(
-      ({ subject, kind }) => subject === replica.id && !RUNS_BESIDE.includes(kind),
-    );
+    const mine = open.get(replica.id) ?? [];
     try {
-      await tellSuspended(
-        ports,
-        replica,
-        mine.find(({ state }) => state === 'suspended'),
-      );
+      await tellWhetherSuspended(ports, replica, mine, remembered);
       await driveSwitchover(ports, replica, mine, options);
-      if (job !== undefined && isDriven(job, replica)) {
-        await drive(ports, { job, replica, open: mine, newest }, options);
+      if (job !== undefined && isDriven(job.value, replica)) {
+        await drive(ports, { job, replica: recorded, open: mine, remembered }, options);
       } else {
         await withdrawBreach(ports, replica);
       }
@@ -81,6 +77,33 @@ export async function scheduleRuns(
     }
   }
   if (failures.length > 0) throw failures[0];
+}
+
+/** Tests and exports go on beside a run. */
+async function openBySubject({
+  durable,
+}: ControllerPorts): Promise<ReadonlyMap<string, readonly OperationRecord[]>> {
+  const found = new Map<string, OperationRecord[]>();
+  for (const operation of await durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX })) {
+    if (RUNS_BESIDE.includes(operation.kind)) continue;
+    const known = found.get(operation.subject);
+    if (known === undefined) found.set(operation.subject, [operation]);
+    else known.push(operation);
+  }
+  return found;
+}
+
+async function tellWhetherSuspended(
+  ports: ControllerPorts,
+  replica: Replica,
+  open: readonly OperationRecord[],
+  { unsuspended }: Remembered,
+): Promise<void> {
+  const suspended = open.find(({ state }) => state === 'suspended');
+  if (suspended === undefined && unsuspended.has(replica.id)) return;
+  await tellSuspended(ports, replica, suspended);
+  if (suspended === undefined) unsuspended.add(replica.id);
+  else unsuspended.delete(replica.id);
 }
 
 /** Null: this replica is not run by the clock now. */
@@ -101,23 +124,30 @@ function isDriven(job: Job, replica: Replica): boolean {
 }
 
 type Driven = {
-  readonly job: Job;
-  readonly replica: Replica;
-  /** The replica's operations that have not ended. */
+  readonly job: Versioned<Job>;
+  readonly replica: Versioned<Replica>;
+  /** The replica's operations that have not ended and that it cannot be run beside. */
   readonly open: readonly OperationRecord[];
-  readonly newest: NewestPoints;
+  readonly remembered: Remembered;
 };
 
 async function drive(
   ports: ControllerPorts,
-  { job, replica, open, newest }: Driven,
+  { job, replica, open, remembered }: Driven,
   options: CallOptions,
 ): Promise<void> {
-  const { facts, planned } = await planRun(ports, job, replica, newest);
+  const isIdle = open.length === 0;
+  if (!isIdle) remembered.plans.delete(replica.value.id);
+  const { facts, planned } = isIdle
+    ? await planOfIdle(ports, job, replica, remembered)
+    : await planRun(ports, job.value, replica.value, remembered.newest);
   const now = ports.clock.now();
-  if (isRpoAtRisk(facts, planned, now)) await tellBreach(ports, job, replica, planned, now);
-  if (open.some(({ kind }) => !RUNS_BESIDE.includes(kind)) || now < planned.startAt) return;
-  await begin(ports, replica, options);
+  if (isRpoAtRisk(facts, planned, now)) {
+    await tellBreach(ports, job.value, replica.value, planned, now);
+  }
+  if (!isIdle || now < planned.startAt) return;
+  remembered.plans.delete(replica.value.id);
+  await begin(ports, replica.value, options);
 }
 
 /** Somebody may have begun something in between: then it is simply not our turn. */

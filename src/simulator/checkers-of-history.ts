@@ -2,6 +2,7 @@
 import type { ReplicaId } from '../domain/ids.ts';
 import type { CatalogueView, Checker } from './checkers.ts';
 import { diskAt } from './files.ts';
+import type { SimulatedHost } from './host.ts';
 import {
   type DiskContent,
   differenceBetween,
@@ -12,6 +13,7 @@ import {
 } from './observation.ts';
 import { listedPoints, type ReplicaFolder } from './replica-folder.ts';
 import type { SimulatedVm } from './vm.ts';
+import type { WorkingLayer } from './working-layers.ts';
 import type { World } from './world.ts';
 
 export function createHistoryCheckers(): readonly Checker[] {
@@ -110,17 +112,28 @@ type NamedMark = {
 function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMark[] {
   return replicas.flatMap((replica) => {
     const folder = world.hosts.get(replica.targetHostId)?.replicas.get(replica.id);
-    const vm = world.hosts.get(replica.sourceHostId)?.vms.get(replica.sourceVmId);
-    if (folder === undefined || vm === undefined || !isProtected(replica.phase)) return [];
+    const host = world.hosts.get(replica.sourceHostId);
+    const vm = host?.vms.get(replica.sourceVmId);
+    if (folder === undefined || host === undefined || vm === undefined) return [];
+    if (!isProtected(replica.phase)) return [];
     const point = listedPoints(folder).at(-1);
     return (point?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
       if (mark === null || slot === undefined) return [];
-      const isThere = diskAt(world.files, slot.path)?.marks.has(mark) === true;
+      // A failback that was begun has laid its layer over the disk: what is below is still production's.
+      const below = layersOver(host, vm).find((layer) => layer.key === key)?.below;
+      const images = [diskAt(world.files, slot.path), below ?? null];
+      // Raw ones keep none, whatever the layer that was merged into them could do.
+      if (images.some((image) => image?.format === 'raw')) return [];
+      const isThere = images.some((image) => image?.marks.has(mark) === true);
       const ids = { replicaId: replica.id, pointId: point?.id ?? '' };
       return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere, ...ids }];
     });
   });
+}
+
+function layersOver({ failbacks }: SimulatedHost, { id }: SimulatedVm): readonly WorkingLayer[] {
+  return [...failbacks.values()].flatMap(({ vmId, layers }) => (vmId === id ? layers : []));
 }
 
 /** While production's disks are being replaced, their marks go with them. */
@@ -128,15 +141,18 @@ function isProtected(phase: string): boolean {
   return phase === 'Pending' || phase === 'Ready' || phase === 'Failover';
 }
 
-/** 4: partial layers grow only while the replica is Pending or Ready. */
+/** 4: partial layers grow only while the replica is Pending or Ready, or a commit makes a point of its branch. */
 function createNoWritesOutsideReplication(): Checker {
   let before = new Map<ReplicaId, number>();
-  return (world, { replicas }) => {
+  return (world, { replicas, operations }) => {
     const now = new Map<ReplicaId, number>();
+    const commits = operations.filter(({ kind }) => kind === 'commit-failback');
+    const sealed = new Set(commits.map(({ subject }) => subject));
     const written: string[] = [];
     for (const { id, phase, name, targetHostId } of replicas) {
       const folder = world.hosts.get(targetHostId)?.replicas.get(id);
       if (folder === undefined || phase === 'Pending' || phase === 'Ready') continue;
+      if (phase === 'Failback' && sealed.has(id)) continue;
       now.set(id, partialWrites(folder));
       const earlier = before.get(id);
       if (earlier !== undefined && partialWrites(folder) > earlier) {

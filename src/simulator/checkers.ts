@@ -9,6 +9,7 @@ import { hasEnded, type OperationRecord, RUNS_BESIDE } from '../domain/operation
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Temporary } from '../ports/catalog.ts';
+import { marksForgetNothing } from './checkers-of-changes.ts';
 import { createHistoryCheckers } from './checkers-of-history.ts';
 import {
   createPromiseCheckers,
@@ -65,6 +66,7 @@ export function createCheckers(): Checkers {
     nothingAcknowledgedIsForgotten,
     replicasAtRestAreOff,
     noGuestWasPaused,
+    marksForgetNothing,
     ...ofHistory,
     ...createPromiseCheckers(),
   ];
@@ -169,13 +171,13 @@ function replicaVms(host: SimulatedHost, id: ReplicaId): readonly SimulatedVm[] 
 }
 
 /**
- * A guest in production that waits for its disk: the one thing replication must never cause. One that stands in writes to the
- * target's storage itself, and has to wait when that is full.
+ * A guest in production that waits for its disk: the one thing replication must never cause. One that stands in, or is tested,
+ * writes to the target's storage itself, and has to wait when that is full.
  */
 export function noGuestWasPaused(world: World): string[] {
   return [...world.hosts.values()].flatMap((host) =>
     [...host.vms.values()].flatMap((vm) =>
-      vm.state.replicaId !== null
+      vm.state.replicaId !== null || vm.state.testId !== undefined
         ? []
         : vm.pauses.map((because) => `guest ${vm.state.name} on ${host.id} was paused: ${because}`),
     ),

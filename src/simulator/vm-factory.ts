@@ -23,6 +23,8 @@ export type VmSpec = {
   readonly sidecars?: ReadonlyMap<'nvram' | 'tpm', string>;
   readonly memoryBytes?: number;
   readonly cpuCount?: number;
+  /** Whose copy it is; without it, its own. */
+  readonly identity?: VmId;
 };
 
 /** A VM of its own, off, with empty disks in the host's pool. */
@@ -37,6 +39,7 @@ export function createVm(
   const { host, around } = place;
   const id = spec.id ?? place.newVmId();
   const guest = spec.guest ?? {};
+  const identity = spec.identity ?? id;
   const nic: VmNic = { mac: macOf(id), network: 'network:default', isConnected: true };
   const vm = new SimulatedVm({
     host,
@@ -48,12 +51,12 @@ export function createVm(
       cpuCount: spec.cpuCount ?? 1,
       disks: spec.disks.map((disk) => createDisk(place, id, disk)),
       nics: spec.nics ?? [nic],
-      definition: writeDefinition({ identity: id, guest, note: `the definition of ${spec.name}` }),
+      definition: writeDefinition({ identity, guest, note: `the definition of ${spec.name}` }),
       hasSavedState: false,
       sidecars: new Map(spec.sidecars ?? []),
       guest: createGuest(guest),
       replicaId: null,
-      identity: id,
+      identity,
     },
   });
   host.vms.set(id, vm);

@@ -107,8 +107,9 @@ function versionedTable<T extends { readonly id: string }>(
     `UPDATE ${table} SET version = version + 1, document = ?3 WHERE id = ?1 AND version = ?2`,
   );
   const remove = database.prepare(`DELETE FROM ${table} WHERE id = ?`);
+  const readOnce = rememberingLast(read);
   const parse = (row: Record<string, unknown>): Versioned<T> => ({
-    value: read(`${table} ${String(row.id)}`, row.document),
+    value: readOnce(`${table} ${String(row.id)}`, row.document),
     version: Number(row.version),
   });
   return {
@@ -129,6 +130,22 @@ function versionedTable<T extends { readonly id: string }>(
     remove: (id: string) => void remove.run(id),
   };
 }
+
+/** Whole tables are read every second, and hardly a row of them changes. Compared by their text, rows cannot be stale. */
+function rememberingLast<T>(read: DocumentReader<T>): DocumentReader<T> {
+  const last = new Map<string, { readonly text: unknown; readonly value: T }>();
+  return (record, text) => {
+    const known = last.get(record);
+    if (known !== undefined && known.text === text) return known.value;
+    const value = read(record, text);
+    if (last.size >= DOCUMENTS_REMEMBERED_MAX) last.clear();
+    last.set(record, { text, value });
+    return value;
+  };
+}
+
+/** Of one table; a few kilobytes each. */
+const DOCUMENTS_REMEMBERED_MAX = 10_000;
 
 type ReplicaChange = Extract<
   CatalogChange,

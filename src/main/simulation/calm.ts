@@ -3,6 +3,8 @@
  * nothing may be left over, and every replica that can be run must be brought up to date by the next run.
  */
 import type { OperationRecord } from '../../domain/operation/operation.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
+import type { Controller } from '../../ports/controller.ts';
 import type { Scene } from './scene.ts';
 import { BY_HAND, type Site } from './site.ts';
 
@@ -12,11 +14,43 @@ const ATTEMPTS_MAX = 6;
 const SWEEP_MS = 60_000;
 const SWEEPS_MAX = 3;
 
+type WayOut = {
+  readonly name: string;
+  readonly begin: (controller: Controller, replica: Replica) => Promise<OperationRecord>;
+};
+
+const UNDO: WayOut = {
+  name: 'the undo of the failover',
+  begin: (controller, { id }) => controller.undoFailover(id, false, BY_HAND),
+};
+const CANCEL: WayOut = {
+  name: 'giving up the failback',
+  begin: (controller, { id }) => controller.cancelFailback(id, BY_HAND),
+};
+const COMMIT: WayOut = {
+  name: 'the commit of the failback',
+  begin: (controller, { id }) => controller.commitFailback(id, BY_HAND),
+};
+const UNDO_FAILBACK: WayOut = {
+  name: 'the undo of the failback',
+  begin: (controller, { id }) => controller.undoFailback(id, false, BY_HAND),
+};
+
+/** By turns; what is left as it is goes on through the next storm. */
+const WAYS_OUT: Partial<Record<Replica['phase'], readonly [WayOut | undefined, WayOut]>> = {
+  Failover: [undefined, UNDO],
+  ReadyToSwitch: [undefined, CANCEL],
+  Failback: [COMMIT, UNDO_FAILBACK],
+};
+
 /** What is not as it must be; empty when all is well. */
 export async function calmDown(
-  scene: Omit<Scene, 'random' | 'replicas'>,
+  scene: Omit<Scene, 'random' | 'replicas'> & {
+    /** Even or odd: which way out is taken where there are two. */
+    readonly turn: number;
+  },
 ): Promise<readonly string[]> {
-  const { site, troubles } = scene;
+  const { site, troubles, turn } = scene;
   for (const heal of troubles.values()) heal();
   troubles.clear();
   site.world.faults.clear();
@@ -32,8 +66,20 @@ export async function calmDown(
   const left = (await leftOver(site)).filter((text) => !text.includes(': merge of '));
   const open = [...stuck, ...left];
   if (open.length > 0) return open;
-  const unrunnable = await runAll(site);
-  return unrunnable.length > 0 ? unrunnable : await leftOver(site);
+  const unfinished = [...(await runAll(site)), ...(await decideAll(site, turn))];
+  return unfinished.length > 0 ? unfinished : await leftOver(site);
+}
+
+/** Whatever is under way between replica and production can be brought to either end, now that nothing is in the way. */
+async function decideAll(site: Site, turn: number): Promise<readonly string[]> {
+  const failures: string[] = [];
+  for (const { value: replica } of await site.living.ports.catalog.replicas()) {
+    const way = WAYS_OUT[replica.phase]?.[turn % 2];
+    if (way === undefined) continue;
+    const ended = await outcome(site, (controller) => way.begin(controller, replica));
+    if (ended !== 'succeeded') failures.push(`${way.name} of ${replica.name}: ${ended}`);
+  }
+  return failures;
 }
 
 /** A run that the schedule began may have failed this very moment: what it left is the sweeper's, who comes soon. */

@@ -7,6 +7,7 @@
  *   0:12:00  web on production: off                      what the world looks like
  */
 import { formatBytes } from '../../domain/bytes.ts';
+import type { FailbackRecord } from '../../domain/failover/failback.ts';
 import type { OperationEvent, OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -148,9 +149,30 @@ function replicaNews(before: Replica | undefined, now: Replica): readonly string
     if (ms === null || before?.failover?.[time] === ms) continue;
     news.push(`${word} after ${(ms / 1000).toFixed(1)} s`);
   }
+  news.push(...failbackNews(before?.failback ?? null, now.failback));
   const kept = (replica: Replica | undefined) => replica?.archives.length ?? 0;
   if (kept(before) < kept(now)) news.push(`the branch ${now.archives.at(-1)?.branchId} is kept`);
   if (kept(before) > kept(now)) news.push('a kept branch has expired');
+  return news;
+}
+
+function failbackNews(
+  before: FailbackRecord | null,
+  now: FailbackRecord | null,
+): readonly string[] {
+  if (now === null) return [];
+  const news: string[] = [];
+  if (now.passes !== (before?.passes ?? 0)) {
+    const { kind, name, hostId } = now.home;
+    const home = before === null ? ` to ${kind} VM ${name} on ${hostId}` : '';
+    news.push(`pass ${now.passes} has moved ${formatBytes(now.syncedBytes)}${home}`);
+  }
+  for (const time of ['runningAfterMs', 'answeringAfterMs'] as const) {
+    const ms = now.switched?.[time] ?? null;
+    const word = time === 'runningAfterMs' ? 'running' : 'answering';
+    if (ms === null || before?.switched?.[time] === ms) continue;
+    news.push(`production is ${word} after ${(ms / 1000).toFixed(1)} s`);
+  }
   return news;
 }
 

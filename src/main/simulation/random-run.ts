@@ -6,10 +6,12 @@ import { createRandom, type Random } from '../../simulator/random.ts';
 import { BRANCH_WISHES } from './branch-wishes.ts';
 import { calmDown, revive } from './calm.ts';
 import { type Chronicle, createChronicle } from './chronicle.ts';
+import { FAILBACK_WISHES } from './failback-wishes.ts';
 import type { LifeSpec } from './life.ts';
 import { HOSTS, populate } from './random-world.ts';
 import type { Move, Scene } from './scene.ts';
 import { Site } from './site.ts';
+import { TEST_WISHES } from './test-wishes.ts';
 import { TROUBLES } from './troubles.ts';
 import { WISHES } from './wishes.ts';
 
@@ -33,7 +35,13 @@ export type RunResult = {
 /** So many steps of storm, then a calm, in which everything must come to rest. */
 const STORM_STEPS = 50;
 
-const MOVES: readonly Move[] = [...TROUBLES, ...WISHES, ...BRANCH_WISHES];
+const MOVES: readonly Move[] = [
+  ...TROUBLES,
+  ...WISHES,
+  ...BRANCH_WISHES,
+  ...FAILBACK_WISHES,
+  ...TEST_WISHES,
+];
 
 export async function playRandomRun(spec: RunSpec): Promise<RunResult> {
   const { seed, steps, sabotage } = spec;
@@ -64,7 +72,7 @@ async function playSteps(site: Site, chronicle: Chronicle, spec: RunSpec): Promi
     if (due > storm) {
       storm = due;
       chronicle.say('--- calm');
-      const violations = await calmDown({ site, troubles });
+      const violations = await calmDown({ site, troubles, turn: spec.seed + storm });
       if (violations.length > 0) return { violations, failedAt: step };
     }
     await playStep(site, chronicle, troubles, { step, random: random.fork(`step ${step}`) });
@@ -73,7 +81,10 @@ async function playSteps(site: Site, chronicle: Chronicle, spec: RunSpec): Promi
     if (violations.length > 0) return { violations, failedAt: step };
   }
   chronicle.say('--- calm');
-  return { violations: await calmDown({ site, troubles }), failedAt: null };
+  return {
+    violations: await calmDown({ site, troubles, turn: spec.seed + storm }),
+    failedAt: null,
+  };
 }
 
 async function playStep(

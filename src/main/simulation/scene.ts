@@ -1,5 +1,6 @@
 /** What a random move sees and may touch. */
 import type { Replica } from '../../domain/replica/replica.ts';
+import type { Controller } from '../../ports/controller.ts';
 import type { SimulatedHost } from '../../simulator/host.ts';
 import type { Random } from '../../simulator/random.ts';
 import type { SimulatedVm } from '../../simulator/vm.ts';
@@ -37,6 +38,13 @@ export function sourceVms(scene: Scene): readonly Placed[] {
   return allVms(scene).filter(({ vm }) => vm.state.replicaId === null);
 }
 
+/** Those whose disks and definition nobody of ours holds: a failback has parked the others, or lent them its layers. */
+export function ownVms(scene: Scene): readonly Placed[] {
+  return sourceVms(scene).filter(
+    ({ host, vm }) => ![...host.failbacks.values()].some(({ vmId }) => vmId === vm.id),
+  );
+}
+
 export function allVms(scene: Scene): readonly Placed[] {
   return hostsOf(scene).flatMap((host) => [...host.vms.values()].map((vm) => ({ host, vm })));
 }
@@ -60,4 +68,28 @@ export function said(wish: string, answer: Answer): string {
   const { error } = answer;
   const code = error instanceof Error && 'code' in error ? error.code : String(error);
   return `${wish}: refused, ${code}`;
+}
+
+export type Begin = Parameters<Site['ask']>[0];
+
+async function wish(scene: Scene, what: string, replica: Replica, begin: Begin): Promise<string> {
+  return said(`${what} ${replica.name}`, await scene.site.ask(begin));
+}
+
+/** A wish about a replica in one of these phases. */
+export function about(
+  name: string,
+  weight: number,
+  phases: readonly Replica['phase'][],
+  begin: (controller: Controller, replica: Replica, scene: Scene) => ReturnType<Begin>,
+): Move {
+  return {
+    name,
+    weight,
+    act: (scene) => {
+      const replica = replicaIn(scene, ...phases);
+      if (replica === null) return null;
+      return wish(scene, name, replica, (controller) => begin(controller, replica, scene));
+    },
+  };
 }

@@ -33,6 +33,8 @@ export const BY_HAND: CommandOptions = { signal: new AbortController().signal, s
 /** Longer than any deadline of the product: what takes longer hangs. */
 const PATIENCE_MS = 90 * 60_000;
 
+const EXCUSES: readonly ConditionName[] = ['unfenced-source', 'cleanup-pending'];
+
 export class Site implements AsyncDisposable {
   readonly world: World;
   readonly folder = mkdtempSync(join(tmpdir(), 'understudy-simulation-'));
@@ -169,8 +171,24 @@ export class Site implements AsyncDisposable {
       operations: await durable.operations({ limit: 100_000 }),
       acknowledged: [...this.#acknowledged],
       temporaries: await catalog.temporaries(),
-      acceptedDuplicates: new Set([...this.acceptedDuplicates, ...tolerated(replicas, conditions)]),
+      acceptedDuplicates: new Set([
+        ...this.acceptedDuplicates,
+        ...this.#tolerated(replicas, conditions),
+      ]),
     };
+  }
+
+  /** Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown. */
+  #tolerated(
+    replicas: readonly Replica[],
+    conditions: ReadonlyMap<ReplicaId, readonly ConditionName[]>,
+  ): readonly string[] {
+    const isExcused = ({ id }: Replica) =>
+      conditions.get(id)?.some((name) => EXCUSES.includes(name)) === true;
+    return replicas.filter(isExcused).flatMap(({ sourceHostId, sourceVmId }) => {
+      const vm = this.world.host(sourceHostId).vms.get(sourceVmId);
+      return vm === undefined ? [sourceVmId] : [sourceVmId, vm.state.identity];
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -178,15 +196,4 @@ export class Site implements AsyncDisposable {
     await this.world.clock.settle();
     rmSync(this.folder, { recursive: true });
   }
-}
-
-/** Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown. */
-function tolerated(
-  replicas: readonly Replica[],
-  conditions: ReadonlyMap<ReplicaId, readonly ConditionName[]>,
-): readonly string[] {
-  const excuses: readonly ConditionName[] = ['unfenced-source', 'cleanup-pending'];
-  return replicas
-    .filter(({ id }) => conditions.get(id)?.some((name) => excuses.includes(name)) === true)
-    .map(({ sourceVmId }) => sourceVmId);
 }

@@ -10,7 +10,8 @@ import {
 } from '../../simulator/calamities.ts';
 import type { FaultKind } from '../../simulator/faults.ts';
 import type { SimulatedHost } from '../../simulator/host.ts';
-import { allVms, hostsOf, type Move, pick, type Scene, sourceVms } from './scene.ts';
+import { SICK } from '../../simulator/test-bench.ts';
+import { allVms, hostsOf, type Move, ownVms, pick, type Scene } from './scene.ts';
 
 const FAULTS: readonly FaultKind[] = [
   'fail',
@@ -193,7 +194,7 @@ export const TROUBLES: readonly Move[] = [
     name: 'change marks removed',
     weight: 0.7,
     act: (scene) => {
-      const placed = pick(scene, sourceVms(scene));
+      const placed = pick(scene, ownVms(scene));
       if (placed === null) return null;
       const { vm } = placed;
       for (const { key } of vm.state.disks) vm.image(key).marks.clear();
@@ -202,10 +203,33 @@ export const TROUBLES: readonly Move[] = [
     },
   },
   {
+    name: 'save a VM',
+    weight: 0.7,
+    act: (scene) => {
+      const running = ownVms(scene).filter(({ vm }) => vm.power === 'running');
+      const placed = pick(scene, running);
+      if (placed === null) return null;
+      placed.vm.save();
+      return `somebody saves ${placed.vm.state.name} to disk`;
+    },
+  },
+  {
+    name: 'guest falls sick',
+    weight: 0.7,
+    act: (scene) => {
+      const running = ownVms(scene).filter(({ vm }) => vm.power === 'running');
+      const placed = pick(scene, running);
+      const slot = placed === null ? null : pick(scene, placed.vm.state.disks);
+      if (placed === null || slot === null) return null;
+      placed.vm.write(slot.key, 0, SICK);
+      return `${placed.vm.state.name} falls sick`;
+    },
+  },
+  {
     name: 'foreign job',
     weight: 0.7,
     act: (scene) => {
-      const placed = pick(scene, sourceVms(scene));
+      const placed = pick(scene, ownVms(scene));
       const what = `another backup of ${placed?.vm.state.name}`;
       if (placed === null || scene.troubles.has(what)) return null;
       placed.vm.foreignJob = what;
@@ -219,7 +243,7 @@ export const TROUBLES: readonly Move[] = [
     name: 'disk grows',
     weight: 0.7,
     act: (scene) => {
-      const placed = pick(scene, sourceVms(scene));
+      const placed = pick(scene, ownVms(scene));
       const slot = placed === null ? null : pick(scene, placed.vm.state.disks);
       if (placed === null || slot === null || placed.vm.freeze !== null) return null;
       const { sizeBytes } = placed.vm.image(slot.key);
@@ -235,7 +259,7 @@ export const TROUBLES: readonly Move[] = [
     act: (scene) => {
       const placed = pick(
         scene,
-        sourceVms(scene).filter(({ vm }) => vm.power === 'off' && vm.freeze === null),
+        ownVms(scene).filter(({ vm }) => vm.power === 'off' && vm.freeze === null),
       );
       if (placed === null) return null;
       const { vm, host } = placed;

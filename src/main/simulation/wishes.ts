@@ -1,33 +1,9 @@
 /** Moves that people make: everything that can be asked of Understudy. */
-import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
+import type { SourceFence } from '../../domain/replica/replica.ts';
 import type { Controller, PointSelector } from '../../ports/controller.ts';
 import { JOBS } from './random-world.ts';
-import { type Move, pick, replicaIn, type Scene, said } from './scene.ts';
+import { about, type Begin, type Move, pick, replicaIn, said } from './scene.ts';
 import { BY_HAND } from './site.ts';
-
-type Begin = Parameters<Scene['site']['ask']>[0];
-
-async function wish(scene: Scene, what: string, replica: Replica, begin: Begin): Promise<string> {
-  return said(`${what} ${replica.name}`, await scene.site.ask(begin));
-}
-
-/** A wish about a replica in one of these phases. */
-function about(
-  name: string,
-  weight: number,
-  phases: readonly Replica['phase'][],
-  begin: (controller: Controller, replica: Replica, scene: Scene) => ReturnType<Begin>,
-): Move {
-  return {
-    name,
-    weight,
-    act: (scene) => {
-      const replica = replicaIn(scene, ...phases);
-      if (replica === null) return null;
-      return wish(scene, name, replica, (controller) => begin(controller, replica, scene));
-    },
-  };
-}
 
 const FENCES: readonly SourceFence[] = ['none', 'nics', 'shutdown', 'power-off'];
 
