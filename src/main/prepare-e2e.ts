@@ -1,21 +1,21 @@
-/** Makes sure that the end-to-end tests can run; exit code 3 says, loudly, that they cannot. */
+/** Makes sure that the end-to-end tests can run, and find their guest built; exit code 3 says, loudly, that they cannot. */
+import { ensureGuestImage } from '../rig/guest-image.ts';
 import { checkRequirements, installMissing } from '../rig/requirements.ts';
 
 const CANNOT_RUN = 3;
 
 const { missing, isRoot } = await checkRequirements();
+const log = (line: string) => console.log(line);
 if (!isRoot) {
   skip('they need root, to run private libvirt hosts in namespaces of their own');
 } else if (missing.length > 0) {
   try {
-    await installMissing({
-      log: (line) => console.log(line),
-      signal: new AbortController().signal,
-    });
+    await installMissing({ log, signal: new AbortController().signal });
   } catch (error) {
     skip(`packages are missing and could not be installed: ${String(error)}`);
   }
 }
+await ensureGuestImage({ log });
 
 function skip(because: string): never {
   const bar = '*'.repeat(78);

@@ -1,22 +1,16 @@
-/**
- * Every operation, stopped before and after every call into the world and at every write of the journal, then resumed
- * by a new controller on the same file. Each must come to its end with every invariant intact. The number of crashes is
- * printed; a failing one names the operation and the call, and `n` to stop there again.
- */
+/** Every operation, with what must be there before it: what the crash matrix goes through. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { instant } from '../../src/domain/instant.ts';
-import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import { parseProbe } from '../../src/domain/test-failover/probe.ts';
-import { startCatchUp } from '../../src/engine/control/failbacks.ts';
-import { losePower } from '../../src/simulator/calamities.ts';
-import type { FaultKind } from '../../src/simulator/faults.ts';
-import { SICK } from '../../src/simulator/test-bench.ts';
-import { failoverOrder, options, Stage, VDA } from './stage.ts';
+import { instant } from '../../../src/domain/instant.ts';
+import type { OperationRecord } from '../../../src/domain/operation/operation.ts';
+import { parseProbe } from '../../../src/domain/test-failover/probe.ts';
+import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
+import { losePower } from '../../../src/simulator/calamities.ts';
+import { SICK } from '../../../src/simulator/test-bench.ts';
+import { failoverOrder, options, type Stage, VDA } from '../stage.ts';
 
 const PROBES = [parseProbe('http:80@5s')];
 
-type Story = {
+export type Story = {
   readonly prepare: (stage: Stage) => Promise<unknown>;
   readonly act: (stage: Stage) => Promise<OperationRecord>;
 };
@@ -64,7 +58,7 @@ async function undone(stage: Stage): Promise<void> {
   await stage.undo();
 }
 
-const STORIES: Readonly<Record<string, Story>> = {
+export const STORIES: Readonly<Record<string, Story>> = {
   'first replication': { prepare: (stage) => stage.protect(), act: run },
   'incremental with retention': { prepare: protectedTwice, act: run },
   'resync after power loss': {
@@ -252,108 +246,3 @@ const STORIES: Readonly<Record<string, Story>> = {
     act: (stage) => stage.finish((controller) => controller.bisect('web-replica', PROBES, options)),
   },
 };
-
-type Trouble = FaultKind | 'journal';
-
-/** Makes trouble at the nth call (or moment of the journal); false when the operation had fewer. */
-async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<boolean> {
-  await using stage = await Stage.open();
-  await story.prepare(stage);
-  if (trouble === 'journal') stage.crashAtJournalPoint(nth);
-  else stage.world.faults.on('*', nth, trouble);
-  const before = stage.world.faults.happened.length;
-  await story.act(stage).catch(() => null); // a dead controller answers nobody
-  const fault = stage.diedAt ?? stage.world.faults.happened[before];
-  if (fault === undefined) return false;
-  if (stage.life.view.isDead()) await stage.restart();
-  await stage.settleAll();
-  if (HOST_TROUBLES.includes(trouble)) await helpAfterwards(stage, story);
-  await assertSound(stage, `${trouble} at ${nth}: ${fault}`);
-  return true;
-}
-
-const HOST_TROUBLES: readonly Trouble[] = [
-  'away-before',
-  'away-after',
-  'agent-before',
-  'agent-after',
-  'power-before',
-  'power-after',
-];
-
-/** What the operator does when the host is back: retries what waits for a person, then asks again for what was wanted. */
-async function helpAfterwards(stage: Stage, { act }: Story): Promise<void> {
-  await stage.world.clock.advance(10 * 60_000);
-  const { durable } = stage.life.ports;
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    const open = await durable.operations({ open: true, limit: 9 });
-    const suspended = open.filter(({ state }) => state === 'suspended');
-    if (suspended.some(({ kind }) => kind === 'permanent-failover')) startServing(stage);
-    for (const { id } of suspended) await durable.retry(id);
-    await stage.settleAll();
-  }
-  startServing(stage);
-  await act(stage).catch(() => null); // what was done already is refused
-  await stage.settleAll();
-}
-
-/** A replica that served before its host lost power has its disks, and nobody who starts it. */
-function startServing(stage: Stage): void {
-  for (const vm of stage.recovery.vms.values()) {
-    try {
-      vm.start();
-    } catch {
-      // At rest it has no disks, which is as it must be.
-    }
-  }
-}
-
-async function assertSound(stage: Stage, where: string): Promise<void> {
-  const open = await stage.life.ports.durable.operations({ open: true, limit: 10 });
-  const told = open.map(({ kind, state, error }) => [kind, state, error?.message]);
-  assert.deepEqual(told, [], where);
-  await stage.sweep();
-  assert.deepEqual(await stage.violations('whenIdle'), [], where);
-  const { phase } = await stage.replica();
-  if (phase === 'Ready' || phase === 'Pending') {
-    assert.equal((await stage.replicate()).state, 'succeeded', `the next run after ${where}`);
-    assert.deepEqual(await stage.violations('whenIdle'), [], `the next run after ${where}`);
-  }
-}
-
-const TROUBLES: Readonly<Record<string, readonly Trouble[]>> = {
-  'the controller dies before and after every call': ['crash-before', 'crash-after'],
-  'the controller dies at every moment of the journal': ['journal'],
-  'every call fails once, done or not': ['fail', 'fail-after'],
-};
-
-/** A host has many more ways to fail than a controller: a part of them here, all of them when asked for. */
-const HOSTS_STRIDE = process.env.UNDERSTUDY_WHOLE_MATRIX === '1' ? 1 : 13;
-
-/** What an operator does about these differs: the helper above would start the wrong VM. Their controllers' crashes are below. */
-const NEED_OTHER_HELP = ['failback', 'switchover', 'commit failback'];
-
-for (const [index, [name, story]] of Object.entries(STORIES).entries()) {
-  if (NEED_OTHER_HELP.includes(name)) continue;
-  test(`${name}: either host goes away, restarts its agent or loses power, before and after a call`, async (t) => {
-    let count = 0;
-    for (const [offset, trouble] of HOST_TROUBLES.entries()) {
-      const first = 1 + ((index + offset * 2) % HOSTS_STRIDE);
-      for (let nth = first; await stopAt(story, nth, trouble); nth += HOSTS_STRIDE) count += 1;
-    }
-    t.diagnostic(`${count} times, always to a sound end`);
-  });
-}
-
-for (const [name, story] of Object.entries(STORIES)) {
-  for (const [what, troubles] of Object.entries(TROUBLES)) {
-    test(`${name}: ${what}`, async (t) => {
-      let count = 0;
-      for (const trouble of troubles) {
-        for (let nth = 1; await stopAt(story, nth, trouble); nth += 1) count += 1;
-      }
-      assert.ok(count > 0);
-      t.diagnostic(`${count} times, always to a sound end`);
-    });
-  }
-}

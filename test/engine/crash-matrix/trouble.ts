@@ -1,0 +1,119 @@
+/**
+ * Every operation, stopped before and after every call into the world and at every write of the journal, then resumed
+ * by a new controller on the same file. Each must come to its end with every invariant intact. The number of troubles is
+ * printed; a failing one names the operation and the call, and `n` to stop there again.
+ *
+ * How much of it is run is a matter of time: `npm run check` takes samples, `npm test` all deaths of the controller and
+ * a part of what hosts can do, `UNDERSTUDY_MATRIX=whole` all there is.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { FaultKind } from '../../../src/simulator/faults.ts';
+import { Stage } from '../stage.ts';
+import { STORIES, type Story } from './stories.ts';
+
+type Trouble = FaultKind | 'journal';
+
+/** Makes trouble at the nth call (or moment of the journal); false when the operation had fewer. */
+async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<boolean> {
+  await using stage = await Stage.open();
+  await story.prepare(stage);
+  if (trouble === 'journal') stage.crashAtJournalPoint(nth);
+  else stage.world.faults.on('*', nth, trouble);
+  const before = stage.world.faults.happened.length;
+  await story.act(stage).catch(() => null); // a dead controller answers nobody
+  const fault = stage.diedAt ?? stage.world.faults.happened[before];
+  if (fault === undefined) return false;
+  if (stage.life.view.isDead()) await stage.restart();
+  await stage.settleAll();
+  if (HOST_TROUBLES.includes(trouble)) await helpAfterwards(stage, story);
+  await assertSound(stage, `${trouble} at ${nth}: ${fault}`);
+  return true;
+}
+
+export const HOST_TROUBLES: readonly Trouble[] = [
+  'away-before',
+  'away-after',
+  'agent-before',
+  'agent-after',
+  'power-before',
+  'power-after',
+];
+
+/** What the operator does when the host is back: retries what waits for a person, then asks again for what was wanted. */
+async function helpAfterwards(stage: Stage, { act }: Story): Promise<void> {
+  await stage.world.clock.advance(10 * 60_000);
+  const { durable } = stage.life.ports;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const open = await durable.operations({ open: true, limit: 9 });
+    const suspended = open.filter(({ state }) => state === 'suspended');
+    if (suspended.some(({ kind }) => kind === 'permanent-failover')) startServing(stage);
+    for (const { id } of suspended) await durable.retry(id);
+    await stage.settleAll();
+  }
+  startServing(stage);
+  await act(stage).catch(() => null); // what was done already is refused
+  await stage.settleAll();
+}
+
+/** A replica that served before its host lost power has its disks, and nobody who starts it. */
+function startServing(stage: Stage): void {
+  for (const vm of stage.recovery.vms.values()) {
+    try {
+      vm.start();
+    } catch {
+      // At rest it has no disks, which is as it must be.
+    }
+  }
+}
+
+async function assertSound(stage: Stage, where: string): Promise<void> {
+  const open = await stage.life.ports.durable.operations({ open: true, limit: 10 });
+  const told = open.map(({ kind, state, error }) => [kind, state, error?.message]);
+  assert.deepEqual(told, [], where);
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), [], where);
+  const { phase } = await stage.replica();
+  if (phase === 'Ready' || phase === 'Pending') {
+    assert.equal((await stage.replicate()).state, 'succeeded', `the next run after ${where}`);
+    assert.deepEqual(await stage.violations('whenIdle'), [], `the next run after ${where}`);
+  }
+}
+
+/** Of the moments of an operation, every nth is tried. */
+const STRIDES = {
+  sample: { controller: 5, hosts: 29 },
+  controller: { controller: 1, hosts: 13 },
+  whole: { controller: 1, hosts: 1 },
+} as const;
+
+function stride(of: 'controller' | 'hosts'): number {
+  const share = process.env.UNDERSTUDY_MATRIX ?? 'sample';
+  const strides = Object.entries(STRIDES).find(([name]) => name === share)?.[1];
+  if (strides === undefined)
+    throw new Error(`UNDERSTUDY_MATRIX is none of ${Object.keys(STRIDES)}`);
+  return strides[of];
+}
+
+/** Declares a test for each story: these troubles at its moments, each beginning at another one where only some are tried. */
+export function testEveryStory(
+  what: string,
+  troubles: readonly Trouble[],
+  isFit: (name: string) => boolean = () => true,
+): void {
+  const step = stride(
+    troubles.some((trouble) => HOST_TROUBLES.includes(trouble)) ? 'hosts' : 'controller',
+  );
+  for (const [index, [name, story]] of Object.entries(STORIES).entries()) {
+    if (!isFit(name)) continue;
+    test(`${name}: ${what}`, async (t) => {
+      let count = 0;
+      for (const [offset, trouble] of troubles.entries()) {
+        const first = 1 + ((index + offset * 2) % step);
+        for (let nth = first; await stopAt(story, nth, trouble); nth += step) count += 1;
+      }
+      if (step === 1) assert.ok(count > 0);
+      t.diagnostic(`${count} times, always to a sound end`);
+    });
+  }
+}
