@@ -27,8 +27,8 @@ export interface SourceVm {
   readonly id: VmId;
   /** Two disks that track changes, and one that does not. */
   readonly disks: { readonly first: DiskKey; readonly second: DiskKey; readonly raw: DiskKey };
-  /** The guest fills a block with a value from 1 to 255; the VM runs. */
-  write(disk: DiskKey, block: number, value: number): Promise<void>;
+  /** The guest fills a block, or so many from there, with a value from 1 to 255; the VM runs. */
+  write(disk: DiskKey, block: number, value: number, blocks?: number): Promise<void>;
   start(): Promise<void>;
   /** Off as after an orderly shutdown of its process: marks are kept. */
   stop(): Promise<void>;
@@ -308,10 +308,10 @@ export function pointSourceSuite(
     it('gives up at its quota or deadline, while the guest goes on', async () => {
       const { first, second } = vm.disks;
       const scratch = { ...ROOMY, quotaBytes: 8 * 1024 * 1024 };
-      for (let block = 0; block < 128; block += 1) await vm.write(first, block, 1);
+      await vm.write(first, 0, 1, 128);
       const request = requestOf('us-1', { scratch });
       const point = await freeze(request);
-      for (let block = 0; block < 128; block += 1) await vm.write(first, block, 2);
+      await vm.write(first, 0, 2, 128);
       await rejects('scratch-exhausted', harness.settled(watch(request, point, signal)));
       assert.equal(await vm.power(), 'running');
       await end(request.key);

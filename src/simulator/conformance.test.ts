@@ -107,7 +107,9 @@ function makeSourceVm(world: World, host: SimulatedHost): SourceVm {
   return {
     id: vm.id,
     disks: { first, second, raw },
-    write: async (disk, block, value) => vm.write(disk, block, value),
+    write: async (disk, block, value, blocks = 1) => {
+      for (let nth = 0; nth < blocks; nth += 1) vm.write(disk, block + nth, value);
+    },
     start: async () => vm.start(),
     stop: async () => vm.stop(),
     crash: async () => vm.losePower(),

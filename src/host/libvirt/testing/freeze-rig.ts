@@ -116,7 +116,7 @@ async function makeVm({ host, context, folder: site }: Site): Promise<RigVm> {
     folder,
     pathOf,
     power,
-    write: (disk, block, value) => guestWrites(host, id, { disk, block, value }),
+    write: (disk, block, value, blocks) => guestWrites(host, id, { disk, block, value, blocks }),
     start: async () => void (await host.virsh(['start', id])),
     stop: async () => void (await host.virsh(['destroy', id])),
     async crash() {
@@ -156,11 +156,12 @@ async function makeVm({ host, context, folder: site }: Site): Promise<RigVm> {
 export async function guestWrites(
   host: PrivateHost,
   id: VmId,
-  { disk, block, value }: { disk: string; block: number; value: number },
+  at: { disk: string; block: number; value: number; blocks?: number | undefined },
 ): Promise<void> {
+  const { disk, block, value, blocks = 1 } = at;
   const device = `/machine/peripheral/${deviceOf(disk)}/virtio-backend`;
   // Flushed (`-f`), as a guest would that counts on it: else a crash may take it, and under QEMU 10 does.
-  const write = `write -f -P ${value} ${block * BLOCK_BYTES} ${BLOCK_BYTES}`;
+  const write = `write -f -P ${value} ${block * BLOCK_BYTES} ${blocks * BLOCK_BYTES}`;
   const command = `qemu-io -d ${device} "${write}"`;
   await host.virsh(['qemu-monitor-command', '--hmp', id, command]);
 }
