@@ -26,7 +26,7 @@ import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { findPoints } from './find-points.ts';
 import { keptMarks, markOfPoint } from './kept-marks.ts';
-import { type MovedDisk, moveBlocks } from './move-blocks.ts';
+import { type MovedDisk, moveBlocks, stageSidecars } from './move-blocks.ts';
 import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { type Rested, restReplica } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
@@ -64,9 +64,10 @@ export async function makePoint(
     await context.note('note-consistency', `Not quiesced: ${frozen.consistencyNote}.`);
   }
   const moved = await moveBlocks(ports, context, { ...run, frozen });
+  const sidecars = await stageSidecars(context, { ...run, frozen });
   await checkStillFrozen(context, run);
   const isThawed = await endFreeze(context, run);
-  const point = await seal(context, run, frozen, moved);
+  const point = await seal(context, run, { ...frozen, sidecars }, moved);
   const rested = await restReplica(ports, context, { ...run, point });
   await recordPoint(context, run, point, rested);
   const isSwept = await sweepMarks(context, run, point);

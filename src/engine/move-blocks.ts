@@ -6,6 +6,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { Sidecar } from '../ports/hypervisor.ts';
 import type { TransferProgress, TransferRequest, TransferResult } from '../ports/mover.ts';
 import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
@@ -44,6 +45,24 @@ export function moveBlocks(
       const tidying = { clock: move.clock, patienceMs: DISCARD_PATIENCE_MS, signal };
       await orLeaveToSweeper(tidying, (options) => store.discardPartial(command, options));
     },
+  });
+}
+
+/** They are files of the freeze, which goes before the point is sealed. */
+export async function stageSidecars(
+  context: OperationContext,
+  move: Move,
+): Promise<readonly Sidecar[]> {
+  const { replica, pointId, frozen, target } = move;
+  const { sidecars } = frozen;
+  if (sidecars.length === 0) return [];
+  return context.step<readonly Sidecar[]>('stage-sidecars', {
+    do: ({ key, signal: started }) =>
+      whileFrozen(freezeOf(move), started, (signal) => {
+        const command = { key, replicaId: replica.id, epoch: replica.epoch, pointId };
+        return target.store.stageSidecars({ ...command, sidecars }, { signal });
+      }),
+    undo: 'nothing',
   });
 }
 

@@ -44,6 +44,7 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
       const moved = await context.part('last-delta', 'operation', (part) =>
         beginPass(part, nextPass(failback)),
       );
+      await keepState(context, failback, moved);
       const attached = await attach(context, failback, moved);
       const switched = await recordSwitched(context, failback, moved, attached);
       await release(ports, context, failback, switched.value);
@@ -76,6 +77,24 @@ async function shutDownReplica(
     hypervisor: target.hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
+  });
+}
+
+/** What the replica was switched off with goes into the restore point that a commit makes of it. */
+async function keepState(
+  context: OperationContext,
+  { replica, failover, target }: Failback,
+  { frozen: { sidecars } }: Moved,
+): Promise<void> {
+  if (sidecars.length === 0) return;
+  const { branchId } = failover;
+  await context.step<null>('keep-sidecars', {
+    do: async ({ key, signal }) => {
+      const command = { key, replicaId: replica.id, epoch: replica.epoch };
+      await target.store.keepSidecars({ ...command, branchId, sidecars }, { signal });
+      return null;
+    },
+    undo: 'nothing',
   });
 }
 

@@ -181,6 +181,15 @@ export interface ReplicaStore {
     options: CallOptions,
   ): Promise<RestorePoint>;
 
+  /**
+   * Copies sidecars to where the partial point is, because what they were read from goes with the end of a freeze. The
+   * answer is where they are then, for `sealPartial`; they go with the partial. A point that is sealed already has its own.
+   */
+  stageSidecars(
+    command: StoreCommand & { readonly pointId: PointId; readonly sidecars: readonly Sidecar[] },
+    options: CallOptions,
+  ): Promise<readonly Sidecar[]>;
+
   /** Stops serving and removes everything of an unsealed point. A sealed point is left alone. */
   discardPartial(
     command: StoreCommand & { readonly pointId: PointId },
@@ -223,6 +232,15 @@ export interface ReplicaStore {
     },
     options: CallOptions,
   ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;
+
+  /**
+   * The branch goes on with these sidecars beside it, in place of those that it was made with: the state that its VM was
+   * switched off with. An archived branch keeps what it has.
+   */
+  keepSidecars(
+    command: StoreCommand & { readonly branchId: BranchId; readonly sidecars: readonly Sidecar[] },
+    options: CallOptions,
+  ): Promise<void>;
 
   /** Makes the branch read-only and keeps it until then. Its VM must be off. One already archived gets the new time. */
   archiveBranch(

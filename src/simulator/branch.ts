@@ -9,7 +9,7 @@ import type {
   BranchWrites,
   StoredBranch as ListedBranch,
 } from '../ports/replica-store.ts';
-import { diskAt } from './files.ts';
+import { diskAt, sidecarAt } from './files.ts';
 import { isImageOpen, type SimulatedHost, type Surroundings } from './host.ts';
 import { blockBytes, createImage, heldBytes, type Image, releaseImage } from './image.ts';
 import { removeLayerFile } from './layer-merging.ts';
@@ -137,6 +137,22 @@ export function restingPaths(
 }
 
 /** The files move away from where a VM's definition may still point. */
+export function keepSidecarsOf(
+  { folder, around }: At,
+  id: BranchId,
+  sidecars: readonly Sidecar[],
+): void {
+  const branch = requireBranch(folder, id);
+  if (branch.keepUntil !== null) return;
+  const kept = new Map(branch.sidecars);
+  for (const { name, path } of sidecars) {
+    const content = sidecarAt(around.files, path);
+    kept.set(name, content);
+    around.files.set(`${branchPath(folder, id)}/${name}`, { type: 'sidecar', content });
+  }
+  folder.branches.set(id, { ...branch, sidecars: kept });
+}
+
 export function archiveBranchUntil(at: At, id: BranchId, keepUntil: Instant): void {
   const branch = requireBranch(at.folder, id);
   const isArchived = branch.keepUntil !== null;

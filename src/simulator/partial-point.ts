@@ -174,6 +174,7 @@ export async function sealPartialPoint(
   const sealed = completePoint(folder, partial, point);
   folder.points.set(point.id, { point: sealed, sidecars: new Map(copies) });
   folder.partials.delete(point.id);
+  removeStaged(at, point.id);
   for (const disk of partial.disks) removeTables(at, disk);
   return sealed;
 }
@@ -204,10 +205,38 @@ function completePoint(
   return { ...structuredClone(unsealed), replicaId: folder.id, disks, rootHash: pointRoot(disks) };
 }
 
+export function stageSidecarsOf(
+  { folder, around }: Folder,
+  pointId: PointId,
+  sidecars: readonly Sidecar[],
+): readonly Sidecar[] {
+  const staged = sidecars.map(({ name }) => ({ name, path: stagedPath(folder, pointId, name) }));
+  if (folder.points.has(pointId)) return staged;
+  if (!folder.partials.has(pointId)) {
+    throw new UnderstudyError('point-missing', { replica: folder.id, point: pointId });
+  }
+  for (const { name, path } of sidecars) {
+    const content = sidecarAt(around.files, path);
+    around.files.set(stagedPath(folder, pointId, name), { type: 'sidecar', content });
+  }
+  return staged;
+}
+
+function stagedPath(folder: ReplicaFolder, pointId: PointId, name: Sidecar['name']): string {
+  return `${folder.path}/points/${pointId}.${name}`;
+}
+
+function removeStaged({ folder, around }: Folder, pointId: PointId): void {
+  for (const name of ['nvram', 'tpm'] as const) {
+    around.files.delete(stagedPath(folder, pointId, name));
+  }
+}
+
 export function discardPartialPoint(at: Folder, pointId: PointId): void {
   const partial = at.folder.partials.get(pointId);
   if (partial === undefined) return;
   at.folder.partials.delete(pointId);
+  removeStaged(at, pointId);
   for (const disk of partial.disks) {
     at.around.endpoints.close(disk.endpoint);
     removeTables(at, disk);

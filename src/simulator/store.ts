@@ -11,6 +11,7 @@ import {
   branchWritesOf,
   createBranchOn,
   deleteBranchFiles,
+  keepSidecarsOf,
   listedBranches,
   newestFirst,
   promoteBranchOf,
@@ -32,6 +33,7 @@ import {
   openPartialPoint,
   sealPartialPoint,
   serveImage,
+  stageSidecarsOf,
 } from './partial-point.ts';
 import {
   completeRecords,
@@ -83,6 +85,8 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       change('sealPartial', request, options, (at, { moment }) =>
         sealPartialPoint(at, request, moment),
       ),
+    stageSidecars: ({ pointId, sidecars, ...command }, options) =>
+      change('stageSidecars', command, options, (at) => stageSidecarsOf(at, pointId, sidecars)),
     discardPartial: (request, options) =>
       change('discardPartial', request, options, (at) => discardPartialPoint(at, request.pointId)),
     points: (replicaId, options) =>
@@ -107,6 +111,8 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
     restingDisks: (replicaId, disks) => restingPaths(host, replicaId, disks),
     createBranch: (request, options) =>
       change('createBranch', request, options, (at) => createBranchOn(at, request)),
+    keepSidecars: ({ branchId, sidecars, ...command }, options) =>
+      change('keepSidecars', command, options, (at) => keepSidecarsOf(at, branchId, sidecars)),
     archiveBranch: ({ branchId, keepUntil, ...command }, options) =>
       change('archiveBranch', command, options, (at) =>
         archiveBranchUntil(at, branchId, keepUntil),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { UnderstudyError } from '../../domain/error.ts';
 import { pointId } from '../../domain/ids.ts';
 import { hashesOf, NEVER, type PointPlan, REPLICA, type StoreTest, storyTest } from './story.ts';
 
@@ -141,4 +142,59 @@ export function partialTests(suite: StoreTest): void {
     );
     assert.deepEqual(texts, ['boot order', 'secrets']);
   });
+
+  storyTest(
+    suite,
+    'staged state files are there for the seal, and go with the partial',
+    async (story) => {
+      const { store, harness } = story;
+      const P3 = pointId('p3');
+      await story.fill(await story.open(P1, null, BASE), BASE);
+      const sidecars = [await harness.sidecar('nvram', 'boot order')];
+      const command = { ...story.command(), pointId: P1, sidecars };
+      await store.stageSidecars(command, NEVER);
+      const staged = await store.stageSidecars(command, NEVER);
+      const found = (await store.inspect(REPLICA, NEVER)).map(({ kind }) => kind);
+      assert.ok(found.every((kind) => kind === 'partial-left'));
+      await story.seal(P1, null, BASE, staged);
+      assert.deepEqual(await store.stageSidecars(command, NEVER), staged);
+      const [kept] = (await story.branch('b1', P1)).sidecars;
+      assert.equal(await harness.sidecarText(kept?.path ?? ''), 'boot order');
+      const missing = store.stageSidecars({ ...command, pointId: P3 }, NEVER);
+      await assert.rejects(
+        missing,
+        (error) => error instanceof UnderstudyError && error.code === 'point-missing',
+      );
+      await story.open(P3, P1, CHANGES);
+      const again = await store.stageSidecars({ ...command, pointId: P3 }, NEVER);
+      await store.discardPartial({ ...story.command(), pointId: P3 }, NEVER);
+      await assert.rejects(harness.sidecarText(again[0]?.path ?? ''));
+      assert.deepEqual(await store.inspect(REPLICA, NEVER), []);
+    },
+  );
+
+  storyTest(
+    suite,
+    'a branch goes on with the state files it is given, its point does not',
+    async (story) => {
+      const { store, harness } = story;
+      await story.fill(await story.open(P1, null, BASE), BASE);
+      await story.seal(P1, null, BASE, [await harness.sidecar('nvram', 'boot order')]);
+      const { id } = await story.branch('b1', P1);
+      const sidecars = [
+        await harness.sidecar('nvram', 'other order'),
+        await harness.sidecar('tpm', 'secrets'),
+      ];
+      const command = { ...story.command(), branchId: id, sidecars };
+      await store.keepSidecars(command, NEVER);
+      await store.keepSidecars(command, NEVER);
+      const textsOf = async (name: string) => {
+        const branch = await story.branch(name, P1);
+        const texts = branch.sidecars.map(({ path }) => harness.sidecarText(path));
+        return Promise.all(texts);
+      };
+      assert.deepEqual(await textsOf('b1'), ['other order', 'secrets']);
+      assert.deepEqual(await textsOf('b2'), ['boot order']);
+    },
+  );
 }

@@ -191,6 +191,25 @@ function branchAnswer(layout: ReplicaLayout, branch: BranchFile): CreatedBranch 
   };
 }
 
+/** The files are there before the branch says so. */
+export async function keepSidecars(
+  context: StoreContext,
+  command: BranchCommand & { readonly sidecars: readonly Sidecar[] },
+): Promise<void> {
+  const layout = layoutOf(context, command.replicaId);
+  await admit(layout, command);
+  const branch = await requireBranch(layout, command.branchId);
+  if (branch.state !== 'active') return;
+  for (const { name, path } of command.sidecars) {
+    await copyDurably(path, layout.branchSidecar(branch.id, name), BRANCH_MODE);
+  }
+  context.crashPoint('sidecars: copied');
+  const names = new Set([...branch.sidecars, ...command.sidecars.map(({ name }) => name)]);
+  if (names.size > branch.sidecars.length) {
+    await writeBranch(layout, { ...branch, sidecars: [...names] });
+  }
+}
+
 export async function archiveBranch(
   context: StoreContext,
   command: BranchCommand & { readonly keepUntil: Instant },

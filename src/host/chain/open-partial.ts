@@ -261,5 +261,8 @@ export async function dropPartial(
   context.crashPoint('discard: forgotten');
   await removeFolders();
   await rm(join(layout.points, `${partial.pointId}.json.new`), { force: true });
+  for (const name of ['nvram', 'tpm'] as const) {
+    await rm(layout.pointSidecar(partial.pointId, name), { force: true });
+  }
   return dropped;
 }

@@ -67,6 +67,32 @@ export async function sealPartial(
   return point;
 }
 
+type StageCommand = StoreCommand & {
+  readonly pointId: RestorePoint['id'];
+  readonly sidecars: readonly Sidecar[];
+};
+
+/** They get the place that they will have: until the point's file is there, nobody reads them. Throws `point-missing`. */
+export async function stageSidecars(
+  context: StoreContext,
+  command: StageCommand,
+): Promise<readonly Sidecar[]> {
+  const { replicaId, pointId, sidecars } = command;
+  const layout = layoutOf(context, replicaId);
+  await admit(layout, command);
+  const { record, points } = await loadState(layout);
+  const staged = sidecars.map(({ name }) => ({ name, path: layout.pointSidecar(pointId, name) }));
+  if (points.some(({ point }) => point.id === pointId)) return staged;
+  if (!record.partials.some((partial) => partial.pointId === pointId)) {
+    throw new UnderstudyError('point-missing', { replica: replicaId, point: pointId });
+  }
+  for (const { name, path } of sidecars) {
+    await copyDurably(path, layout.pointSidecar(pointId, name), SEALED_MODE);
+  }
+  context.crashPoint('stage: sidecars copied');
+  return staged;
+}
+
 /** Throws `point-missing`, `invalid-request`. */
 function partialOf(record: ReplicaRecord, command: SealCommand): PartialPoint {
   const { replicaId, point } = command;

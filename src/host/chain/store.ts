@@ -13,7 +13,13 @@ import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
 import { readBootId } from './boot.ts';
-import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
+import {
+  archiveBranch,
+  branchBytes,
+  createBranch,
+  deleteBranch,
+  keepSidecars,
+} from './branches.ts';
 import { admit, epochOf, layoutOf, type StoreContext } from './context.ts';
 import { differingBlocks } from './differing-blocks.ts';
 import { makeFolder } from './durable-file.ts';
@@ -31,7 +37,7 @@ import { closeReading, openReading } from './reading.ts';
 import { repairReplica } from './repair.ts';
 import { createReplica, deleteReplica, foundReplicas, sweepReplicas } from './replicas.ts';
 import { retirePoint, tidy } from './retire.ts';
-import { sealPartial } from './seal-partial.ts';
+import { sealPartial, stageSidecars } from './seal-partial.ts';
 
 export type ReplicaStoreOptions = {
   /** Replicas' folders are in it. Absolute; made when missing. Only one store may use it at a time. */
@@ -101,6 +107,8 @@ function storeOf(context: StoreContext): ReplicaStore {
       return disks.map((key) => ({ key, path: layout.restingImage(key), format: 'qcow2' }));
     },
     createBranch: ofCommand(createBranch),
+    stageSidecars: ofCommand(stageSidecars),
+    keepSidecars: ofCommand(keepSidecars),
     archiveBranch: ofCommand(archiveBranch),
     deleteBranch: ofCommand(deleteBranch),
     branchBytes: (replicaId, branchId, options) =>

@@ -34,7 +34,7 @@ export async function strayFiles(
   return [
     ...strays,
     ...(await strayLayers(layout, known)),
-    ...(await strayPoints(layout)),
+    ...(await strayPoints(layout, known)),
     ...(await strayBranches(layout)),
     ...(known.isReading ? [] : await oldReadings(layout)),
   ];
@@ -71,7 +71,10 @@ async function strayLayers(layout: ReplicaLayout, known: Known): Promise<readonl
   return strays;
 }
 
-async function strayPoints(layout: ReplicaLayout): Promise<readonly StrayFile[]> {
+async function strayPoints(
+  layout: ReplicaLayout,
+  { record: { partials } }: Known,
+): Promise<readonly StrayFile[]> {
   const names = await namesIn(layout.points);
   return names.flatMap((name): readonly StrayFile[] => {
     const object = join('points', name);
@@ -79,6 +82,7 @@ async function strayPoints(layout: ReplicaLayout): Promise<readonly StrayFile[]>
     if (!ID_FILE.test(base)) return [{ object, isDebris: false }];
     if (base !== name) return [{ object, isDebris: true }];
     const isState = !name.endsWith('.json');
+    if (isState && partials.some(({ pointId }) => name.startsWith(`${pointId}.`))) return [];
     const isAlone = isState && !names.includes(name.replace(/\.(nvram|tpm)$/, '.json'));
     return isAlone ? [{ object, isDebris: true }] : [];
   });

@@ -67,6 +67,8 @@ export async function placeTpm(
   const sidecar = sidecars.find(({ name }) => name === 'tpm');
   const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
   if (sidecar === undefined || state === null) return;
+  // Of the state before nothing may stay: a file more, and the chip would wake up as another one.
+  await rm(state, { recursive: true, force: true }).catch(denied(state));
   await mkdir(state, { recursive: true, mode: 0o711 }).catch(denied(state));
   const args = ['--extract', '--file', sidecar.path, '--directory', state, '--no-same-owner'];
   await tar(tools.processes, args, { path: state, options });
