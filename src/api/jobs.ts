@@ -1,6 +1,7 @@
 import type { JobAnswer, PreflightFindingAnswer } from '../contract/job.ts';
 import type { ParsedBody } from '../contract/routes.ts';
 import { UnderstudyError } from '../domain/error.ts';
+import { formatAddressProbe, parseAddressProbe } from '../domain/failover/address-probe.ts';
 import { formatInstant } from '../domain/instant.ts';
 import {
   DEFAULT_ARCHIVE_SECONDS,
@@ -73,6 +74,10 @@ function withDefaults(body: ParsedBody<'createJob'>): CreateJob {
     archiveSeconds: body.archiveSeconds ?? DEFAULT_ARCHIVE_SECONDS,
     scratch: scratchWithDefaults(body.scratch ?? {}),
     testing: testingPolicy(body.testing ?? null),
+    answers: (body.answers ?? []).map(({ vm, at }) => ({
+      vm: vm ?? null,
+      at: parseAddressProbe(at),
+    })),
   };
 }
 
@@ -127,10 +132,11 @@ function jobAnswer({ job, replicas, nextRunAt, ...hosts }: JobView): JobAnswer {
     sourceHostName: hosts.sourceHostName,
     targetHostId: job.targetHostId,
     targetHostName: hosts.targetHostName,
-    vms: job.vms.map(({ vmId, name, excludedBecause }) => ({
+    vms: job.vms.map(({ vmId, name, excludedBecause, answersAt = [] }) => ({
       id: vmId,
       name,
       excludedBecause,
+      answersAt: answersAt.map(formatAddressProbe),
       replicaId: replicaOf.get(vmId) ?? null,
     })),
     rpoSeconds: job.rpoSeconds,

@@ -137,7 +137,8 @@ test('host add and job create send everything they were given', async (t) => {
     'job create web --source a --target b --vm web-01 --vm --odd --rpo 5m --keep 3 --keep-tier 1h:1d ' +
       '--keep-tier 1d:4w --quiesce never --network lan=dr --network wan= --limit 50MiB --suffix .dr ' +
       '--archive 2d --scratch-quota 1GiB --scratch-reserve 0 --scratch-deadline 1h30m --no-schedule ' +
-      '--test-every 7d --probe http:80/health --probe agent@90s',
+      '--test-every 7d --probe http:80/health --probe agent@90s ' +
+      '--answers web-01=tcp:10.0.0.5:22 --answers a=b=http:x:80/=204',
   );
   assert.equal(created.code, 0, created.err);
   assert.deepEqual(fake.calls[1]?.[1], {
@@ -167,6 +168,10 @@ test('host add and job create send everything they were given', async (t) => {
         { type: 'agent', deadlineSeconds: 90 },
       ],
     },
+    answers: [
+      { vm: 'web-01', at: { type: 'tcp', address: '10.0.0.5', port: 22 } },
+      { vm: 'a=b', at: { type: 'http', address: 'x', port: 80, path: '/', status: 204 } },
+    ],
   });
 });
 

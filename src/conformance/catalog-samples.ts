@@ -84,6 +84,7 @@ export const replica: Replica = {
     connectionBecause: 'the source runs',
     runningAfterMs: 1200.5,
     answeringAfterMs: null,
+    answeredBy: null,
   },
   failback: null,
   archives: [

@@ -227,6 +227,24 @@ export function hypervisorSuite(
       assert.deepEqual(report.addresses, []);
     });
 
+    it('says of an address where nobody answers that nobody does, in time', async () => {
+      const { hypervisor } = harness;
+      const nobody = { address: '127.0.0.1', port: 1 };
+      for (const probe of [
+        { type: 'tcp', ...nobody },
+        { type: 'http', path: '/', status: null, ...nobody },
+      ] as const) {
+        const { passed, why } = await hypervisor.askAddress(probe, { signal, deadlineMs: 1000 });
+        assert.equal(passed, false);
+        assert.match(why, /127\.0\.0\.1:1/);
+      }
+      const asked = hypervisor.askAddress(
+        { type: 'tcp', ...nobody },
+        { signal: AbortSignal.abort(), deadlineMs: 1000 },
+      );
+      await rejects('cancelled', asked);
+    });
+
     it('preflights its own VM as a target without refusing it', async () => {
       const { hypervisor } = harness;
       const target = await hypervisor.preflightTarget({ source, networkMap: {} }, { signal });

@@ -37,6 +37,13 @@ export const networkMapSchema = z
   .record(networkNameSchema, networkNameSchema.nullable())
   .refine((map) => Object.keys(map).length <= 256, 'must not map more than 256 networks');
 
+const answersSchema = z.strictObject({
+  /** One of `vms`, as it is written there; absent in a job of one VM. */
+  vm: referenceSchema.optional(),
+  /** `tcp:10.0.0.5:22` or `http:10.0.0.5:80/health=204`. */
+  at: z.string().min(1).max(2048),
+});
+
 export const createJobSchema = z.strictObject({
   name: nameSchema,
   sourceHost: referenceSchema,
@@ -71,6 +78,8 @@ export const createJobSchema = z.strictObject({
   scratch: scratchSchema.partial().optional(),
   /** Test failovers of the newest points by themselves; null: only by hand. */
   testing: testingSchema.nullable().optional(),
+  /** Where guests answer by their addresses, beside their agents. */
+  answers: z.array(answersSchema).max(1024).optional(),
 });
 
 export const preflightFindingSchema = z.strictObject({
@@ -86,6 +95,7 @@ const jobVmSchema = z.strictObject({
   id: idSchema,
   name: z.string(),
   excludedBecause: z.string().nullable(),
+  answersAt: z.array(z.string()),
   replicaId: idSchema.nullable(),
 });
 

@@ -50,6 +50,8 @@ export const failoverRecordSchema = z.strictObject({
   connectionBecause: z.string(),
   runningAfterMs: z.number().nullable(),
   answeringAfterMs: z.number().nullable(),
+  /** `agent`, or the address that answered; null: nothing has. */
+  answeredBy: z.string().nullable(),
 });
 
 export const archiveSchema = z.strictObject({

@@ -1,6 +1,6 @@
 /** Jobs follow a VM that moved: whoever protected it protects it where it is now. Pure. */
 import { type HostId, type JobId, jobId, type VmId } from '../domain/ids.ts';
-import type { Job, ProtectedVm } from '../domain/job/job.ts';
+import { type Job, type ProtectedVm, protectedVm } from '../domain/job/job.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 
@@ -27,7 +27,13 @@ export function followVm(
   if (saved === undefined) return { jobId: null, changes: [] };
   if (to.hostId === sourceHostId && to.vmId === sourceVmId) return { jobId: own, changes: [] };
   const { job, version } = saved;
-  const moved: ProtectedVm = { vmId: to.vmId, name: to.name, excludedBecause: null };
+  const { answersAt } = protectedVm(job, sourceVmId) ?? {};
+  const moved: ProtectedVm = {
+    vmId: to.vmId,
+    name: to.name,
+    excludedBecause: null,
+    ...(answersAt === undefined ? {} : { answersAt }),
+  };
   const others = job.vms.filter(({ vmId }) => vmId !== sourceVmId);
   if (to.hostId === job.sourceHostId || others.length === 0) {
     const vms = job.vms.map((vm) => (vm.vmId === sourceVmId ? moved : vm));

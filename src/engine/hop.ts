@@ -19,7 +19,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange, Versioned } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
-import { awaitGuest } from './await-guest.ts';
+import { addressesToTrust, awaitGuest } from './await-guest.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, numberIn, optionalTextIn, textIn } from './input.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
@@ -63,13 +63,14 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       const isUnfenced = connection.isUnfenced;
       const told = isUnfenced ? unfenced(replica, connection, now) : cleared(replica);
       const recorded = await recordHop(context, hop, replica, told);
+      const addresses = await addressesToTrust(context, hop, connection.connect);
       const runningAfterMs = await start(context, hop, recorded);
       const running = await recordRunning(context, recorded, runningAfterMs);
       await setAside(context, hop, archive);
-      const answeringAfterMs = await awaitGuest(ports, context, hop, vmId);
-      await recordTimes(context, running, answeringAfterMs);
+      const answered = await awaitGuest(ports, context, { ...hop, addresses }, vmId);
+      await recordTimes(context, running, answered);
       const { id } = hop.point;
-      return { pointId: id, archivedBranchId: archive.branchId, runningAfterMs, answeringAfterMs };
+      return { pointId: id, archivedBranchId: archive.branchId, runningAfterMs, ...answered };
     },
   };
 }

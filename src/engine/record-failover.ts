@@ -6,6 +6,7 @@ import { apply } from '../domain/replica/phase.ts';
 import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange, Versioned } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
+import type { GuestAnswered } from './await-guest.ts';
 import { savedReplica } from './replica-facts.ts';
 import type { Takeover } from './take-over.ts';
 import { branchTemporary } from './temporaries.ts';
@@ -57,6 +58,7 @@ export function newFailover(
     connectionBecause: connection.because,
     runningAfterMs: null,
     answeringAfterMs: null,
+    answeredBy: null,
   };
 }
 
@@ -91,17 +93,17 @@ export async function recordRunning(
 export async function recordTimes(
   context: OperationContext,
   running: Versioned<Replica>,
-  answeringAfterMs: number | null,
+  answered: GuestAnswered,
 ): Promise<void> {
-  if (answeringAfterMs === null) return;
-  await saveTimes(context, 'record-times', running, { answeringAfterMs });
+  if (answered.answeringAfterMs === null) return;
+  await saveTimes(context, 'record-times', running, answered);
 }
 
 async function saveTimes(
   context: OperationContext,
   name: string,
   { value: replica, version }: Versioned<Replica>,
-  times: Partial<Pick<FailoverRecord, 'runningAfterMs' | 'answeringAfterMs'>>,
+  times: Partial<Pick<FailoverRecord, 'runningAfterMs' | 'answeringAfterMs' | 'answeredBy'>>,
 ): Promise<Versioned<Replica>> {
   const { failover } = replica;
   if (failover === null) throw new Error(`replica ${replica.id} has no failover to time`);

@@ -1,7 +1,13 @@
 /** What an operation reads once, at its beginning, and then relies on: its claim keeps others from changing it. */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { ReplicaId } from '../domain/ids.ts';
-import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job } from '../domain/job/job.ts';
+import {
+  DEFAULT_ARCHIVE_SECONDS,
+  DEFAULT_SCRATCH,
+  type Job,
+  type ProtectedVm,
+  protectedVm,
+} from '../domain/job/job.ts';
 import { type ReplicaOperation, requireAllowed } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -97,7 +103,8 @@ export async function requireReplica(catalog: Catalog, id: ReplicaId): Promise<V
 export type ReplicaSettings = Pick<
   Job,
   'quiesce' | 'networkMap' | 'bytesPerSecondMax' | 'archiveSeconds' | 'scratch' | 'retention'
->;
+> &
+  Pick<ProtectedVm, 'answersAt'>;
 
 export function loadSettings(
   ports: EnginePorts,
@@ -107,7 +114,9 @@ export function loadSettings(
   return context.step<ReplicaSettings>('load-settings', {
     do: async () => {
       const job = replica.jobId === null ? null : await ports.catalog.job(replica.jobId);
-      return job === null ? DETACHED : settingsOf(job.value);
+      if (job === null) return DETACHED;
+      const { answersAt } = protectedVm(job.value, replica.sourceVmId) ?? {};
+      return { ...settingsOf(job.value), ...(answersAt === undefined ? {} : { answersAt }) };
     },
     undo: 'nothing',
   });

@@ -267,8 +267,8 @@ async function answer(
   },
 ): Promise<Json> {
   const { vmId, guestDeadlineMs, downSince: requestedAt } = waiting;
-  const wait = { target: home, guestDeadlineMs, requestedAt };
-  const answeringAfterMs = await awaitGuest(ports, context, wait, vmId);
+  const wait = { target: home, guestDeadlineMs, requestedAt, addresses: [] };
+  const { answeringAfterMs } = await awaitGuest(ports, context, wait, vmId);
   if (answeringAfterMs !== null) {
     await saveSwitched(context, 'record-times', running, { answeringAfterMs });
   }

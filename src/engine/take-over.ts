@@ -19,7 +19,7 @@ import { NO_RETRY, type OperationContext, type StepAttempt } from '../ports/dura
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
-import { awaitGuest } from './await-guest.ts';
+import { addressesToTrust, awaitGuest, type GuestAnswered } from './await-guest.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { holdSource } from './guard-source.ts';
@@ -58,10 +58,9 @@ export type TakeoverOrder = {
   readonly isReturnable: boolean;
 };
 
-export type Tookover = {
+export type Tookover = GuestAnswered & {
   readonly pointId: PointId;
   readonly runningAfterMs: number;
-  readonly answeringAfterMs: number | null;
 };
 
 export async function takeOver(
@@ -78,11 +77,12 @@ export async function takeOver(
   const recorded = await recordFailover(context, takeover, vmId, connection);
   // A host that does not answer is told when it does: the outage does not wait for it twice.
   if (isAnswering) await holdSource(ports, context, { ...takeover, replica: recorded.value });
+  const addresses = await addressesToTrust(context, takeover, connection.connect);
   const runningAfterMs = await start(context, takeover, recorded);
   const running = await recordRunning(context, recorded, runningAfterMs);
-  const answeringAfterMs = await awaitGuest(ports, context, takeover, vmId);
-  await recordTimes(context, running, answeringAfterMs);
-  return { pointId: takeover.point.id, runningAfterMs, answeringAfterMs };
+  const answered = await awaitGuest(ports, context, { ...takeover, addresses }, vmId);
+  await recordTimes(context, running, answered);
+  return { pointId: takeover.point.id, runningAfterMs, ...answered };
 }
 
 export type Takeover = ReplicaFacts &

@@ -1,3 +1,4 @@
+import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
 import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -69,6 +70,8 @@ export type CreateJob = {
   readonly archiveSeconds: number;
   readonly scratch: ScratchPolicy;
   readonly testing: TestingPolicy | null;
+  /** Where guests answer by their addresses. `vm`: one of `vms` as it is written there; null in a job of one VM. */
+  readonly answers?: readonly { readonly vm: Reference | null; readonly at: AddressProbe }[];
 };
 
 export type VmFindings = { readonly vm: VmSummary; readonly findings: readonly PreflightFinding[] };

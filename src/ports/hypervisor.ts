@@ -1,8 +1,10 @@
+import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { HostDescription } from '../domain/host/host.ts';
 import type { DiskKey, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { GuestReport, PowerState, VmDescription, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
+import type { ProbeAttempt } from './test-bench.ts';
 
 /** State of a VM that lives outside its disks and definition, as a file: firmware variables, TPM contents. */
 export type Sidecar = {
@@ -98,6 +100,15 @@ export interface Hypervisor {
 
   /** Asks the guest agent once; not answering within `deadlineMs` is a result, not an error. */
   guest(vmId: VmId, options: CallOptions & { readonly deadlineMs: number }): Promise<GuestReport>;
+
+  /**
+   * Asks the address once, from this host's network; no answer within `deadlineMs` is an attempt that did not pass. Who
+   * answered is not known: whoever has the address.
+   */
+  askAddress(
+    probe: AddressProbe,
+    options: CallOptions & { readonly deadlineMs: number },
+  ): Promise<ProbeAttempt>;
 
   /**
    * Makes the VM's disks independent of the layers below them, while it runs or is off; the disks' paths

@@ -17,28 +17,31 @@ export async function forwardGuestPort({
   host,
   domain,
   guestPort = 8080,
+  port,
   signal,
 }: {
   host: PrivateHost;
   /** UUID (or name). */
   domain: string;
   guestPort?: number;
+  /** Of the loopback interface; default: a free one. */
+  port?: number;
   signal?: AbortSignal | undefined;
 }): Promise<string> {
   let complaint = '';
   for (let attempt = 0; attempt < attempts; attempt++) {
-    const port = await findFreePort();
+    const own = port ?? (await findFreePort());
     // hostnet0 is libvirt's name for the first interface.
-    const command = `hostfwd_add hostnet0 tcp:127.0.0.1:${port}-:${guestPort}`;
+    const command = `hostfwd_add hostnet0 tcp:127.0.0.1:${own}-:${guestPort}`;
     const args = ['qemu-monitor-command', '--hmp', '--domain', domain, '--cmd', command];
     // The monitor reports failure in its output; another program may have taken the port in the meantime.
     complaint = (await host.virsh(args, { signal })).trim();
-    if (complaint === '') return `http://127.0.0.1:${port}`;
+    if (complaint === '') return `http://127.0.0.1:${own}`;
   }
   throw new Error(`QEMU on host ${host.name} refused to forward a port: ${complaint}`);
 }
 
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

@@ -13,6 +13,8 @@ export type GuestSpec = {
   /** How long a graceful shutdown takes; null: the guest ignores the request. */
   readonly shutdownMs?: number | null;
   readonly ledger?: LedgerSpec | null;
+  /** Of its NICs on production networks. */
+  readonly address?: string;
 };
 
 export type LedgerSpec = { readonly disk: DiskKey; readonly everyMs: number };
@@ -22,6 +24,7 @@ export type Guest = {
   bootMs: number;
   shutdownMs: number | null;
   ledger: LedgerSpec | null;
+  readonly address: string;
 };
 
 export function createGuest(spec: GuestSpec): Guest {
@@ -30,6 +33,7 @@ export function createGuest(spec: GuestSpec): Guest {
     bootMs: spec.bootMs ?? 3000,
     shutdownMs: spec.shutdownMs === undefined ? 2000 : spec.shutdownMs,
     ledger: spec.ledger ?? null,
+    address: spec.address ?? '192.0.2.10',
   };
 }
 

@@ -20,6 +20,8 @@ export function createSimulatedHypervisor(parts: {
   readonly around: Surroundings;
   readonly newVmId: () => VmId;
   readonly gate: CallGate;
+  /** Those that a packet from here reaches, itself included. */
+  readonly reachable: () => Iterable<SimulatedHost>;
 }): Hypervisor {
   const { host, around, gate } = parts;
   const call = <T>(
@@ -76,6 +78,18 @@ export function createSimulatedHypervisor(parts: {
       }),
     guest: (vmId, options) =>
       call('guest', options, (passing) => askGuest(vmOf(vmId), options.deadlineMs, passing)),
+    askAddress: ({ address, port }, options) =>
+      call('askAddress', options, async (passing) => {
+        const where = `${address}:${port}`;
+        const there = vmsAt(address, parts.reachable());
+        if (there.length === 0) {
+          await passing.spend(options.deadlineMs);
+          return { passed: false, why: `${where} does not answer` };
+        }
+        return there.some((vm) => vm.bootsInMs() === 0)
+          ? { passed: true, why: `${where} answered` }
+          : { passed: false, why: `${where} refused the connection` };
+      }),
     flatten: ({ vmId, disks }, options) =>
       call('flatten', options, (passing) => flatten(vmOf(vmId), disks, passing, options)),
   };
@@ -120,11 +134,18 @@ function isOff(vm: SimulatedVm): boolean {
   return vm.power === 'off';
 }
 
+/** More than one where source and replica are both connected. */
+function vmsAt(address: string, hosts: Iterable<SimulatedHost>): readonly SimulatedVm[] {
+  return [...hosts].flatMap(({ vms }) =>
+    [...vms.values()].filter((vm) => vm.isConnected && vm.state.guest.address === address),
+  );
+}
+
 async function askGuest(vm: SimulatedVm, deadlineMs: number, passing: Passing) {
   const waitMs = vm.answersInMs();
   await passing.spend(Math.min(waitMs ?? deadlineMs, deadlineMs));
   const agentAnswers = vm.answersInMs() === 0;
-  const addresses = agentAnswers && vm.isConnected ? ['192.0.2.10'] : [];
+  const addresses = agentAnswers && vm.isConnected ? [vm.state.guest.address] : [];
   return { agentAnswers, hasAgentChannel: vm.state.guest.hasAgent, addresses };
 }
 

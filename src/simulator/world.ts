@@ -126,7 +126,16 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
   function hostPorts(host: SimulatedHost, gate: CallGate) {
     const newLayerId = () => layerId(ids.fresh('ly'));
     return {
-      hypervisor: createSimulatedHypervisor({ host, around, gate, newVmId }),
+      hypervisor: createSimulatedHypervisor({
+        host,
+        around,
+        gate,
+        newVmId,
+        reachable: () =>
+          [...hosts.values()].filter(
+            (other) => other === host || (!other.isUnreachable && link(host.id, other.id).isUp),
+          ),
+      }),
       pointSource: createSimulatedPointSource({ host, around, gate }),
       store: createSimulatedStore({ host, around, gate, newLayerId }),
       productionDisks: createSimulatedProductionDisks({ host, around, gate, newVmId }),

@@ -100,8 +100,9 @@ export const readReplica: DocumentReader<Replica> = (record, text) => {
 
 function wholeFailover(written: Partial<FailoverRecord> & FailoverRecord): FailoverRecord {
   const { overBranchId = null, isDuplicateAccepted = false, isSourceReleased = false } = written;
-  const { fencedNics = written.fence === 'nics' ? null : [] } = written;
-  return { ...written, overBranchId, fencedNics, isDuplicateAccepted, isSourceReleased };
+  const { fencedNics = written.fence === 'nics' ? null : [], answeredBy = null } = written;
+  const known = { overBranchId, fencedNics, isDuplicateAccepted, isSourceReleased, answeredBy };
+  return { ...written, ...known };
 }
 
 export const readPoint = reader<RestorePoint>({

@@ -3,7 +3,7 @@
  * finds at boot tells exactly which of the source's writes are there.
  */
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
@@ -24,7 +24,7 @@ import {
   parseLedgerState,
   waitForLedger,
 } from '../../src/rig/ledger-client.ts';
-import { forwardGuestPort } from '../../src/rig/port-forward.ts';
+import { findFreePort, forwardGuestPort } from '../../src/rig/port-forward.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
 import { conditionNames, preview, refused, succeed, timesOf } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
@@ -36,6 +36,8 @@ suite('failover of a guest that serves', { skip: skipReason() }, () => {
   let vm: TestVm;
   let protection: Protection;
   let watch: LedgerWatch;
+  /** Where the replica of a guest without an agent answers. */
+  let answerPort: number;
   const ending = new AbortController();
   const taken: { readonly point: PointAnswer; readonly bounds: RecordBounds }[] = [];
 
@@ -46,7 +48,9 @@ suite('failover of a guest that serves', { skip: skipReason() }, () => {
       disks: [{ content: 'system' }, { content: 'blank', sizeBytes: 128 * 1024 ** 2 }],
     });
     await vm.start();
-    protection = await stage.protect(vm.name, ['--keep', '4']);
+    answerPort = await findFreePort();
+    const answers = `http:127.0.0.1:${answerPort}/`;
+    protection = await stage.protect(vm.name, ['--keep', '4', '--answers', answers]);
     await vm.waitForHttp({ deadlineMs: 120_000 });
     watch = await watchLedger(vm, ending.signal);
   });
@@ -179,7 +183,12 @@ suite('failover of a guest that serves', { skip: skipReason() }, () => {
     await watch.untilWritten(5);
   });
 
-  test('the next point is incremental', async () => {
+  test('the next point is incremental; its guest has no agent any more', async () => {
+    const channel = join(stage.folder, 'channel.xml');
+    const target = '<target type="virtio" name="org.qemu.guest_agent.0"/>';
+    await writeFile(channel, `<channel type="unix">${target}</channel>`);
+    const domain = ['--domain', vm.uuid];
+    await stage.production.virsh(['detach-device', ...domain, '--file', channel, '--config']);
     const next = await takePoint();
     assert.deepEqual(
       next.point.disks.map(({ transfer }) => transfer),
@@ -192,8 +201,15 @@ suite('failover of a guest that serves', { skip: skipReason() }, () => {
     const newest = taken.at(-1);
     assert.ok(newest);
     await watch.stop();
-    const { service, operation } = await failOver('--fence', 'shutdown');
+    const [{ service, operation }] = await Promise.all([
+      failOver('--fence', 'shutdown'),
+      until('the address of the replica is there', openAnswerPort),
+    ]);
     assert.equal(timesOf(operation).pointId, newest.point.id);
+    const { failover } = await stage.replica(protection);
+    assert.equal(failover?.answeredBy, `http:127.0.0.1:${answerPort}/`);
+    const { runningAfterMs, answeringAfterMs } = timesOf(operation);
+    assert.ok(answeringAfterMs !== null && answeringAfterMs > runningAfterMs);
     await requireRecords(service, newest.bounds);
     assert.equal(await vm.state(), 'shut off');
     await requireFenced('shutdown');
@@ -245,6 +261,12 @@ suite('failover of a guest that serves', { skip: skipReason() }, () => {
       operation,
       service: { url, state: await waitForLedger(url, { deadlineMs: 120_000 }) },
     };
+  }
+
+  /** Undefined until the replica runs. */
+  function openAnswerPort(): Promise<string | undefined> {
+    const place = { host: stage.recovery, domain: vm.uuid, port: answerPort };
+    return forwardGuestPort(place).catch(() => undefined);
   }
 
   /** No record is missing, none is there that was written later, and each is the source's own. */

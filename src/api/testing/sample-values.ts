@@ -133,6 +133,7 @@ export const REPLICA: Replica = {
     connectionBecause: 'the source cannot be asked',
     runningAfterMs: 900,
     answeringAfterMs: null,
+    answeredBy: null,
   },
   failback: null,
   archives: [

@@ -22,6 +22,7 @@ type CreateOptions = {
   readonly scratchDeadline?: string;
   readonly testEvery?: string;
   readonly probe?: readonly string[];
+  readonly answers?: readonly string[];
   readonly schedule: boolean;
 };
 
@@ -36,6 +37,7 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
       'job create nightly --source production --target recovery --vm web-01 --vm db-01',
       'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
       'job create shop --source production --target recovery --vm shop --test-every 7d --probe http:80/health',
+      'job create mail --source production --target recovery --vm mail --answers tcp:10.0.0.5:25',
       'job create lab --source a --target b --vm test --network lan=isolated --network wan= --limit 50MiB --no-schedule',
     ],
   );
@@ -75,6 +77,11 @@ function createOptions(create: Command): Command {
       'what a test must find, e.g. http:80/health (repeatable; default: agent)',
       collect,
     )
+    .option(
+      '--answers <[vm=]address>',
+      'where a guest answers after a failover, beside its agent, e.g. tcp:10.0.0.5:22 (repeatable)',
+      collect,
+    )
     .option('--no-schedule', 'run only by hand');
 }
 
@@ -95,6 +102,7 @@ function createRequest(name: string, options: CreateOptions): CreateJobRequest {
     ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
     ...scratchRequest(options),
     ...testingRequest(options),
+    ...(options.answers === undefined ? {} : { answers: options.answers.map(parseAnswers) }),
   };
 }
 
@@ -111,6 +119,15 @@ function testingRequest({ testEvery, probe }: CreateOptions): Pick<CreateJobRequ
   }
   const everySeconds = parseSeconds(testEvery, '--test-every');
   return { testing: { everySeconds, probes: [...(probe ?? ['agent'])] } };
+}
+
+/** The name of a VM may hold anything, also an equals sign; an address does not begin before `tcp:` or `http:`. */
+function parseAnswers(text: string): NonNullable<CreateJobRequest['answers']>[number] {
+  const [, vm, at] = /^(?:(.+)=)?((?:tcp|http):.*)$/s.exec(text) ?? [];
+  if (at !== undefined) return vm === undefined ? { at } : { vm, at };
+  throw usageFailure(
+    `--answers ${text} is no address: write tcp:10.0.0.5:22, or VM=tcp:10.0.0.5:22.`,
+  );
 }
 
 function scratchRequest(options: CreateOptions): Pick<CreateJobRequest, 'scratch'> {

@@ -127,7 +127,9 @@ export function renderJob(job: JobAnswer): string {
 
 function vmLine(vm: JobAnswer['vms'][number]): string {
   const replica = vm.replicaId === null ? 'no replica yet' : `replica ${vm.replicaId}`;
-  return `${vm.name} (${vm.excludedBecause === null ? replica : `excluded: ${vm.excludedBecause}`})`;
+  const state = vm.excludedBecause === null ? replica : `excluded: ${vm.excludedBecause}`;
+  const answers = vm.answersAt.length === 0 ? '' : `, answers at ${vm.answersAt.join(', ')}`;
+  return `${vm.name} (${state}${answers})`;
 }
 
 function tierLine(tier: { everySeconds: number; forSeconds: number }): string {

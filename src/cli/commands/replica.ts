@@ -180,6 +180,6 @@ function failoverLines(failover: NonNullable<ReplicaAnswer['failover']>): readon
     `reason: ${failover.reason || 'none given'}`,
     `source fenced: ${failover.fence}`,
     `connected: ${yesNo(failover.isConnected)}, because ${failover.connectionBecause}`,
-    `running after ${formatMs(failover.runningAfterMs)}, answering after ${formatMs(failover.answeringAfterMs)}`,
+    `running after ${formatMs(failover.runningAfterMs)}, answering after ${formatMs(failover.answeringAfterMs)}${failover.answeredBy === null ? '' : ` (${failover.answeredBy})`}`,
   ];
 }

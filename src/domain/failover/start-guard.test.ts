@@ -30,6 +30,7 @@ const FAILOVER: FailoverRecord = {
   connectionBecause: '',
   runningAfterMs: null,
   answeringAfterMs: null,
+  answeredBy: null,
 };
 
 function replica(wishes: Partial<Replica> = {}): Replica {

@@ -1,3 +1,4 @@
+import type { AddressProbe } from '../failover/address-probe.ts';
 import type { HostId, JobId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { RetentionPolicy } from '../restore-point/retention.ts';
@@ -11,6 +12,8 @@ export type ProtectedVm = {
   /** As it was when the job was made or last ran; for people. */
   readonly name: string;
   readonly excludedBecause: string | null;
+  /** Where its guest answers by its address, beside its agent; absent: nowhere. */
+  readonly answersAt?: readonly AddressProbe[];
 };
 
 /** What to replicate, from where to where, how often, and what to keep. */

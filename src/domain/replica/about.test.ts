@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import * as sample from '../../conformance/catalog-samples.ts';
 import { UnderstudyError } from '../error.ts';
+import { parseAddressProbe } from '../failover/address-probe.ts';
 import type { Json } from '../operation/operation.ts';
 import { aboutReplica, readAbout } from './about.ts';
 
@@ -25,6 +26,7 @@ test('what is written is read again', () => {
     targetVmId,
     createdAt,
     pinnedPointIds: [],
+    answersAt: [],
     job: policy,
   });
 });
@@ -34,6 +36,15 @@ test('a replica without job or source host is read as one', () => {
   const read = readAbout(about);
   assert.equal(read?.job, null);
   assert.equal(read?.sourceHostName, '');
+});
+
+test('where its guest answers is remembered, and what cannot be read of it left out', () => {
+  const answersAt = [parseAddressProbe('tcp:10.0.0.5:22'), parseAddressProbe('http:a.b:80/x')];
+  const vm = { vmId: sample.replica.sourceVmId, name: 'web', excludedBecause: null, answersAt };
+  const about = aboutReplica(sample.replica, { ...known, job: { ...sample.job, vms: [vm] } });
+  assert.deepEqual(readAbout(about)?.answersAt, answersAt);
+  const odd = { ...(about as object), answersAt: [7, 'udp:1', 'tcp:10.0.0.5:22'] } as Json;
+  assert.deepEqual(readAbout(odd)?.answersAt, answersAt.slice(0, 1));
 });
 
 test('a pinned point is remembered', () => {

@@ -3,9 +3,14 @@
  * find it there again (`rescan --rebuild`). It is read by later versions than wrote it, and by nobody in between: what is missing
  * or odd counts as not known, never as an error.
  */
+import {
+  type AddressProbe,
+  formatAddressProbe,
+  parseAddressProbe,
+} from '../failover/address-probe.ts';
 import { type PointId, pointId, type VmId, vmId } from '../ids.ts';
 import { type Instant, instant } from '../instant.ts';
-import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job } from '../job/job.ts';
+import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job, protectedVm } from '../job/job.ts';
 import type { Json } from '../operation/operation.ts';
 import type { RestorePoint } from '../restore-point/restore-point.ts';
 import { DEFAULT_RETENTION } from '../restore-point/retention.ts';
@@ -26,6 +31,8 @@ export type ReplicaAbout = {
   readonly createdAt: Instant;
   /** Pins are the catalogue's: without this, retention would take what somebody wanted to keep. */
   readonly pinnedPointIds: readonly PointId[];
+  /** Where its guest answers by its address. */
+  readonly answersAt: readonly AddressProbe[];
   /** Null: the replica had no job. */
   readonly job: JobPolicy | null;
 };
@@ -47,8 +54,14 @@ export function aboutReplica(
     targetVmId,
     createdAt,
     pinnedPointIds: known.points.filter(({ isPinned }) => isPinned).map(({ id }) => id),
+    answersAt: answersOf(known.job, sourceVmId),
     job: known.job === null ? null : policyOf(known.job),
   };
+}
+
+function answersOf(job: Job | null, id: VmId): readonly string[] {
+  const vm = job === null ? null : protectedVm(job, id);
+  return (vm?.answersAt ?? []).map(formatAddressProbe);
 }
 
 /** As JSON: a job is a stored record, made of nothing else. */
@@ -71,6 +84,7 @@ export function readAbout(value: Json): ReplicaAbout | null {
     targetVmId: parsed(vmId, fields.targetVmId),
     createdAt: instant(countOf(fields.createdAt) ?? 0),
     pinnedPointIds: listOf(fields.pinnedPointIds).flatMap((one) => parsed(pointId, one) ?? []),
+    answersAt: listOf(fields.answersAt).flatMap((one) => parsed(parseAddressProbe, one) ?? []),
     job: readPolicy(fields.job ?? null),
   };
 }

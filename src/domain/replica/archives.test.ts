@@ -31,6 +31,7 @@ function failover(over: BranchId | null): FailoverRecord {
     connectionBecause: '',
     runningAfterMs: null,
     answeringAfterMs: null,
+    answeredBy: null,
   };
 }
 

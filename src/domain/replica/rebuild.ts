@@ -134,6 +134,7 @@ function failoverOf(
     connectionBecause: 'it was found so when the catalogue was rebuilt',
     runningAfterMs: null,
     answeringAfterMs: null,
+    answeredBy: null,
   };
 }
 

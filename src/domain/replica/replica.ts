@@ -33,6 +33,8 @@ export type FailoverRecord = {
   readonly runningAfterMs: number | null;
   /** Milliseconds from request to the guest answering; null until (or unless) it did. */
   readonly answeringAfterMs: number | null;
+  /** What answered: `agent`, or an address as it is written (address-probe.ts); null: nothing did, or an older version did not say. */
+  readonly answeredBy: string | null;
 };
 
 export type Replica = {

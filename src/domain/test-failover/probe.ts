@@ -55,7 +55,8 @@ export function formatProbe(probe: Probe): string {
   return `${formatKind(probe)}${suffix}`;
 }
 
-function formatKind(probe: ProbeKind): string {
+/** Without its deadline. */
+export function formatKind(probe: ProbeKind): string {
   switch (probe.type) {
     case 'agent':
       return 'agent';
@@ -71,7 +72,8 @@ function formatKind(probe: ProbeKind): string {
   }
 }
 
-function parseKind(text: string, body: string): ProbeKind {
+/** `body`: what is read; `text`: what a complaint shows. */
+export function parseKind(text: string, body: string): ProbeKind {
   const at = body.indexOf(':');
   const [type, rest] = at === -1 ? [body, ''] : [body.slice(0, at), body.slice(at + 1)];
   switch (type) {

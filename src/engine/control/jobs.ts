@@ -1,5 +1,6 @@
 /** Jobs: which VMs are replicated where, how often, and what is kept. Creating one makes its replicas, still empty. */
 import { UnderstudyError } from '../../domain/error.ts';
+import { ADDRESS_PROBES_MAX, formatAddressProbe } from '../../domain/failover/address-probe.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { jobId, replicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
@@ -39,13 +40,19 @@ export async function createJob(
   if (findings.some((vm) => vm.findings.some((finding) => finding.severity === 'blocks'))) {
     return { type: 'blocked', findings };
   }
-  const { sourceHost: _source, targetHost: _target, vms: _vms, ...policy } = request;
+  const { sourceHost: _source, targetHost: _target, vms: _vms, answers, ...policy } = request;
+  const answersAt = answersOf(vms, answers ?? [], source);
   const job: Job = {
     ...policy,
     id,
     sourceHostId: source.id,
     targetHostId: target.id,
-    vms: vms.map((vm) => ({ vmId: vm.id, name: vm.name, excludedBecause: null })),
+    vms: vms.map(({ id: vmId, name }) => ({
+      vmId,
+      name,
+      excludedBecause: null,
+      ...answersAt(vmId),
+    })),
     isPaused: false,
     createdAt: ports.clock.now(),
   };
@@ -72,6 +79,29 @@ async function findVms(
   const all = await hypervisor.vms(options);
   const found = references.map((reference) => findVm(all, reference, host.name));
   return [...new Map(found.map((vm) => [vm.id, vm])).values()];
+}
+
+/** Throws `invalid-request` for an address that is of none of the VMs, and `vm-missing` for a VM that is not there. */
+function answersOf(
+  vms: readonly VmSummary[],
+  answers: NonNullable<CreateJob['answers']>,
+  host: Host,
+): (id: VmSummary['id']) => Pick<ProtectedVm, 'answersAt'> {
+  const [only, ...others] = vms;
+  const placed = answers.map(({ vm, at }) => {
+    if (vm !== null) return { id: findVm(vms, vm, host.name).id, at };
+    if (only !== undefined && others.length === 0) return { id: only.id, at };
+    const reason = `The job has ${vms.length} VMs: say which of them answers at ${formatAddressProbe(at)}`;
+    throw new UnderstudyError('invalid-request', { reason });
+  });
+  return (id) => {
+    const answersAt = placed.filter((one) => one.id === id).map(({ at }) => at);
+    if (answersAt.length > ADDRESS_PROBES_MAX) {
+      const reason = `A VM has at most ${ADDRESS_PROBES_MAX} addresses to answer at`;
+      throw new UnderstudyError('invalid-request', { reason });
+    }
+    return answersAt.length === 0 ? {} : { answersAt };
+  };
 }
 
 type Planned = {

@@ -119,7 +119,14 @@ function decide(
   const job =
     about === null || about.job === null || sourceVmId === undefined
       ? null
-      : jobs.join(about.job, { source, target, vmId: sourceVmId, vmName: about.sourceVmName, now });
+      : jobs.join(about.job, {
+          source,
+          target,
+          vmId: sourceVmId,
+          vmName: about.sourceVmName,
+          answersAt: about.answersAt,
+          now,
+        });
   const place = { sourceHostId: source.id, targetHostId: target.id, jobId: job?.id ?? null, now };
   const rebuilt = rebuiltReplica(folder, place);
   const { phase } = rebuilt.replica;

@@ -1,4 +1,5 @@
 /** Jobs that replicas say they had, put together again: paused, so that nothing starts by itself. */
+import type { AddressProbe } from '../../domain/failover/address-probe.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { type JobId, jobId, type VmId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
@@ -19,6 +20,7 @@ type Member = {
   readonly target: Host;
   readonly vmId: VmId;
   readonly vmName: string;
+  readonly answersAt: readonly AddressProbe[];
   readonly now: Instant;
 };
 
@@ -68,9 +70,10 @@ export async function createRebuiltJobs({ catalog, ids }: ControllerPorts): Prom
   return {
     join: (policy, member) => {
       const draft = draftFor(policy, member);
-      const { vmId, vmName } = member;
+      const { vmId, vmName, answersAt } = member;
       if (protectedVm(draft.job, vmId) === null) {
-        const vm = { vmId, name: vmName, excludedBecause: null };
+        const known = answersAt.length === 0 ? {} : { answersAt };
+        const vm = { vmId, name: vmName, excludedBecause: null, ...known };
         draft.job = { ...draft.job, vms: [...draft.job.vms, vm] };
         draft.isChanged = true;
       }

@@ -6,6 +6,7 @@ import type { Hypervisor } from '../../ports/hypervisor.ts';
 import type { Ids } from '../../ports/ids.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { createAccelerationProof, PROVABLE_ARCHITECTURE } from './acceleration.ts';
+import { askAddress } from './ask-address.ts';
 import { defineReplicaVm, undefineReplicaVm } from './define.ts';
 import { flattenDisks } from './flatten.ts';
 import { askGuest } from './guest.ts';
@@ -82,6 +83,8 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
     },
     setNicsConnected: (command, options) => setNicsConnected(virsh, command, options),
     guest: (vmId, { signal, deadlineMs }) => askGuest(virsh, { vmId, deadlineMs }, { signal }),
+    askAddress: (probe, { signal, deadlineMs: limitMs }) =>
+      askAddress({ probe, limitMs }, { signal }),
     flatten: ({ vmId, disks }, { signal, onProgress = () => undefined }) =>
       flattenDisks(settings, { vmId, disks, onProgress }, { signal }),
   };

@@ -147,7 +147,9 @@ function replicaNews(before: Replica | undefined, now: Replica): readonly string
     const ms = failover?.[time] ?? null;
     const word = time === 'runningAfterMs' ? 'running' : 'answering';
     if (ms === null || before?.failover?.[time] === ms) continue;
-    news.push(`${word} after ${(ms / 1000).toFixed(1)} s`);
+    const by = time === 'runningAfterMs' ? null : failover?.answeredBy;
+    const shown = by == null || by === 'agent' ? '' : ` (${by})`;
+    news.push(`${word} after ${(ms / 1000).toFixed(1)} s${shown}`);
   }
   news.push(...failbackNews(before?.failback ?? null, now.failback));
   const kept = (replica: Replica | undefined) => replica?.archives.length ?? 0;
