@@ -4,6 +4,7 @@
  */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
+import { formatInstant, type Instant, instant } from '../domain/instant.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { Hypervisor } from '../ports/hypervisor.ts';
@@ -106,14 +107,19 @@ async function askPerson(
   { name, deadlineMs }: VmToShutDown,
   attempt: number,
 ): Promise<string> {
+  const until = instant((await context.now(`asked-at-${attempt}`)) + ANSWER_WITHIN_MS);
   await context.note(
     `ask-${attempt}`,
     `VM ${name} did not shut down within ${deadlineMs / 1000} s. ` +
       `Answer with \`understudy operation answer ${context.operationId} ${ANSWERS.join('|')}\`; ` +
-      'without an answer within an hour it is left running and the operation given up.',
+      `without an answer until ${toTheSecond(until)} it is left running and the operation given up.`,
   );
   const message = await context.receive(`answer-${attempt}`, ANSWER, ANSWER_WITHIN_MS);
   return message === null ? 'give-up' : answerIn(message, ANSWERS);
+}
+
+function toTheSecond(value: Instant): string {
+  return formatInstant(value).replace(/\.\d+Z$/, 'Z');
 }
 
 function missed({ name, deadlineMs }: VmToShutDown): UnderstudyError {
