@@ -193,6 +193,9 @@ test('a guard that goes frees what it held, and keeps its host from being forgot
   await watch(stage);
   const view = await stage.run(controller.guard('production', options));
   assert.deepEqual([view.state, view.held, view.host.startGuard], ['absent', [], null]);
+  await install(stage);
+  const shared = stage.run(controller.installGuard('recovery', null, options));
+  await assert.rejects(shared, /holds the hooks of host production/);
   await stage.run(controller.installGuard('recovery', '/opt/hooks', options));
   await stage.life.ports.catalog.apply(
     (await stage.life.ports.catalog.replicas()).map(({ value, version }) => {

@@ -29,7 +29,7 @@ export function fenceCommands(program: Command, runner: Runner): void {
   const unfence = leaf(
     program,
     'unfence <replica>',
-    'Give the source back what a fence took: start it, connect the NICs that were disconnected.\nWhile the replica is connected this puts two machines of one identity on the network, which must be accepted.',
+    'Give the source back what a fence took: start it, connect the NICs that were disconnected, and let its host\nstart it where a start guard holds it. While the replica is connected this puts two machines of one identity on the\nnetwork, which must be accepted.',
     ['unfence web-01-replica', 'unfence web-01-replica --accept-duplicate'],
   ).option('--accept-duplicate', 'although the replica is connected; recorded');
   runner.run<UnfenceOptions>(waitOptions(unfence), async (session, [replica = ''], options) => {

@@ -26,6 +26,7 @@ export async function installGuard(
   const before = await findHost(ports.catalog, reference);
   const former = before.value.startGuard;
   const hooksFolder = wishedFolder ?? former?.hooksFolder ?? DEFAULT_HOOKS_FOLDER;
+  await requireOwnFolder(ports, before.value, hooksFolder);
   if (former !== null && former.hooksFolder !== hooksFolder) {
     await (await guardOf(ports, before.value)).remove(options);
   }
@@ -37,6 +38,19 @@ export async function installGuard(
     throw error;
   }
   return viewOf(ports, host, options);
+}
+
+/** Two hosts that share one would let go what the other holds. */
+async function requireOwnFolder(
+  { catalog }: ControllerPorts,
+  { id, name }: Host,
+  hooksFolder: string,
+): Promise<void> {
+  const hosts = (await catalog.hosts()).map(({ value }) => value);
+  const other = hosts.find((one) => one.id !== id && one.startGuard?.hooksFolder === hooksFolder);
+  if (other === undefined) return;
+  const reason = `${hooksFolder} holds the hooks of host ${other.name}; name its own folder with --hooks`;
+  throw new UnderstudyError('guard-refused', { host: name, reason });
 }
 
 /** What it held may start then; the record goes last, so that a removal that failed half-way can be repeated. */

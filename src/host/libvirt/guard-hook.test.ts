@@ -9,6 +9,7 @@ import { replicaId, vmId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { readGuards, removeGuard, writeGuard } from './guard-files.ts';
 import { hookPlaces, installHook, isHookInstalled, removeHook } from './guard-hook.ts';
+import { createLibvirtStartGuard } from './start-guard.ts';
 
 const HELD = vmId('11111111-2222-4333-8444-555555555555');
 const FREE = vmId('99999999-2222-4333-8444-555555555555');
@@ -111,4 +112,29 @@ test('an older hook is brought up to date; removed, nothing of it stays', async 
   assert.equal(await isHookInstalled(places), false);
   assert.equal(await readGuards(guards), null);
   assert.ok(existsSync(join(folder, 'qemu.d')), 'other hooks may lie there');
+});
+
+test('a session daemon and another machine are refused; without a folder of its own, nothing is touched', async (t) => {
+  const { folder } = await installed(t);
+  const never = () => Promise.reject(new Error('libvirt is not asked'));
+  const options = { signal: new AbortController().signal };
+  for (const [uri, isRefused] of [
+    ['qemu:///session', true],
+    ['qemu+unix:///session?socket=/x', true],
+    ['qemu+ssh://root@far/system', true],
+    ['qemu+unix:///system?socket=/session', false],
+    ['qemu:///system', false],
+  ] as const) {
+    const virsh = { uri, hostName: 'lab', run: never };
+    const install = createLibvirtStartGuard({ virsh, hooksFolder: folder, traits: never }).install(
+      options,
+    );
+    if (isRefused) await assert.rejects(install, { code: 'guard-refused' });
+    else await install;
+    const none = createLibvirtStartGuard({ virsh, hooksFolder: null, traits: never });
+    await none.remove(options);
+    await none.release(GUARD, options);
+    assert.deepEqual([await none.held(options), (await none.prove(options)).state], [[], 'absent']);
+    await assert.rejects(none.hold(GUARD, options), { code: 'guard-absent' });
+  }
 });

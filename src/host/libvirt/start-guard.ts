@@ -1,6 +1,5 @@
 /** The start guard port on libvirt: a hook and a folder of guards (guard-hook.ts), on the machine of the server. */
 import { UnderstudyError } from '../../domain/error.ts';
-import { DEFAULT_HOOKS_FOLDER } from '../../domain/host/host.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { StartGuard } from '../../ports/start-guard.ts';
 import { readGuards, removeGuard, writeGuard } from './guard-files.ts';
@@ -11,36 +10,42 @@ import type { Virsh } from './virsh.ts';
 
 export type StartGuardSettings = {
   readonly virsh: Virsh;
-  /** Null: nobody asked for a guard yet. */
+  /** Null: nobody asked for a guard, so that no folder of hooks is its own: nothing is read or written anywhere. */
   readonly hooksFolder: string | null;
   readonly traits: (options: CallOptions) => Promise<TargetTraits>;
 };
 
 export function createLibvirtStartGuard(settings: StartGuardSettings): StartGuard {
-  const { virsh, traits } = settings;
-  const places = hookPlaces(settings.hooksFolder ?? DEFAULT_HOOKS_FOLDER);
-  const { guardsFolder } = places;
+  const { virsh, traits, hooksFolder } = settings;
+  const places = hooksFolder === null ? null : hookPlaces(hooksFolder);
+  const absent = () => new UnderstudyError('guard-absent', { host: virsh.hostName });
   // Probes share one VM name, so they take turns.
   let turn: Promise<unknown> = Promise.resolve();
   return {
     async install() {
       refuseElsewhere(virsh);
+      if (places === null) throw absent();
       await installHook(places);
     },
-    remove: () => removeHook(places),
-    prove(options) {
+    async remove() {
+      if (places !== null) await removeHook(places);
+    },
+    async prove(options) {
+      if (places === null) return { state: 'absent', because: 'Nobody asked for a guard.' };
       const mine = turn.then(() => proveHook({ virsh, places, traits }, options));
       turn = mine.catch(() => undefined); // whoever asked hears of it
       return mine;
     },
-    held: async () => (await readGuards(guardsFolder)) ?? [],
-    async hold(vm) {
-      if ((await readGuards(guardsFolder)) === null) {
-        throw new UnderstudyError('guard-absent', { host: virsh.hostName });
-      }
-      await writeGuard(guardsFolder, vm);
+    async held() {
+      return places === null ? [] : ((await readGuards(places.guardsFolder)) ?? []);
     },
-    release: (command) => removeGuard(guardsFolder, command),
+    async hold(vm) {
+      if (places === null || (await readGuards(places.guardsFolder)) === null) throw absent();
+      await writeGuard(places.guardsFolder, vm);
+    },
+    async release(command) {
+      if (places !== null) await removeGuard(places.guardsFolder, command);
+    },
   };
 }
 
