@@ -12,6 +12,7 @@ import { operationAnswer } from './operations.ts';
 type Verbs =
   | 'previewFailback'
   | 'failback'
+  | 'previewSwitchOver'
   | 'switchOver'
   | 'cancelFailback'
   | 'commitFailback'
@@ -25,8 +26,13 @@ export function failbackHandlers(controller: Controller): Pick<Handlers, Verbs> 
     },
     failback: async ({ parameters, body, options }) =>
       operationAnswer(await controller.failback(parameters.replica, failbackOrder(body), options)),
-    switchOver: async ({ parameters, body, options }) =>
-      operationAnswer(await controller.switchOver(parameters.replica, body, options)),
+    previewSwitchOver: async ({ parameters, options }) =>
+      previewAnswer(await controller.previewSwitchOver(parameters.replica, options)),
+    switchOver: async ({ parameters, body, options }) => {
+      const { applyChanges, ...shutdown } = body;
+      const order = { ...shutdown, ...(applyChanges === undefined ? {} : { applyChanges }) };
+      return operationAnswer(await controller.switchOver(parameters.replica, order, options));
+    },
     cancelFailback: async ({ parameters, options }) =>
       operationAnswer(await controller.cancelFailback(parameters.replica, options)),
     commitFailback: async ({ parameters, options }) =>

@@ -310,12 +310,15 @@ export function productionDisksSuite(
       const before = await describeVm(vm.id);
       const grown = { ...over(tracked), sizeBytes: 2 * DISK_BYTES };
       const added = { key: ADDED, sizeBytes: DISK_BYTES, base: 'none', since: null } as const;
+      // What is asked for later is taken up, and what was moved before stays.
+      for (const { layer } of await lay()) await harness.write(layer, 3, 8);
       const laid = await lay({ disks: [grown, over(raw), added] });
       const fresh = laid.find(({ key }) => key === ADDED);
       assert.ok(fresh !== undefined && fresh.below === null);
       await harness.write(fresh.layer, 0, 4);
       const first = laid.find(({ key }) => key === tracked);
       assert.ok(first !== undefined);
+      assert.deepEqual(await values(first.layer, [3, 300]), [8, 0]);
       await harness.write(first.layer, 300, 7);
       const toBytes = 2 * before.memoryBytes;
       await attach({

@@ -50,6 +50,7 @@ export const ENDPOINTS = {
   undoFailover: { method: 'POST', path: '/api/v1/replicas/:replica/undo-failover' },
   previewFailback: { method: 'POST', path: '/api/v1/replicas/:replica/failback-preview' },
   failback: { method: 'POST', path: '/api/v1/replicas/:replica/failback' },
+  previewSwitchOver: { method: 'POST', path: '/api/v1/replicas/:replica/switch-over-preview' },
   switchOver: { method: 'POST', path: '/api/v1/replicas/:replica/switch-over' },
   cancelFailback: { method: 'POST', path: '/api/v1/replicas/:replica/cancel-failback' },
   commitFailback: { method: 'POST', path: '/api/v1/replicas/:replica/commit-failback' },

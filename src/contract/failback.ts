@@ -75,6 +75,8 @@ export const switchOverRequestSchema = z.strictObject({
     .default(300_000),
   /** What happens when it takes longer. */
   onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
+  /** Carry what was changed on the replica's configuration over to production. Absent: as the failback was asked for. */
+  applyChanges: z.boolean().optional(),
 });
 
 export const undoFailbackSchema = z.strictObject({

@@ -129,6 +129,11 @@ export const ROUTES = {
     'Copy what differs to production while the replica serves on',
     failbackRequestSchema,
   ),
+  previewSwitchOver: changing(
+    'Say what the switchover would mean; changes nothing',
+    nothing,
+    failbackPreviewSchema,
+  ),
   switchOver: beginning('Let production take over from the replica', switchOverRequestSchema),
   cancelFailback: beginning('Give up a failback before its switchover', nothing),
   commitFailback: beginning('Keep production as it is, and protect it again', nothing),

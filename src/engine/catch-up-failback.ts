@@ -49,11 +49,12 @@ export function nextPass(failback: Failback): PassOrder {
 export async function synced(
   context: OperationContext,
   { failback }: Failback,
-  { mark, sentBytes }: Moved,
+  { mark, sentBytes, layers }: Moved,
 ): Promise<FailbackRecord> {
   const syncedAt = await context.now('synced-at');
   return {
     ...failback,
+    layers,
     syncedMark: mark,
     syncedAt,
     syncedBytes: sentBytes,

@@ -40,7 +40,8 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       const { settings, target } = failback;
       const order = { supersedes: null, appliesRetention: true };
       await retirePoints(ports, context, { replica: ready, settings, target }, order);
-      return { pointId: point.id, vmId };
+      const sentBytes = point.disks.reduce((sum, disk) => sum + disk.sentBytes, 0);
+      return { pointId: point.id, vmId, sentBytes };
     },
   };
 }

@@ -11,13 +11,14 @@
  */
 import { allBlocks, type BlockSet, union } from '../domain/disk/block-set.ts';
 import { UnderstudyError } from '../domain/error.ts';
-import type { FailbackId, MarkName, OperationKey } from '../domain/ids.ts';
+import { extendLayers, type LayerPlan } from '../domain/failover/failback.ts';
+import type { DiskKey, FailbackId, MarkName, OperationKey, VmId } from '../domain/ids.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
-import type { LayRequest, WorkingDisk } from '../ports/production-disks.ts';
+import type { WorkingDisk } from '../ports/production-disks.ts';
 import { type FailbackFacts, layersCommand, markOfPass } from './failback-facts.ts';
 import { markOfBranch } from './kept-marks.ts';
 import { whileFrozen } from './while-frozen.ts';
@@ -26,9 +27,9 @@ export type Pass = {
   readonly facts: FailbackFacts;
   readonly home: HostPorts;
   readonly failbackId: FailbackId;
-  /** What is laid, the same in every pass. */
-  readonly layers: LayRequest['disks'];
-  readonly homeVmId: LayRequest['vmId'];
+  /** What was laid before this pass. */
+  readonly layers: readonly LayerPlan[];
+  readonly homeVmId: VmId | null;
   /** Counts from 1. */
   readonly number: number;
   /** Where the pass before left off; null in the first one, and when all must be looked at again. */
@@ -117,21 +118,35 @@ async function copyAll(
 ): Promise<PassResult> {
   const { productionDisks } = pass.home;
   const command = commandOf(pass, attempt.key);
-  const isWhole = pass.since === null || frozen.disks.some(hasLostMark);
+  const isWhole = pass.since === null || frozen.disks.some((disk) => hasLostMark(pass, disk));
   // What an earlier pass moved may have been changed back since, and no mark tells: begin anew over untouched disks.
   if (pass.since !== null && isWhole) await productionDisks.drop(command, attempt);
-  const request = { ...command, vmId: pass.homeVmId, disks: pass.layers };
+  const disks = extendLayers(pass.layers, frozen.disks);
+  const request = { ...command, vmId: pass.homeVmId, disks };
   const working = await productionDisks.lay(request, attempt);
   try {
-    const surveyed = isWhole ? await surveyAll(pass, frozen, working, attempt) : null;
-    return await transferAll(context, pass, { frozen, working, surveyed, attempt });
+    const surveyed = isWhole
+      ? await surveyAll(pass, frozen, working, attempt)
+      : addedDisks(pass, frozen);
+    return await transferAll(context, pass, { frozen, working, isWhole, surveyed, attempt });
   } finally {
     await productionDisks.settle(command, { signal: new AbortController().signal });
   }
 }
 
-function hasLostMark({ found }: FrozenDisk): boolean {
-  return found.type === 'allocated';
+/** One that was added since the pass before has none to lose. */
+function hasLostMark(pass: Pass, { key, found }: FrozenDisk): boolean {
+  return found.type === 'allocated' && isLaid(pass, key);
+}
+
+function isLaid({ layers }: Pass, key: DiskKey): boolean {
+  return layers.some((layer) => layer.key === key);
+}
+
+/** All of them, zeros too: a pass that was cut off may have left something in their layers. */
+function addedDisks(pass: Pass, { disks }: FrozenPoint): Surveyed {
+  const added = disks.filter(({ key }) => !isLaid(pass, key));
+  return new Map(added.map(({ key, sizeBytes }) => [key, allBlocks(sizeBytes)]));
 }
 
 type Surveyed = ReadonlyMap<string, BlockSet>;
@@ -223,30 +238,32 @@ async function surveyProduction(
 type Transfers = {
   readonly frozen: FrozenPoint;
   readonly working: readonly WorkingDisk[];
-  /** Null: what changed since the pass before, by its mark. */
-  readonly surveyed: Surveyed | null;
+  /** Copied into layers that nobody has written to. */
+  readonly isWhole: boolean;
+  /** Of a disk that is not in it: what changed since the pass before, by its mark. */
+  readonly surveyed: Surveyed;
   readonly attempt: StepAttempt;
 };
 
 async function transferAll(
   context: OperationContext,
   { facts }: Pass,
-  { frozen, working, surveyed, attempt }: Transfers,
+  { frozen, working, isWhole, surveyed, attempt }: Transfers,
 ): Promise<PassResult> {
   let [sentBytes, readBytes] = [0, 0];
   for (const disk of frozen.disks) {
     const target = working.find(({ key }) => key === disk.key);
     if (target === undefined) throw new Error(`disk ${disk.key} has no working layer`);
-    const blocks = surveyed?.get(disk.key);
-    const hasBelow = target.below !== null;
+    const blocks = surveyed.get(disk.key);
+    const isFresh = isWhole && target.below === null;
     const result = await facts.mover.transfer(
       {
         key: attempt.key,
         source: disk.endpoint,
         target: target.layer,
         sizeBytes: disk.sizeBytes,
-        extents: extentsOf(disk, blocks, hasBelow),
-        targetReads: hasBelow || surveyed === null ? 'parent' : 'zeros',
+        extents: extentsOf(disk, blocks, isFresh),
+        targetReads: isFresh ? 'zeros' : 'parent',
         knownHashesPath: null,
         recordsPath: null,
         bytesPerSecondMax: facts.settings.bytesPerSecondMax,
@@ -262,7 +279,7 @@ async function transferAll(
   return { sentBytes, readBytes };
 }
 
-function extentsOf(disk: FrozenDisk, blocks: BlockSet | undefined, hasBelow: boolean) {
+function extentsOf(disk: FrozenDisk, blocks: BlockSet | undefined, isFresh: boolean) {
   if (blocks === undefined) return disk.extents;
-  return hasBelow ? ({ type: 'listed', blocks } as const) : ({ type: 'allocated' } as const);
+  return isFresh ? ({ type: 'allocated' } as const) : ({ type: 'listed', blocks } as const);
 }

@@ -1,5 +1,5 @@
 /** A pass of a failback from the freeze to its record's mark: registered, frozen, copied, ended. */
-import type { FailbackHome, LayerPlan } from '../domain/failover/failback.ts';
+import { extendLayers, type FailbackHome, type LayerPlan } from '../domain/failover/failback.ts';
 import { type FailbackId, type MarkName, operationKey } from '../domain/ids.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -22,6 +22,8 @@ export type Moved = {
   readonly mark: MarkName;
   readonly sentBytes: number;
   readonly frozen: FrozenPoint;
+  /** With those of disks that the replica has got since. */
+  readonly layers: readonly LayerPlan[];
 };
 
 /** The freeze holds on until `endPass`, for what else is to be read of this instant. */
@@ -39,7 +41,7 @@ export async function beginPass(
   });
   const frozen = await freezeReplica(context, pass);
   const { sentBytes } = await copyHome(context, pass, frozen);
-  return { pass, mark, sentBytes, frozen };
+  return { pass, mark, sentBytes, frozen, layers: extendLayers(order.layers, frozen.disks) };
 }
 
 /** What cannot be tidied now is registered, and the sweeper comes back for it. */

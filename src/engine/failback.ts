@@ -186,6 +186,7 @@ async function recordReady(
 ): Promise<void> {
   const record: FailbackRecord = {
     ...failback,
+    layers: moved.layers,
     hasStoppedHome,
     syncedMark: moved.mark,
     syncedAt: await context.now('synced-at'),

@@ -36,6 +36,11 @@ export function flagIn(input: Json, name: string): boolean {
   return value;
 }
 
+/** Null where nothing was said, or an older version did not know of it. */
+export function flagOrNullIn(input: Json, name: string): boolean | null {
+  return (field(input, name) ?? null) === null ? null : flagIn(input, name);
+}
+
 export function numberIn(input: Json, name: string): number {
   const value = field(input, name);
   if (typeof value !== 'number') throw malformed(name);

@@ -8,17 +8,17 @@
  * on a decision is due: commit, or undo.
  */
 
-import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
+import {
+  type FailbackRecord,
+  type SwitchoverRecord,
+  switchoverChanges,
+} from '../domain/failover/failback.ts';
 import { type DiskKey, type PointId, pointId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import {
-  type ConfigurationChange,
-  configurationChanges,
-} from '../domain/vm/configuration-change.ts';
-import type { VmDescription } from '../domain/vm/vm.ts';
+import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { Versioned } from '../ports/catalog.ts';
 import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
 import { awaitGuest } from './await-guest.ts';
@@ -27,7 +27,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
-import { numberIn, textIn } from './input.ts';
+import { flagOrNullIn, numberIn, textIn } from './input.ts';
 import { markOfPoint } from './kept-marks.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
@@ -45,16 +45,22 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
         beginPass(part, nextPass(failback)),
       );
       await keepState(context, failback, moved);
-      const attached = await attach(context, failback, moved);
+      const attached = await attach(context, failback, moved, input);
       const switched = await recordSwitched(context, failback, moved, attached);
       await release(ports, context, failback, switched.value);
       const running = await start(context, failback, switched, { ...attached, downSince });
       await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
-      return answer(ports, context, failback, running, {
+      const times = await answer(ports, context, failback, running, {
         vmId: attached.vmId,
         guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
         downSince,
       });
+      return {
+        vmId: attached.vmId,
+        sentBytes: failback.failback.syncedBytes + moved.sentBytes,
+        lastDeltaBytes: moved.sentBytes,
+        ...times,
+      };
     },
   };
 }
@@ -107,24 +113,31 @@ type Attached = {
 async function attach(
   context: OperationContext,
   failback: Failback,
-  { frozen }: Moved,
+  moved: Moved,
+  input: Json,
 ): Promise<Attached> {
   const { home, replica, settings } = failback;
+  const appliesChanges = flagOrNullIn(input, 'appliesChanges') ?? failback.failback.appliesChanges;
   const { home: to } = failback.failback;
   const id = pointId(await context.freshId('point-id', 'pt'));
   return context.step<Attached>('attach-layers', {
     do: async ({ key, signal }) => {
       const own = to.vmId === null ? null : await home.hypervisor.vm(to.vmId, { signal });
-      const changes = own === null ? [] : changesFor(failback, own, frozen.vm);
+      const changes =
+        own === null ? [] : switchoverChanges(moved.layers, own, moved.frozen.vm, appliesChanges);
       const vmId = await home.productionDisks.attach(
         {
           ...layersCommand(failback.failback, replica, key),
           mark: markOfPoint(id),
           changes,
-          sidecars: frozen.sidecars,
+          sidecars: moved.frozen.sidecars,
           newVm:
             to.vmId === null
-              ? { name: to.name, template: frozen.vm, networkMap: reversed(settings.networkMap) }
+              ? {
+                  name: to.name,
+                  template: moved.frozen.vm,
+                  networkMap: reversed(settings.networkMap),
+                }
               : null,
         },
         { signal },
@@ -134,21 +147,6 @@ async function attach(
     undo: ({ key, signal }) =>
       home.productionDisks.park(layersCommand(failback.failback, replica, key), { signal }),
   });
-}
-
-/** Disks come in any case, as they were laid: without them production would not be what the replica is. */
-function changesFor(
-  { failback }: Failback,
-  own: VmDescription,
-  replica: VmDescription,
-): readonly ConfigurationChange[] {
-  const added = failback.layers
-    .filter(({ base }) => base === 'none')
-    .map(({ key, sizeBytes }) => ({ type: 'disk-added', key, sizeBytes }) as const);
-  if (!failback.appliesChanges) return added;
-  const isOfLayers = ({ type }: ConfigurationChange) =>
-    type === 'disk-added' || type === 'disk-grown';
-  return [...configurationChanges(own, replica).filter((one) => !isOfLayers(one)), ...added];
 }
 
 /** What the replica's networks are called where it came from. */
@@ -172,7 +170,7 @@ async function recordSwitched(
   const switched: SwitchoverRecord = {
     pointId: id,
     takenAt: moved.frozen.takenAt,
-    trackedDisks: trackedDisks(failback.failback),
+    trackedDisks: trackedDisks(record),
     changes,
     switchedAt,
     runningAfterMs: null,
@@ -239,13 +237,13 @@ async function start(
   return saveSwitched(context, 'record-running', { value: replica, version }, { runningAfterMs });
 }
 
-type Times = Partial<Pick<SwitchoverRecord, 'runningAfterMs' | 'answeringAfterMs'>>;
+type Times = Pick<SwitchoverRecord, 'runningAfterMs' | 'answeringAfterMs'>;
 
 async function saveSwitched(
   context: OperationContext,
   name: string,
   { value: replica, version }: Versioned<Replica>,
-  times: Times,
+  times: Partial<Times>,
 ): Promise<Versioned<Replica>> {
   const { failback } = replica;
   const switched = failback?.switched ?? null;
@@ -265,7 +263,7 @@ async function answer(
     readonly guestDeadlineMs: number;
     readonly downSince: Instant;
   },
-): Promise<Json> {
+): Promise<Times> {
   const { vmId, guestDeadlineMs, downSince: requestedAt } = waiting;
   const wait = { target: home, guestDeadlineMs, requestedAt, addresses: [] };
   const { answeringAfterMs } = await awaitGuest(ports, context, wait, vmId);
@@ -273,5 +271,5 @@ async function answer(
     await saveSwitched(context, 'record-times', running, { answeringAfterMs });
   }
   const switched = running.value.failback?.switched;
-  return { vmId, runningAfterMs: switched?.runningAfterMs ?? null, answeringAfterMs };
+  return { runningAfterMs: switched?.runningAfterMs ?? null, answeringAfterMs };
 }

@@ -23,7 +23,7 @@ import type {
   FailbackPreview,
   OperationAnswer,
   PlannedFailoverOrder,
-  ShutdownOrder,
+  SwitchOverOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
 import type { BranchWrites } from './replica-store.ts';
@@ -278,10 +278,12 @@ export interface Controller extends GuardControl {
     order: FailbackOrder,
     options: CommandOptions,
   ): Promise<OperationRecord>;
+  /** What the switchover of a failback that is ready for it would mean now; asks both hosts. */
+  previewSwitchOver(replica: Reference, options: CallOptions): Promise<FailbackPreview>;
   /** Production takes over. */
   switchOver(
     replica: Reference,
-    order: ShutdownOrder,
+    order: SwitchOverOrder,
     options: CommandOptions,
   ): Promise<OperationRecord>;
   cancelFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;

@@ -20,6 +20,9 @@ export type PlannedFailoverOrder = {
 /** How a VM that must give way is shut down. */
 export type ShutdownOrder = Pick<PlannedFailoverOrder, 'shutdownDeadlineMs' | 'onMissedDeadline'>;
 
+/** `applyChanges` absent: as the failback was asked for. */
+export type SwitchOverOrder = ShutdownOrder & { readonly applyChanges?: boolean };
+
 /** The VM that was failed over; a restored copy of it; or a VM to be made. `host` null: the source host. */
 export type FailbackDestination =
   | { readonly type: 'original' }

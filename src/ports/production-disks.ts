@@ -77,7 +77,8 @@ export type AttachRequest = FailbackCommand & {
  */
 export interface ProductionDisks {
   /**
-   * Makes the layers that are not there yet, parks the VM, and serves layers for writing and the disks below read-only;
+   * Makes the layers that are not there yet (also of disks that an earlier call did not name; one that is asked for larger
+   * grows), parks the VM, and serves layers for writing and the disks below read-only;
    * addresses change from call to call. Throws `vm-not-off`, `saved-state-present`, `vm-missing`, `disk-in-use`,
    * `unsupported-disk` (a disk the VM has not got, or larger than its layer would be), `target-full`, `access-denied`.
    */

@@ -67,10 +67,26 @@ function requireLaid(host: SimulatedHost, { failbackId }: FailbackCommand): Laid
 
 function lay(parts: Parts, request: LayRequest): readonly WorkingDisk[] {
   const { host } = parts;
-  const laid = host.failbacks.get(request.failbackId) ?? layAnew(parts, request);
+  const known = host.failbacks.get(request.failbackId);
+  if (known !== undefined) takeUp(parts, known, request);
+  const laid = known ?? layAnew(parts, request);
   if (laid.isAttached) park(parts, laid);
   settle(parts, laid);
   return laid.layers.map((layer) => serve(parts, laid, layer));
+}
+
+/** Disks that were not laid before, and larger sizes. */
+function takeUp(parts: Parts, { layers }: LaidLayers, request: LayRequest): void {
+  for (const disk of request.disks) {
+    const layer = layers.find(({ key }) => key === disk.key);
+    if (layer !== undefined) {
+      layer.image.sizeBytes = Math.max(layer.image.sizeBytes, disk.sizeBytes);
+      continue;
+    }
+    const added = makeLayer(parts, request, null, disk);
+    parts.around.files.set(added.image.path, { type: 'disk', image: added.image });
+    layers.push(added);
+  }
 }
 
 function layAnew(parts: Parts, request: LayRequest): LaidLayers {

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
-import { hostId } from '../../src/domain/ids.ts';
+import { diskKey, hostId } from '../../src/domain/ids.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import type { Replica } from '../../src/domain/replica/replica.ts';
 import type { Controller } from '../../src/ports/controller.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
-import { losePower, resizeDisk } from '../../src/simulator/calamities.ts';
+import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
 import type { SimulatedVm } from '../../src/simulator/vm.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
@@ -365,6 +365,61 @@ test('changes of the configuration are shown, and carried over only when asked f
     await undo(stage);
     assert.equal(stage.vm.state.memoryBytes, own, 'as before');
   }
+});
+
+test('what was changed while ready to switch is shown before, and carried over when the switchover is asked to', async () => {
+  for (const applyChanges of [false, true]) {
+    await using stage = await Stage.open();
+    await failedOver(stage);
+    await failback(stage, { applyChanges: !applyChanges });
+    replicaVm(stage).state.cpuCount = 4;
+    const preview = await stage.run(
+      stage.life.controller.previewSwitchOver('web-replica', options),
+    );
+    assert.deepEqual(preview.changes, [{ type: 'cpus', from: 1, to: 4 }]);
+    assert.deepEqual([preview.homePower, preview.refusedBecause], ['off', null]);
+    await done(stage, (controller) =>
+      controller.switchOver('web-replica', { ...SHUTDOWN, applyChanges }, options),
+    );
+    assert.equal(stage.vm.state.cpuCount, applyChanges ? 4 : 1);
+    const later = stage.life.controller.previewSwitchOver('web-replica', options);
+    await assert.rejects(stage.run(later), { code: 'not-allowed-in-phase' });
+  }
+});
+
+test('a disk added to the replica while ready to switch, and one grown: both come along, the rest is not copied again', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  const vm = replicaVm(stage);
+  const vdc = diskKey('vdc');
+  vm.stop();
+  addDisk(stage.world, stage.recovery, vm, { key: vdc, sizeBytes: 4 * MIB });
+  resizeDisk(vm, VDB, 24 * MIB);
+  vm.start();
+  vm.write(vdc, 1, 'on the new disk');
+  vm.write(vdc, 2, 'on the new disk');
+  vm.write(VDB, 300, 'in the new part');
+  const nowhere = ['production.hypervisor.start', 1, 'fail', { code: 'vm-not-off' }] as const;
+  stage.world.faults.on(...nowhere);
+  const failed = await stage.finish((controller) =>
+    controller.switchOver('web-replica', SHUTDOWN, options),
+  );
+  assert.equal(failed.state, 'failed');
+  vm.write(vdc, 2, 'changed again');
+  const switched = await switchOver(stage);
+  assert.equal((switched.result as { sentBytes: number }).sentBytes, BLOCK_BYTES);
+  for (const key of [VDA, VDB, vdc]) {
+    assert.equal(differenceBetween(readVmDisk(stage.vm, key), readVmDisk(vm, key)), null, key);
+  }
+  await commit(stage);
+  assert.equal((await stage.replicate()).state, 'succeeded');
+  const newest = (await stage.life.ports.catalog.points((await stage.replica()).id)).at(-1);
+  assert.deepEqual(
+    newest?.disks.map((disk) => disk.transfer),
+    ['incremental', 'incremental', 'full'],
+  );
+  assert.deepEqual(await stage.violations('whenIdle'), []);
 });
 
 test('production cannot be started at the switchover: the replica starts again, ready as before', async () => {

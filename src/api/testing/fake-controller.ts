@@ -148,6 +148,7 @@ export function createFakeController(): FakeController {
     undoFailover: async () => find(OPERATION.id),
     previewFailback: async () => FAILBACK_PREVIEW,
     failback: async () => find(OPERATION.id),
+    previewSwitchOver: async () => FAILBACK_PREVIEW,
     switchOver: async () => find(OPERATION.id),
     cancelFailback: async () => find(OPERATION.id),
     commitFailback: async () => find(OPERATION.id),

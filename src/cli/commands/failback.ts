@@ -99,6 +99,8 @@ function switchoverOf(text: string): NonNullable<FailbackRequestBody['switchover
 type SwitchOptions = WaitOptions & {
   readonly shutdownDeadline?: string;
   readonly onMissedDeadline?: 'ask' | 'power-off' | 'give-up';
+  readonly applyChanges?: boolean;
+  readonly dryRun?: boolean;
 };
 
 function switchOverCommand(program: Command, runner: Runner): void {
@@ -106,7 +108,11 @@ function switchOverCommand(program: Command, runner: Runner): void {
     program,
     'switch-over <replica>',
     'Let production take over: copy the rest, shut the replica down, follow its last writes, start production.\nIf anything fails before production runs, the replica starts again.',
-    ['switch-over web-01-replica', 'switch-over web-01-replica --on-missed-deadline power-off'],
+    [
+      'switch-over web-01-replica --dry-run',
+      'switch-over web-01-replica',
+      'switch-over web-01-replica --on-missed-deadline power-off',
+    ],
   )
     .option(
       '--shutdown-deadline <duration>',
@@ -118,9 +124,16 @@ function switchOverCommand(program: Command, runner: Runner): void {
         'power-off',
         'give-up',
       ]),
-    );
+    )
+    .option('--apply-changes', "carry the replica's memory, processors and NICs over to production")
+    .option('--dry-run', 'say what it would mean, and what was changed; change nothing');
   runner.run<SwitchOptions>(waitOptions(switchOver), async (session, [replica = ''], options) => {
-    const { shutdownDeadline, onMissedDeadline, wait } = options;
+    const { shutdownDeadline, onMissedDeadline, applyChanges, wait } = options;
+    if (options.dryRun === true) {
+      const preview = await session.client.call('previewSwitchOver', { parameters: { replica } });
+      session.show(preview, renderPreview);
+      return preview.refusedBecause === null ? EXIT.ok : EXIT.conflict;
+    }
     const accepted = await session.client.call('switchOver', {
       parameters: { replica },
       body: {
@@ -128,6 +141,7 @@ function switchOverCommand(program: Command, runner: Runner): void {
           ? {}
           : { shutdownDeadlineMs: parseSeconds(shutdownDeadline, '--shutdown-deadline') * 1000 }),
         ...(onMissedDeadline === undefined ? {} : { onMissedDeadline }),
+        ...(applyChanges === undefined ? {} : { applyChanges }),
       },
     });
     return settleAndShow(session, accepted, wait);

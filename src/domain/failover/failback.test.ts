@@ -6,6 +6,7 @@ import { type Instant, instant } from '../instant.ts';
 import type { VmDescription } from '../vm/vm.ts';
 import {
   decideSwitchover,
+  extendLayers,
   type FailbackRecord,
   homeRefusal,
   planLayers,
@@ -125,4 +126,25 @@ test('a VM that would be cut off, or cannot be written to, does not take the wor
   assert.equal(homeRefusal(vm({ vda: 9 }), replica), null);
   assert.match(homeRefusal(vm({ vda: 11 }), replica) ?? '', /vda has 11 bytes, more than the 10/);
   assert.match(homeRefusal(vm({ vda: 10 }, 'it is a CD'), replica) ?? '', /it is a CD/);
+});
+
+test('layers follow the disks of the replica: added and grown, never smaller, never fewer', () => {
+  const [vda, vdb, vdc] = [diskKey('vda'), diskKey('vdb'), diskKey('vdc')];
+  const since = markName('us-pt-1');
+  const layers = [
+    { key: vda, sizeBytes: 10, base: 'disk', since },
+    { key: vdb, sizeBytes: 10, base: 'disk', since },
+  ] as const;
+  const disks = [
+    { key: vda, sizeBytes: 20 },
+    { key: vdc, sizeBytes: 5 },
+  ];
+  const extended = extendLayers(layers, disks);
+  assert.deepEqual(extended, [
+    { key: vda, sizeBytes: 20, base: 'disk', since },
+    { key: vdb, sizeBytes: 10, base: 'disk', since },
+    { key: vdc, sizeBytes: 5, base: 'none', since: null },
+  ]);
+  assert.deepEqual(extendLayers(extended, [{ key: vda, sizeBytes: 15 }]), extended);
+  assert.deepEqual(extendLayers(layers, []), layers);
 });

@@ -4,7 +4,7 @@
  */
 import type { DiskKey, FailbackId, HostId, MarkName, OperationId, PointId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
-import type { ConfigurationChange } from '../vm/configuration-change.ts';
+import { type ConfigurationChange, configurationChanges } from '../vm/configuration-change.ts';
 import type { VmDescription } from '../vm/vm.ts';
 
 /** When production takes over, once the bulk has been copied. */
@@ -112,6 +112,40 @@ export function planLayers(
     const isThere = home?.disks.some((disk) => disk.key === key) === true;
     return { key, sizeBytes, base: isThere ? 'disk' : 'none', since: isThere ? mark : null };
   });
+}
+
+/** With what the replica has got since: disks that were added, and larger sizes. One that it lost keeps what was copied. */
+export function extendLayers(
+  layers: readonly LayerPlan[],
+  disks: readonly { readonly key: DiskKey; readonly sizeBytes: number }[],
+): readonly LayerPlan[] {
+  const grown = layers.map((layer) => {
+    const now = disks.find(({ key }) => key === layer.key)?.sizeBytes ?? 0;
+    return now > layer.sizeBytes ? { ...layer, sizeBytes: now } : layer;
+  });
+  const added = disks
+    .filter(({ key }) => !layers.some((layer) => layer.key === key))
+    .map(({ key, sizeBytes }) => ({ key, sizeBytes, base: 'none', since: null }) as const);
+  return [...grown, ...added];
+}
+
+/**
+ * What becomes different at the VM that takes over. Disks come in any case, as they were laid: without them production would
+ * not be what the replica is. The rest comes only on request.
+ */
+export function switchoverChanges(
+  layers: readonly LayerPlan[],
+  own: VmDescription,
+  replica: VmDescription,
+  appliesChanges: boolean,
+): readonly ConfigurationChange[] {
+  const added = layers
+    .filter(({ base }) => base === 'none')
+    .map(({ key, sizeBytes }) => ({ type: 'disk-added', key, sizeBytes }) as const);
+  if (!appliesChanges) return added;
+  const isOfLayers = ({ type }: ConfigurationChange) =>
+    type === 'disk-added' || type === 'disk-grown';
+  return [...configurationChanges(own, replica).filter((one) => !isOfLayers(one)), ...added];
 }
 
 /** Why this VM cannot take the work back, a sentence part; null when it can. */

@@ -16,6 +16,7 @@ import {
   showOperation,
 } from './operations.ts';
 import { plannedFailover } from './planned-failovers.ts';
+import { previewSwitchOver } from './preview-switchover.ts';
 import { rebuild } from './rebuild.ts';
 import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
@@ -57,6 +58,7 @@ export function createController(ports: ControllerPorts): Controller {
     previewFailback: (replica, order, options) =>
       failbacks.previewFailback(ports, replica, order, options),
     failback: (replica, order, options) => failbacks.failback(ports, replica, order, options),
+    previewSwitchOver: (replica, options) => previewSwitchOver(ports, replica, options),
     switchOver: (replica, order, options) => failbacks.switchOver(ports, replica, order, options),
     cancelFailback: (replica, options) => failbacks.cancelFailback(ports, replica, options),
     commitFailback: (replica, options) => failbacks.commitFailback(ports, replica, options),

@@ -13,7 +13,7 @@ import { configurationChanges } from '../../domain/vm/configuration-change.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
-import type { FailbackOrder, FailbackPreview, ShutdownOrder } from '../../ports/orders.ts';
+import type { FailbackOrder, FailbackPreview, SwitchOverOrder } from '../../ports/orders.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
@@ -144,7 +144,7 @@ function consequenceOf({ name, kind }: FailbackHome, own: VmDescription | null):
 export async function switchOver(
   ports: ControllerPorts,
   reference: Reference,
-  order: ShutdownOrder,
+  order: SwitchOverOrder,
   options: CommandOptions,
 ): Promise<OperationRecord> {
   const { value: replica } = await findReplica(ports.catalog, reference);
@@ -152,7 +152,7 @@ export async function switchOver(
 }
 
 /** Nobody may be there to ask when it begins by itself. */
-const UNATTENDED: ShutdownOrder = {
+const UNATTENDED: SwitchOverOrder = {
   shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
   onMissedDeadline: 'give-up',
 };
@@ -161,7 +161,7 @@ export async function startSwitchOver(
   ports: ControllerPorts,
   replica: Replica,
   options: CommandOptions,
-  order: ShutdownOrder = UNATTENDED,
+  { applyChanges, ...order }: SwitchOverOrder = UNATTENDED,
 ): Promise<OperationRecord> {
   return accept(
     ports,
@@ -170,7 +170,11 @@ export async function startSwitchOver(
       kind: 'switch-over',
       allowedAs: 'switch-over',
       title: `Switch ${replica.sourceVmName} over to production`,
-      input: { ...order, guestDeadlineMs: GUEST_DEADLINE_MS },
+      input: {
+        ...order,
+        guestDeadlineMs: GUEST_DEADLINE_MS,
+        ...(applyChanges === undefined ? {} : { appliesChanges: applyChanges }),
+      },
       slots: await transferSlots(ports, replica),
     },
     options,

@@ -4,6 +4,7 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { DiskBelow, LayRequest, WorkingDisk } from '../../ports/production-disks.ts';
+import { UNABORTED } from './freeze-context.ts';
 import { readFlags } from './inspect.ts';
 import {
   describe,
@@ -15,7 +16,7 @@ import {
 import { drop } from './layers-drop.ts';
 import { park } from './layers-park.ts';
 import { type LaidLayer, type LayersPlaces, layersPlaces, writeLayers } from './layers-record.ts';
-import { type Served, serveLayers, syncWithName } from './layers-server.ts';
+import { endServer, type Served, serveLayers, syncWithName } from './layers-server.ts';
 import { readImageHeader } from './marks-offline.ts';
 import { foundExtents } from './offline-freeze.ts';
 import { readQemuIdentity, refuseClosedParents } from './scratch-access.ts';
@@ -31,7 +32,10 @@ export async function lay(
   const found = await findLaid(context, request);
   // One whose drop was cut off is dropped first, or its files would be taken for new ones.
   if (found === null) await drop(context, request, options);
-  const { places, record } = found ?? (await plan(context, request, options));
+  const { places, record } =
+    found === null
+      ? await plan(context, request, options)
+      : await takeUp(context, found, request, options);
   context.crashPoint('lay: planned');
   await refuseClosed(context, places, options);
   for (const layer of record.layers) {
@@ -82,6 +86,44 @@ async function plan(
     process: null,
   });
   return { places, record };
+}
+
+/** Disks that were not laid before, and larger sizes. */
+async function takeUp(
+  context: LayersContext,
+  laid: Laid,
+  { disks }: LayRequest,
+  options: CallOptions,
+): Promise<Laid> {
+  const { places } = laid;
+  const known = laid.record.layers;
+  const sizeOf = (key: string) => disks.find((disk) => disk.key === key)?.sizeBytes ?? 0;
+  const grown = known.filter(({ key, sizeBytes }) => sizeOf(key) > sizeBytes);
+  const added = disks.filter(({ key }) => !known.some((layer) => layer.key === key));
+  if (grown.length + added.length === 0) return laid;
+  const settled = await endServer(context, laid, options);
+  // Before it is written down: whoever is cut off in between does it again.
+  for (const { key, path } of grown) await growLayer(context, { path, sizeBytes: sizeOf(key) });
+  context.crashPoint('lay: grown');
+  const layers = [
+    ...known.map((layer) =>
+      grown.includes(layer) ? { ...layer, sizeBytes: sizeOf(layer.key) } : layer,
+    ),
+    ...added.map((disk) => planLayer(places, null, disk)),
+  ];
+  return { places, record: await writeLayers(places, { ...settled, layers }) };
+}
+
+/** Not to be cut off half-way: it takes a moment. */
+async function growLayer(
+  { processes }: LayersContext,
+  { path, sizeBytes }: { readonly path: string; readonly sizeBytes: number },
+): Promise<void> {
+  if (!(await exists(path))) return;
+  const command = 'qemu-img';
+  const args = ['resize', '-q', '-f', 'qcow2', '--', path, String(sizeBytes)];
+  const { exitCode, stderr } = await processes.run({ command, arguments: args }, UNABORTED);
+  if (exitCode !== 0) throw imageError('grow', path, stderr);
 }
 
 function requireStill({ name, power, hasSavedState }: VmDescription): void {
