@@ -225,7 +225,8 @@ async function writeRunning(parts: {
   if (said.trim() !== '') throw new Error(`${order}: ${said.trim()}`);
 }
 
-async function writeExpected(path: string, { offset, length, value }: Write): Promise<void> {
+/** To a plain file, in the place of a disk. */
+export async function writeExpected(path: string, { offset, length, value }: Write): Promise<void> {
   const file = await open(path, 'r+');
   try {
     const piece = Buffer.alloc(Math.min(length, MIB), value);

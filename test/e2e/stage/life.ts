@@ -122,8 +122,8 @@ export async function writeReplica(
 }
 
 export interface Archive {
-  /** Remembers what is on the VM's disks now as what this point must hold. */
-  keep(point: PointAnswer): Promise<void>;
+  /** Remembers what is on the VM's disks now (or these images) as what this point must hold. */
+  keep(point: PointAnswer, images?: ReadonlyMap<string, Image>): Promise<void>;
   expected(point: PointAnswer): ReadonlyMap<string, Image>;
   /** Compares all points that are listed with what was kept of them. @returns them. */
   requireAllExact(protection: Protection): Promise<readonly PointAnswer[]>;
@@ -138,13 +138,14 @@ export function archiveOf(stage: Pick<Stage, 'points' | 'requireExact'>, vm: Blo
     return images;
   };
   return {
-    async keep(point) {
+    async keep(point, given) {
       const folder = join(vm.folder, 'kept', point.id);
       await mkdir(folder, { recursive: true });
       const images = new Map<string, Image>();
-      for (const key of vm.keys) {
+      const held = given ?? new Map(vm.keys.map((key) => [key, vm.expected(key)]));
+      for (const [key, image] of held) {
         const path = join(folder, `${key}.raw`);
-        await run('cp', ['--sparse=always', '--', vm.expected(key).path, path]);
+        await run('cp', ['--sparse=always', '--', image.path, path]);
         images.set(key, { path, format: 'raw' });
       }
       kept.set(point.id, images);
