@@ -78,6 +78,7 @@ function withDefaults(body: ParsedBody<'createJob'>): CreateJob {
       vm: vm ?? null,
       at: parseAddressProbe(at),
     })),
+    ...(body.seeds === undefined ? {} : { seeds: body.seeds }),
   };
 }
 

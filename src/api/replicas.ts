@@ -2,6 +2,7 @@ import type { OverviewAnswer, ReplicaAnswer } from '../contract/replica.ts';
 import { formatInstant } from '../domain/instant.ts';
 import { allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { seedName } from '../domain/replication/seed.ts';
 import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
 import { archiveAnswer } from './archives.ts';
 import { failbackAnswer } from './failbacks.ts';
@@ -12,6 +13,7 @@ import { pointSelector } from './point-selector.ts';
 type Verbs =
   | 'listReplicas'
   | 'showReplica'
+  | 'seedReplica'
   | 'rescanReplica'
   | 'verifyReplica'
   | 'removeReplica'
@@ -24,6 +26,8 @@ export function replicaHandlers(controller: Controller): Pick<Handlers, Verbs> {
     }),
     showReplica: async ({ parameters, options }) =>
       replicaAnswer(await controller.replica(parameters.replica, options)),
+    seedReplica: async ({ parameters, body, options }) =>
+      replicaAnswer(await controller.seedReplica(parameters.replica, body.from, options)),
     rescanReplica: async ({ parameters, body, options }) =>
       operationAnswer(await controller.rescan(parameters.replica, body.repair, options)),
     verifyReplica: async ({ parameters, body, options }) => {
@@ -66,6 +70,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     newestPointId: replica.newestPointId,
     newestPointTakenAt: newestPointTakenAt === null ? null : formatInstant(newestPointTakenAt),
     pointCount: view.pointCount,
+    seed: replica.seed === null ? null : { type: replica.seed.type, name: seedName(replica.seed) },
     failover: failoverAnswer(replica.failover),
     failback: replica.failback === null ? null : failbackAnswer(replica.failback),
     archives: replica.archives.map(archiveAnswer),

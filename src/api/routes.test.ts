@@ -28,6 +28,7 @@ const BODIES: Partial<Record<EndpointName, object>> = {
   keepArchive: { until: '2026-04-01T00:00:00Z' },
   fenceSource: { fence: 'nics' },
   addHost: { name: 'lab', address: 'qemu:///system', storageFolder: '/srv/u' },
+  seedReplica: { from: null },
   bisect: { probes: ['agent'] },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };

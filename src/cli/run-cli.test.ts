@@ -30,6 +30,8 @@ const COMMANDS: [string, readonly unknown[]][] = [
   ['job delete web', ['deleteJob', 'web']],
   ['replica list', ['replicas']],
   ['replica show r', ['replica', 'r']],
+  ['replica seed r --none', ['seedReplica', 'r', null]],
+  ['replica seed r vm:old', ['seedReplica', 'r', { type: 'vm', vm: 'old' }]],
   ['replica rescan r', ['rescan', 'r', false]],
   ['replica rescan r --repair', ['rescan', 'r', true]],
   ['replica verify r', ['verify', 'r', null]],

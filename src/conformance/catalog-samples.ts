@@ -69,6 +69,7 @@ export const replica: Replica = {
   phase: 'Failover',
   epoch: 3,
   newestPointId: pointId('pt-1'),
+  seed: null,
   failover: {
     pointId: pointId('pt-1'),
     branchId: branchId('br-1'),

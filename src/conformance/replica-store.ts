@@ -8,6 +8,7 @@ import { chainTests } from './replica-store/chains.ts';
 import { failbackTests } from './replica-store/failback.ts';
 import { partialTests } from './replica-store/partials.ts';
 import { replicaTests } from './replica-store/replicas.ts';
+import { seedTests } from './replica-store/seeds.ts';
 import type { StoreTest } from './replica-store/story.ts';
 
 /** Whole blocks of 64 KiB, each filled with one byte; 0 is a block of zeros. Block index → byte. */
@@ -59,6 +60,7 @@ export function replicaStoreSuite(
     ['branches', branchTests],
     ['archived branches and exports', archiveTests],
     ['what a failback asks', failbackTests],
+    ['seeds', seedTests],
   ];
   describe(`replica store: ${name}`, options, () => {
     for (const [group, define] of groups) describe(group, () => define({ createHarness }));

@@ -34,6 +34,7 @@ export const ENDPOINTS = {
 
   listReplicas: { method: 'GET', path: '/api/v1/replicas' },
   showReplica: { method: 'GET', path: '/api/v1/replicas/:replica' },
+  seedReplica: { method: 'POST', path: '/api/v1/replicas/:replica/seed' },
   rescanReplica: { method: 'POST', path: '/api/v1/replicas/:replica/rescan' },
   verifyReplica: { method: 'POST', path: '/api/v1/replicas/:replica/verify' },
   removeReplica: { method: 'POST', path: '/api/v1/replicas/:replica/remove' },

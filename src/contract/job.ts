@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { seedOfVmSchema } from './seed.ts';
 import { testingSchema } from './test-failover.ts';
 import { byteCountSchema, idSchema, instantSchema, nameSchema, referenceSchema } from './values.ts';
 
@@ -80,6 +81,8 @@ export const createJobSchema = z.strictObject({
   testing: testingSchema.nullable().optional(),
   /** Where guests answer by their addresses, beside their agents. */
   answers: z.array(answersSchema).max(1024).optional(),
+  /** What is at the target already, so that first runs send only what differs. */
+  seeds: z.array(seedOfVmSchema).max(1024).optional(),
 });
 
 export const preflightFindingSchema = z.strictObject({

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { failbackRecordSchema } from './failback.ts';
 import { operationSchema } from './operation.ts';
 import { pointSchema } from './point.ts';
+import { seedAnswerSchema } from './seed.ts';
 import { idSchema, instantSchema } from './values.ts';
 
 export const fenceSchema = z.enum(['none', 'nics', 'shutdown', 'power-off']);
@@ -90,6 +91,8 @@ export const replicaSchema = z.strictObject({
   newestPointId: idSchema.nullable(),
   newestPointTakenAt: instantSchema.nullable(),
   pointCount: z.int(),
+  /** What its first run is compared with; null: nothing, or it was. */
+  seed: seedAnswerSchema.nullable(),
   failover: failoverRecordSchema.nullable(),
   failback: failbackRecordSchema.nullable(),
   archives: z.array(archiveSchema),

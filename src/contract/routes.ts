@@ -33,6 +33,7 @@ import {
 import { pointDetailSchema, pointSchema } from './point.ts';
 import { rebuildReportSchema, rebuildRequestSchema } from './rebuild.ts';
 import { overviewSchema, replicaSchema, rescanSchema, verifySchema } from './replica.ts';
+import { seedReplicaSchema } from './seed.ts';
 import { bisectSchema, evidenceSchema, testFailoverSchema } from './test-failover.ts';
 import { listOf } from './values.ts';
 
@@ -99,6 +100,11 @@ export const ROUTES = {
 
   listReplicas: reading('List replicas', listOf(replicaSchema)),
   showReplica: reading('Show a replica', replicaSchema),
+  seedReplica: changing(
+    'Say what its first run is compared with, before it',
+    seedReplicaSchema,
+    replicaSchema,
+  ),
   rescanReplica: beginning('Compare what is recorded with what is there', rescanSchema),
   verifyReplica: beginning('Read restore points back and compare their hashes', verifySchema),
   removeReplica: beginning('Forget a replica; its VM and files stay', nothing),

@@ -63,6 +63,12 @@ export const ERROR_CATALOG = {
     message: 'The request carries no valid access token.',
     remedy: 'Use the data folder of this server (`--data`), or set UNDERSTUDY_TOKEN.',
   },
+  'seed-unfit': {
+    kind: 'invalid',
+    message: 'The replica cannot be seeded from {seed}: {reason}.',
+    remedy:
+      'Put that right, or name another seed or none with `understudy replica seed`; `--help` has examples.',
+  },
   'unsupported-disk': {
     kind: 'invalid',
     message: 'Disk {disk} of VM {vm} cannot be protected: {reason}.',

@@ -24,7 +24,7 @@ export async function findPoints(
   });
   const last = found.at(-1);
   if (last === undefined) return facts;
-  const known = apply({ ...replica, newestPointId: last.id }, 'point-sealed');
+  const known = apply({ ...replica, newestPointId: last.id, seed: null }, 'point-sealed');
   const saved = found.map((point) => ({ type: 'point-saved', point }) as const);
   await context.record('record-found-points', [savedReplica(known, version), ...saved], {
     undo: 'nothing',

@@ -1,7 +1,7 @@
 /**
  * One new restore point of one VM.
  *
- *   load → prepare target → freeze → move blocks → check → end freeze → seal → define the replica VM
+ *   load → prepare target → copy the seed → freeze → move blocks → check → end freeze → seal → define the replica VM
  *        → record → sweep marks → retire old points
  *
  * Until the seal everything is undone on failure, and nothing half-written was ever visible. From the
@@ -9,12 +9,19 @@
  * the sweeper, because a restore point must not be lost to a housekeeping failure.
  */
 import { UnderstudyError } from '../domain/error.ts';
-import { type MarkName, type PointId, pointId, type ReplicaId } from '../domain/ids.ts';
+import {
+  type DiskKey,
+  type MarkName,
+  type PointId,
+  pointId,
+  type ReplicaId,
+} from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import { aboutReplica } from '../domain/replica/about.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { seedName } from '../domain/replication/seed.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Catalog } from '../ports/catalog.ts';
@@ -23,6 +30,7 @@ import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
 import { cleanUpTarget } from './clean-up.ts';
+import { copySeed } from './copy-seed.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { findPoints } from './find-points.ts';
 import { keptMarks, markOfPoint } from './kept-marks.ts';
@@ -59,11 +67,12 @@ export async function makePoint(
   order: PointOrder,
 ): Promise<MadePoint> {
   const run = await prepareRun(ports, context, order.replicaId);
+  const seeded = await copySeed(ports, context, run);
   const frozen = await freeze(context, run);
   if (frozen.consistencyNote !== null) {
     await context.note('note-consistency', `Not quiesced: ${frozen.consistencyNote}.`);
   }
-  const moved = await moveBlocks(ports, context, { ...run, frozen });
+  const moved = await moveBlocks(ports, context, { ...run, frozen, seeded });
   const sidecars = await stageSidecars(context, { ...run, frozen });
   await checkStillFrozen(context, run);
   const isThawed = await endFreeze(context, run);
@@ -173,12 +182,17 @@ function marksOf(point: RestorePoint | null): Readonly<Record<string, MarkName>>
 
 /** For each frozen disk what to transfer and why: pure, so the same on every replay. */
 export function plansFor(
-  frozen: FrozenPoint,
-  newest: RestorePoint | null,
+  move: Pick<Run, 'replica' | 'newest'> & {
+    readonly frozen: FrozenPoint;
+    readonly seeded: readonly DiskKey[];
+  },
 ): readonly TransferPlan[] {
+  const { frozen, newest, seeded } = move;
+  const { seed } = move.replica;
   return frozen.disks.map((disk) => {
     const known = newest?.disks.find((candidate) => candidate.key === disk.key) ?? null;
-    return planTransfer(disk, known, newest !== null);
+    const seededFrom = seed !== null && seeded.includes(disk.key) ? seedName(seed) : null;
+    return planTransfer(disk, known, newest !== null, seededFrom);
   });
 }
 
@@ -246,7 +260,10 @@ async function recordPoint(
 ): Promise<void> {
   const { replica } = run;
   const { vmId, changes } = rested;
-  const sealed = apply({ ...replica, newestPointId: point.id, targetVmId: vmId }, 'point-sealed');
+  const sealed = apply(
+    { ...replica, newestPointId: point.id, targetVmId: vmId, seed: null },
+    'point-sealed',
+  );
   await context.record(
     'record-point',
     [

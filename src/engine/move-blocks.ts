@@ -3,6 +3,7 @@
  * runs low the transfer is stopped, never the guest.
  */
 import { UnderstudyError } from '../domain/error.ts';
+import type { DiskKey } from '../domain/ids.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
@@ -21,14 +22,14 @@ const DISCARD_PATIENCE_MS = 20_000;
 /** A disk of the point to be, complete but for what the store adds. */
 export type MovedDisk = Omit<PointDisk, 'layerId' | 'rootHash'>;
 
-type Move = Run & { readonly frozen: FrozenPoint };
+type Move = Run & { readonly frozen: FrozenPoint; readonly seeded: readonly DiskKey[] };
 
 export function moveBlocks(
   ports: EnginePorts,
   context: OperationContext,
   move: Move,
 ): Promise<readonly MovedDisk[]> {
-  const plans = plansFor(move.frozen, move.newest);
+  const plans = plansFor(move);
   const { store } = move.target;
   return context.step<readonly MovedDisk[]>('move-blocks', {
     do: (started) =>
@@ -111,7 +112,7 @@ async function transferAll(
   transfers: Transfers,
 ): Promise<readonly MovedDisk[]> {
   const moved: MovedDisk[] = [];
-  const report = progressOf(context, transfers.plans.length);
+  const report = progressOf(context, 'move-blocks', transfers.plans.length);
   for (const [index, plan] of transfers.plans.entries()) {
     const frozen = transfers.move.frozen.disks[index];
     const target = transfers.partial.find((disk) => disk.key === plan.key);
@@ -128,9 +129,9 @@ async function transferAll(
 }
 
 /** The mover knows a full target only by its endpoint, a socket that says nothing to whoever must make room. */
-async function nameFullStorage(
+export async function nameFullStorage(
   { catalog }: EnginePorts,
-  { replica }: Move,
+  { replica }: Pick<Run, 'replica'>,
   error: unknown,
 ): Promise<never> {
   if (!(error instanceof UnderstudyError) || error.code !== 'target-full') throw error;
@@ -171,7 +172,7 @@ function movedDisk(plan: TransferPlan, frozen: FrozenDisk, result: TransferResul
 }
 
 /** Progress of all disks together, as far as their totals are known. */
-function progressOf(context: OperationContext, diskCount: number) {
+export function progressOf(context: OperationContext, step: string, diskCount: number) {
   const done = new Array<number>(diskCount).fill(0);
   const total = new Array<number>(diskCount).fill(0);
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
@@ -180,7 +181,7 @@ function progressOf(context: OperationContext, diskCount: number) {
       done[index] = doneBytes;
       total[index] = totalBytes;
       context.progress({
-        step: 'move-blocks',
+        step,
         doneBytes: sum(done),
         totalBytes: sum(total),
         bytesPerSecond,

@@ -23,6 +23,7 @@ import type {
   FailbackPreview,
   OperationAnswer,
   PlannedFailoverOrder,
+  SeedOrder,
   SwitchOverOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
@@ -72,6 +73,8 @@ export type CreateJob = {
   readonly testing: TestingPolicy | null;
   /** Where guests answer by their addresses. `vm`: one of `vms` as it is written there; null in a job of one VM. */
   readonly answers?: readonly { readonly vm: Reference | null; readonly at: AddressProbe }[];
+  /** What is at the target already, for first runs; files of several disks may be named one by one. */
+  readonly seeds?: readonly { readonly vm: Reference; readonly from: SeedOrder }[];
 };
 
 export type VmFindings = { readonly vm: VmSummary; readonly findings: readonly PreflightFinding[] };
@@ -224,6 +227,12 @@ export interface Controller extends GuardControl {
 
   replicas(options: CallOptions): Promise<readonly ReplicaView[]>;
   replica(reference: Reference, options: CallOptions): Promise<ReplicaView>;
+  /** What its first run is compared with; null: nothing. Throws `seed-unfit`, `image-in-use`, `invalid-request`. */
+  seedReplica(
+    replica: Reference,
+    order: SeedOrder | null,
+    options: CommandOptions,
+  ): Promise<ReplicaView>;
   /** The operation's result is `{ findings: ReplicaFinding[], isRepaired: boolean }`; findings are those that were there. */
   rescan(replica: Reference, repair: boolean, options: CommandOptions): Promise<OperationRecord>;
   /** `point` null: every point. */

@@ -55,3 +55,12 @@ export type FailbackPreview = {
 
 /** What an operation that asked can be told. */
 export type OperationAnswer = 'wait' | 'power-off' | 'give-up';
+
+/** Meanings as in the contract's `seedSchema`. */
+export type SeedOrder =
+  | {
+      readonly type: 'files';
+      readonly files: readonly { readonly disk: string; readonly path: string }[];
+    }
+  | { readonly type: 'vm'; readonly vm: Reference }
+  | { readonly type: 'replica'; readonly replica: Reference };

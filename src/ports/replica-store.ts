@@ -33,7 +33,8 @@ export type OpenPartialRequest = StoreCommand & {
   readonly disks: readonly {
     readonly key: DiskKey;
     readonly sizeBytes: number;
-    readonly base: 'parent' | 'none';
+    /** `seed`: a new base that holds what `settlePartial` left in it; `verification-failed` where it does not. */
+    readonly base: 'parent' | 'none' | 'seed';
     /** Whether a hash table of what the layer reads now is needed (for a resync). */
     readonly wantsKnownHashes: boolean;
   }[];
@@ -124,6 +125,24 @@ export type ExportedFiles = {
   }[];
 };
 
+/** An image file that may seed a replica's disk. */
+export type SeedImage = {
+  readonly key: DiskKey;
+  /** Absolute. */
+  readonly path: string;
+  /**
+   * What a VM's definition calls it: it may stand on other images then. Null: what its content says; a file that somebody
+   * brought must stand alone.
+   */
+  readonly format: 'qcow2' | 'raw' | null;
+};
+
+export type SeedDisk = {
+  readonly key: DiskKey;
+  readonly format: 'qcow2' | 'raw' | 'vhdx';
+  readonly sizeBytes: number;
+};
+
 export type ReadableDisk = {
   readonly key: DiskKey;
   readonly sizeBytes: number;
@@ -166,6 +185,15 @@ export interface ReplicaStore {
     request: OpenPartialRequest,
     options: CallOptions,
   ): Promise<readonly OpenPartialDisk[]>;
+
+  /**
+   * What was written to the partial's layers and recorded so far becomes what they begin with: `openPartial` with base `seed`
+   * answers its hashes, and the seal counts it in. Repeatable; what was settled stays so until the partial is discarded.
+   */
+  settlePartial(
+    command: StoreCommand & { readonly pointId: PointId },
+    options: CallOptions,
+  ): Promise<void>;
 
   /**
    * Stops serving, makes everything durable, computes the hash tables and roots, and publishes the point by
@@ -292,6 +320,22 @@ export interface ReplicaStore {
     options: CallOptions,
   ): Promise<readonly ReadableDisk[]>;
   closeReading(command: StoreCommand, options: CallOptions): Promise<void>;
+
+  /**
+   * What image files of this host are: qcow2, raw or VHDX. Throws
+   * `seed-unfit` (missing, unreadable, of another format, encrypted, standing on another image), `image-in-use`.
+   */
+  describeSeed(files: readonly SeedImage[], options: CallOptions): Promise<readonly SeedDisk[]>;
+  /**
+   * The same, and serves them read-only until `closeReading` with this key and replica, which need not exist yet. Nobody is kept
+   * from opening them meanwhile. Of one that is larger than `sizeBytesMax` only so much is shown.
+   */
+  openSeed(
+    command: StoreCommand & {
+      readonly files: readonly (SeedImage & { readonly sizeBytesMax: number })[];
+    },
+    options: CallOptions,
+  ): Promise<readonly ReadableDisk[]>;
 
   /**
    * A superset of the blocks in which two points differ, per disk that both have: what the layers between them and

@@ -45,6 +45,7 @@ function replicaIn(phase: Phase, newestPointId: PointId, source: string): Replic
     phase,
     epoch: 1,
     newestPointId,
+    seed: null,
     failover: null,
     failback: null,
     archives: [],

@@ -12,7 +12,14 @@ import type {
 import { recordsAt, sidecarAt } from './files.ts';
 import { diskRoot, pointRoot } from './hashes.ts';
 import type { SimulatedHost, Surroundings } from './host.ts';
-import { allocatedBlocks, createImage, type Image, readBlock, writeBlock } from './image.ts';
+import {
+  allocatedBlocks,
+  type Blocks,
+  createImage,
+  type Image,
+  readBlock,
+  writeBlock,
+} from './image.ts';
 import { removeLayerFile } from './layer-merging.ts';
 import {
   chainOf,
@@ -40,7 +47,7 @@ export function openPartialPoint(
   const { folder, around } = at;
   requireParent(folder, request);
   for (const disk of request.disks) {
-    if (disk.base === 'none') continue;
+    if (disk.base !== 'parent') continue;
     requireSound(around.files, folder, chainOf(folder, parentLayer(folder, request, disk.key)));
   }
   const present = folder.partials.get(request.pointId);
@@ -48,10 +55,17 @@ export function openPartialPoint(
     for (const disk of present.disks) {
       around.endpoints.close(disk.endpoint);
       disk.endpoint = serveLayer(at, request.pointId, disk.key, disk.layerId);
+      if (disk.seed !== null)
+        disk.knownHashesPath = knownAt(at, request.pointId, disk.key, disk.seed);
     }
     return present.disks;
   }
   if (present !== undefined) discardPartialPoint(at, request.pointId);
+  const lost = request.disks.find(({ base }) => base === 'seed');
+  if (lost !== undefined) {
+    const what = `The seed of disk ${lost.key}`;
+    throw new UnderstudyError('verification-failed', { what, reason: 'the copy is gone' });
+  }
   const disks = request.disks.map((disk) => openDisk(at, request, disk));
   folder.partials.set(request.pointId, { pointId: request.pointId, request, disks });
   return disks;
@@ -84,12 +98,32 @@ function parentLayer(folder: ReplicaFolder, request: OpenPartialRequest, key: st
   return disk.layerId;
 }
 
-/** A layer whose known hashes are wanted starts empty, else the records of what it has would be missing. */
+/**
+ * A layer whose known hashes are wanted starts empty, else the records of what it has would be missing; unless they are
+ * those of a seed, which are kept.
+ */
 function canGoOn(present: PartialPoint, request: OpenPartialRequest): boolean {
   const shape = ({ parentPointId, disks }: OpenPartialRequest) =>
-    JSON.stringify([parentPointId, disks]);
-  const wantsHashes = request.disks.some((disk) => disk.wantsKnownHashes);
-  return !wantsHashes && shape(present.request) === shape(request);
+    JSON.stringify([
+      parentPointId,
+      disks.map(({ key, sizeBytes, base }) => [key, sizeBytes, base === 'parent']),
+    ]);
+  const isReady = request.disks.every(({ key, base, wantsKnownHashes }) => {
+    const seed = present.disks.find((disk) => disk.key === key)?.seed ?? null;
+    return base === 'seed' ? seed !== null : !wantsKnownHashes;
+  });
+  return isReady && shape(present.request) === shape(request);
+}
+
+function knownAt(
+  { folder, around }: Folder,
+  pointId: PointId,
+  key: string,
+  records: Blocks,
+): string {
+  const path = `${folder.path}/partial/${pointId}/${key}.known`;
+  around.files.set(path, { type: 'records', records });
+  return path;
 }
 
 function openDisk(
@@ -99,7 +133,7 @@ function openDisk(
 ): PartialDisk {
   const { folder, around, host } = at;
   const id = at.newLayerId();
-  const parentId = disk.base === 'none' ? null : parentLayer(folder, request, disk.key);
+  const parentId = disk.base === 'parent' ? parentLayer(folder, request, disk.key) : null;
   const image = createImage({
     path: `${folder.path}/layers/${id}/${disk.key}.qcow2`,
     format: 'qcow2',
@@ -119,13 +153,12 @@ function openDisk(
     isCorrupt: false,
   });
   const path = `${folder.path}/partial/${request.pointId}/${disk.key}`;
-  const knownHashesPath = disk.wantsKnownHashes ? `${path}.known` : null;
-  if (knownHashesPath !== null) {
-    const records = completeRecords(folder, parentId);
-    around.files.set(knownHashesPath, { type: 'records', records });
-  }
+  const knownHashesPath = disk.wantsKnownHashes
+    ? knownAt(at, request.pointId, disk.key, completeRecords(folder, parentId))
+    : null;
   const endpoint = serveLayer(at, request.pointId, disk.key, id);
-  return { key: disk.key, layerId: id, endpoint, recordsPath: `${path}.spool`, knownHashesPath };
+  const recordsPath = `${path}.spool`;
+  return { key: disk.key, layerId: id, endpoint, recordsPath, knownHashesPath, seed: null };
 }
 
 function serveLayer(at: Folder, pointId: PointId, key: string, id: LayerId) {
@@ -182,7 +215,7 @@ export async function sealPartialPoint(
 /** Repeatable until the spool is removed, after the point was published. */
 function sealLayer({ folder, around }: Folder, disk: PartialDisk): void {
   const layer = requireLayer(folder, disk.layerId);
-  const records = new Map(recordsAt(around.files, disk.recordsPath));
+  const records = new Map([...(disk.seed ?? []), ...recordsAt(around.files, disk.recordsPath)]);
   requireSound(around.files, folder, chainOf(folder, layer.parentId));
   around.endpoints.close(disk.endpoint);
   layer.records = records;

@@ -48,7 +48,9 @@ export type PartialDisk = {
   readonly layerId: LayerId;
   endpoint: BlockEndpoint;
   readonly recordsPath: string;
-  readonly knownHashesPath: string | null;
+  knownHashesPath: string | null;
+  /** What it began with, once that is settled. */
+  seed: Blocks | null;
 };
 
 export type StoredBranch = {

@@ -44,6 +44,7 @@ import {
   requirePoint,
   type StoredBranch,
 } from './replica-folder.ts';
+import { describeSeed, openSeed, settlePartialPoint } from './seeds.ts';
 
 type Parts = {
   readonly host: SimulatedHost;
@@ -81,6 +82,8 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       call('epoch', options, () => host.replicas.get(replicaId)?.epoch ?? null),
     openPartial: (request, options) =>
       change('openPartial', request, options, (at) => openPartialPoint(at, request)),
+    settlePartial: (request, options) =>
+      change('settlePartial', request, options, (at) => settlePartialPoint(at, request.pointId)),
     sealPartial: (request, options) =>
       change('sealPartial', request, options, (at, { moment }) =>
         sealPartialPoint(at, request, moment),
@@ -135,6 +138,13 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       change('openReading', request, options, (at) => openReading(at, request)),
     closeReading: ({ key }, options) =>
       call('closeReading', options, () => closeReading({ host, around }, key)),
+    describeSeed: (files, options) =>
+      call('describeSeed', options, () => describeSeed({ host, around }, files)),
+    openSeed: (request, options) =>
+      call('openSeed', options, () => {
+        closeReading({ host, around }, request.key);
+        return openSeed({ host, around }, request);
+      }),
     differingBlocks: ({ replicaId, fromPointId, toPointId }, options) =>
       call('differingBlocks', options, () =>
         differingBlocks(requireFolder(host, replicaId), fromPointId, toPointId),

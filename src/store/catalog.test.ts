@@ -126,12 +126,13 @@ test('a replica that an older version wrote is read: its branches lay over point
   const { id } = sample.replica;
   await catalog.apply([{ type: 'replica-saved', replica: sample.replica, expectedVersion: null }]);
   const old = JSON.stringify(sample.replica, (key, value) =>
-    key === 'overBranchId' ? undefined : value,
+    key === 'overBranchId' || key === 'seed' ? undefined : value,
   );
   assert.ok(!old.includes('overBranchId'));
   database.prepare('UPDATE replica SET document = ?').run(old);
   const read = (await catalog.replica(id))?.value;
   assert.equal(read?.failover?.overBranchId, null);
+  assert.equal(read?.seed, null);
   assert.deepEqual(
     read?.archives.map(({ overBranchId }) => overBranchId),
     [null],

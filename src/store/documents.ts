@@ -76,12 +76,13 @@ const readCurrentReplica = reader<Replica>(
     phase: 'string',
     epoch: 'number',
     newestPointId: 'string?',
+    seed: 'object?',
     failover: 'object?',
     failback: 'object?',
     archives: 'array',
     createdAt: 'number',
   },
-  { failback: null },
+  { failback: null, seed: null },
 );
 
 /** Older versions did not know branches over branches, nor remember which NICs they disconnected. */

@@ -135,6 +135,7 @@ export function createFakeController(): FakeController {
     deleteJob: async () => JOB,
     replicas: async () => [REPLICA_VIEW],
     replica: async () => REPLICA_VIEW,
+    seedReplica: async () => REPLICA_VIEW,
     rescan: async () => find(OPERATION.id),
     verify: async () => find(OPERATION.id),
     removeReplica: async () => find(OPERATION.id),

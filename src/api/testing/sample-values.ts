@@ -118,6 +118,7 @@ export const REPLICA: Replica = {
   phase: 'Failover',
   epoch: 3,
   newestPointId: POINT.id,
+  seed: null,
   failover: {
     pointId: POINT.id,
     branchId: branchId('br-a1'),

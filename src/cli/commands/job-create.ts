@@ -3,6 +3,7 @@ import type { CreateJobRequest } from '../../contract/job.ts';
 import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { usageFailure } from '../failure.ts';
 import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
+import { parseSeedOfVm } from '../seeds.ts';
 import { renderJob } from './job.ts';
 
 type CreateOptions = {
@@ -14,6 +15,7 @@ type CreateOptions = {
   readonly keepTier?: readonly string[];
   readonly quiesce?: 'never' | 'if-possible' | 'required';
   readonly network?: readonly string[];
+  readonly seed?: readonly string[];
   readonly limit?: string;
   readonly suffix?: string;
   readonly archive?: string;
@@ -38,6 +40,8 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
       'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
       'job create shop --source production --target recovery --vm shop --test-every 7d --probe http:80/health',
       'job create mail --source production --target recovery --vm mail --answers tcp:10.0.0.5:25',
+      'job create far --source production --target far --vm web-01 --seed web-01=vda:/srv/seed/web-01-vda.qcow2 --seed web-01=vdb:/srv/seed/web-01-vdb.vhdx',
+      'job create far --source production --target far --vm web-01 --vm db-01 --seed web-01=vm:web-01-restored --seed db-01=replica:db-00-replica',
       'job create lab --source a --target b --vm test --network lan=isolated --network wan= --limit 50MiB --no-schedule',
     ],
   );
@@ -65,6 +69,11 @@ function createOptions(create: Command): Command {
       ]),
     )
     .option('--network <src=dst>', 'target network, or nothing to disconnect (repeatable)', collect)
+    .option(
+      '--seed <vm=seed>',
+      'what is at the target already, so that only what differs is sent: DISK:PATH of a qcow2, raw or VHDX file there, vm:NAME of a VM there that is off, or replica:NAME (repeatable; one per disk)',
+      collect,
+    )
     .option('--limit <size>', 'at most this much per second, e.g. 50MiB')
     .option('--suffix <text>', 'appended to the VM name to name the replica (default: -replica)')
     .option('--archive <duration>', 'keep the branch of an undone failover (default: 24h)')
@@ -97,6 +106,7 @@ function createRequest(name: string, options: CreateOptions): CreateJobRequest {
     ...retentionRequest(options),
     ...(quiesce === undefined ? {} : { quiesce }),
     ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
+    ...(options.seed === undefined ? {} : { seeds: options.seed.map(parseSeedOfVm) }),
     ...(limit === undefined ? {} : { bytesPerSecondMax: parseBytes(limit, '--limit') }),
     ...(suffix === undefined ? {} : { replicaSuffix: suffix }),
     ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),

@@ -11,6 +11,7 @@ import {
 import { formatAge, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
 import { settleAndShow } from './operation.ts';
+import { seedCommand } from './seed.ts';
 
 type RescanOptions = WaitOptions & { readonly repair?: boolean };
 type VerifyOptions = WaitOptions & { readonly point?: string };
@@ -34,6 +35,7 @@ export function replicaCommands(program: Command, runner: Runner): void {
     return undefined;
   });
 
+  seedCommand(replica, runner);
   rescanCommand(replica, runner);
   verifyCommand(replica, runner);
   endingCommands(replica, runner);
@@ -115,7 +117,7 @@ export function renderReplicas(replicas: readonly ReplicaAnswer[], nowMs: number
   ]);
 }
 
-function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
+export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
   const { failover, failback, openOperation } = replica;
   const newest = replica.newestPointTakenAt;
   return renderDetails([
@@ -126,6 +128,7 @@ function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Target', `${replica.targetHostName} (${replica.targetVmId ?? 'not defined yet'})`],
     ['Job', replica.jobName ?? 'none'],
     ['Points', `${replica.pointCount}, newest ${formatTime(newest)} (${formatAge(newest, nowMs)})`],
+    ...(replica.seed === null ? [] : [['Seed', replica.seed.name] as const]),
     ['Conditions', replica.conditions.map(({ name, message }) => `${name}: ${message}`)],
     ['Operation', openOperation === null ? 'none' : `${openOperation.title} (${openOperation.id})`],
     ['Tests', testLines(replica)],

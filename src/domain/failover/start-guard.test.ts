@@ -46,6 +46,7 @@ function replica(wishes: Partial<Replica> = {}): Replica {
     phase: 'Failover',
     epoch: 3,
     newestPointId: pointId('pt-1'),
+    seed: null,
     failover: FAILOVER,
     failback: null,
     archives: [],

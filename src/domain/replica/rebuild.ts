@@ -90,6 +90,7 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     phase: failover !== null ? 'Failover' : newest === null ? 'Pending' : 'Ready',
     epoch: found.epoch + 1,
     newestPointId: newest?.id ?? null,
+    seed: null,
     failover,
     // Only production's host knows of one: see docs/runbooks/controller-lost.md.
     failback: null,

@@ -2,6 +2,7 @@
 import type { FailbackRecord } from '../failover/failback.ts';
 import type { BranchId, HostId, JobId, OperationId, PointId, ReplicaId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
+import type { Seed } from '../replication/seed.ts';
 import type { Phase } from './phase.ts';
 
 export type SourceFence = 'none' | 'nics' | 'shutdown' | 'power-off';
@@ -53,6 +54,8 @@ export type Replica = {
   /** Grows at every change of who may run or write; hosts refuse an older one. */
   readonly epoch: number;
   readonly newestPointId: PointId | null;
+  /** What its first run is compared with; null: nothing, or there was a first run. */
+  readonly seed: Seed | null;
   /** Present exactly in Failover, ReadyToSwitch, Failback and Permanent. */
   readonly failover: FailoverRecord | null;
   /** Present exactly in ReadyToSwitch and Failback. */

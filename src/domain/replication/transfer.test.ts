@@ -86,6 +86,18 @@ for (const [situation, source, newest, hasAnyPoint, kind, base] of ROWS) {
   });
 }
 
+test('a seeded disk is compared with its seed, in the first run only', () => {
+  const first = planTransfer(disk(allocated), null, false, 'VM old');
+  assert.deepEqual(first, {
+    key,
+    kind: 'resync',
+    because: 'it was seeded from VM old',
+    base: 'seed',
+  });
+  const known = { sizeBytes: 100, mark: m1 };
+  assert.equal(planTransfer(disk(since(m1)), known, true, 'VM old').kind, 'incremental');
+});
+
 test('a lost mark is recorded with the reason that the host gave', () => {
   const lost = disk({ type: 'allocated', markLostBecause: 'QEMU was killed' });
   assert.equal(planTransfer(lost, { sizeBytes: 100, mark: m1 }, true).because, 'QEMU was killed');

@@ -28,15 +28,19 @@ export type TransferPlan = {
   readonly kind: TransferKind;
   /** A sentence part after "because". */
   readonly because: string;
-  /** `parent`: a layer over the newest point's; `none`: a new base. */
-  readonly base: 'parent' | 'none';
+  /** `parent`: a layer over the newest point's; `none`: a new base; `seed`: one that holds a copy of the seed already. */
+  readonly base: 'parent' | 'none' | 'seed';
 };
 
-/** The whole decision. `newest` is null when there is no point, or the newest has no such disk. */
+/**
+ * The whole decision. `newest` is null when there is no point, or the newest has no such disk. `seededFrom`: the name of what
+ * was copied into the new base beforehand.
+ */
 export function planTransfer(
   source: SourceDiskAtFreeze,
   newest: DiskInNewestPoint | null,
   hasAnyPoint: boolean,
+  seededFrom: string | null = null,
 ): TransferPlan {
   const plan = (kind: TransferKind, because: string): TransferPlan => ({
     key: source.key,
@@ -44,6 +48,9 @@ export function planTransfer(
     because,
     base: kind === 'full' ? 'none' : 'parent',
   });
+  if (newest === null && seededFrom !== null) {
+    return { ...plan('resync', `it was seeded from ${seededFrom}`), base: 'seed' };
+  }
   if (newest === null) {
     return plan(
       'full',

@@ -20,6 +20,7 @@ import { previewSwitchOver } from './preview-switchover.ts';
 import { rebuild } from './rebuild.ts';
 import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
+import { seedReplica } from './seeds.ts';
 import { bisect, endTest, testEvidence, testFailover } from './tests.ts';
 
 /** One face for whoever asks: each verb is a function of its noun's file. */
@@ -43,6 +44,7 @@ export function createController(ports: ControllerPorts): Controller {
     deleteJob: (job) => deleteJob(ports, job),
     replicas: () => replicas.listReplicas(ports),
     replica: (reference) => replicas.showReplica(ports, reference),
+    seedReplica: (replica, order, options) => seedReplica(ports, replica, order, options),
     rescan: (replica, repair, options) => replicas.rescan(ports, replica, repair, options),
     verify: (replica, point, options) => replicas.verify(ports, replica, point, options),
     removeReplica: (replica, options) => replicas.removeReplica(ports, replica, options),

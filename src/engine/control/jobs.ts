@@ -5,7 +5,6 @@ import type { Host } from '../../domain/host/host.ts';
 import { jobId, replicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import { type Job, type ProtectedVm, protectedVm } from '../../domain/job/job.ts';
-import { RUNS_BESIDE } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -18,10 +17,13 @@ import type {
   Reference,
   VmFindings,
 } from '../../ports/controller.ts';
+import type { SeedOrder } from '../../ports/orders.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findHost, findJob, findVm } from './references.ts';
+import { requireIdle } from './require-idle.ts';
 import { replicasOf } from './run-job.ts';
+import { requireSeedable, resolveSeed } from './seeds.ts';
 
 export async function createJob(
   ports: ControllerPorts,
@@ -40,7 +42,7 @@ export async function createJob(
   if (findings.some((vm) => vm.findings.some((finding) => finding.severity === 'blocks'))) {
     return { type: 'blocked', findings };
   }
-  const { sourceHost: _source, targetHost: _target, vms: _vms, answers, ...policy } = request;
+  const { sourceHost: _source, targetHost: _target, vms: _vms, answers, seeds, ...policy } = request;
   const answersAt = answersOf(vms, answers ?? [], source);
   const job: Job = {
     ...policy,
@@ -56,8 +58,10 @@ export async function createJob(
     isPaused: false,
     createdAt: ports.clock.now(),
   };
+  const orders = seedOrders(vms, seeds ?? [], source);
+  const wanted = await newReplicas(ports, job, options.seed);
+  const replicas = await seeded(ports, wanted, orders, options);
   await requireFreeName(ports, request.name); // again: asking the hosts took its time
-  const replicas = await newReplicas(ports, job, options.seed);
   await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: null }, ...replicas]);
   return { type: 'created', job: await jobView(ports, job), findings };
 }
@@ -131,14 +135,59 @@ async function preflight(
   return all;
 }
 
+type SeedOrders = ReadonlyMap<Replica['sourceVmId'], SeedOrder>;
+
+/** By source VM. A VM that is named several times gets all the files together. Throws `invalid-request`. */
+function seedOrders(
+  vms: readonly VmSummary[],
+  seeds: NonNullable<CreateJob['seeds']>,
+  host: Host,
+): SeedOrders {
+  const orders = new Map<Replica['sourceVmId'], SeedOrder>();
+  for (const { vm: reference, from } of seeds) {
+    const vm = findVm(vms, reference, host.name);
+    const known = orders.get(vm.id);
+    if (known === undefined) orders.set(vm.id, from);
+    else if (known.type === 'files' && from.type === 'files') {
+      orders.set(vm.id, { type: 'files', files: [...known.files, ...from.files] });
+    } else {
+      const reason = `VM ${vm.name} can have one seed: files, a VM or a replica`;
+      throw new UnderstudyError('invalid-request', { reason });
+    }
+  }
+  return orders;
+}
+
+async function seeded(
+  ports: ControllerPorts,
+  changes: readonly ReplicaSaved[],
+  orders: SeedOrders,
+  options: CallOptions,
+): Promise<readonly ReplicaSaved[]> {
+  const all: ReplicaSaved[] = [];
+  for (const change of changes) {
+    const { replica } = change;
+    const order = orders.get(replica.sourceVmId);
+    if (order === undefined) all.push(change);
+    else {
+      requireSeedable(replica);
+      const seed = await resolveSeed(ports, replica, order, options);
+      all.push({ ...change, replica: { ...replica, seed } });
+    }
+  }
+  return all;
+}
+
+type ReplicaSaved = Extract<CatalogChange, { type: 'replica-saved' }>;
+
 /** A VM that already has a replica on that target keeps it: the new job takes it over if no other job owns it. */
 async function newReplicas(
   ports: ControllerPorts,
   job: Job,
   seed: string | null,
-): Promise<readonly CatalogChange[]> {
+): Promise<readonly ReplicaSaved[]> {
   const existing = await ports.catalog.replicas();
-  const changes: CatalogChange[] = [];
+  const changes: ReplicaSaved[] = [];
   for (const [index, vm] of job.vms.entries()) {
     const kept = existing.find(
       ({ value }) =>
@@ -165,7 +214,7 @@ async function adoption(
   job: Job,
   vm: ProtectedVm,
   { value, version }: Versioned<Replica>,
-): Promise<CatalogChange> {
+): Promise<ReplicaSaved> {
   if (value.jobId !== null) {
     throw new UnderstudyError('already-protected', { vm: vm.name, job: value.jobId });
   }
@@ -188,6 +237,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
     phase: 'Pending',
     epoch: 1,
     newestPointId: null,
+    seed: null,
     failover: null,
     failback: null,
     archives: [],
@@ -246,12 +296,4 @@ export async function deleteJob(ports: ControllerPorts, reference: Reference): P
   }
   await ports.catalog.apply(changes);
   return job;
-}
-
-async function requireIdle({ durable }: ControllerPorts, replica: Replica): Promise<void> {
-  const all = await durable.operations({ subject: replica.id, open: true, limit: 16 });
-  const open = all.find(({ kind }) => !RUNS_BESIDE.includes(kind));
-  if (open === undefined) return;
-  const { id: operation, kind } = open;
-  throw new UnderstudyError('operation-in-progress', { what: replica.name, operation, kind });
 }

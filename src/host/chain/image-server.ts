@@ -32,7 +32,13 @@ const END_GRACE_MS = 120_000;
 export type ServedImage = {
   readonly exportName: string;
   readonly path: string;
+  /** Without it qcow2. */
+  readonly format?: 'qcow2' | 'raw' | 'vhdx';
   readonly isWritable: boolean;
+  /** Others may open it meanwhile, also for writing: for what is only read, and need not hold still. */
+  readonly isUnlocked?: boolean;
+  /** Only its beginning is shown. */
+  readonly sizeBytesMax?: number;
   /**
    * Nothing is flushed while it is served, whatever a client or the format itself asks for: whoever ends the session
    * makes the file durable. A qcow2 flushes three times for each 512 MiB of the disk that it first writes to.
@@ -167,18 +173,24 @@ function serverArguments(folder: string, images: readonly ServedImage[]): readon
 
 function imageArguments(image: ServedImage, index: number): readonly string[] {
   const access = image.isWritable ? { discard: 'unmap' } : { 'read-only': true };
-  const node = {
-    driver: 'qcow2',
-    'node-name': `disk${index}`,
+  const name = { 'node-name': `disk${index}` };
+  const isWhole = image.sizeBytesMax === undefined;
+  const content = {
+    driver: image.format ?? 'qcow2',
+    ...(isWhole ? name : {}),
     ...access,
     file: {
       driver: 'file',
       filename: image.path,
       ...access,
       ...(image.isFlushedAtEnd ? { cache: { 'no-flush': true } } : {}),
+      ...(image.isUnlocked ? { locking: 'off' } : {}),
     },
     ...(image.isAlone ? { backing: null } : {}),
   };
+  // The raw driver over another one shows a part of it.
+  const part = { driver: 'raw', ...name, ...access, size: image.sizeBytesMax, file: content };
+  const node = isWhole ? content : part;
   const served = {
     type: 'nbd',
     id: `export${index}`,

@@ -3,6 +3,7 @@
  * protocol; formats are always given.
  */
 import { type FileHandle, open, rename } from 'node:fs/promises';
+import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
@@ -11,6 +12,23 @@ import { imageError, throwIfCancelled } from './errors.ts';
 
 /** A merge moves as much as a whole layer holds: hours on a slow disk are not a fault. */
 const COMMIT_LIMIT_MS = 24 * 60 * 60 * 1000;
+
+export type ImageAbout = {
+  readonly virtualSizeBytes: number;
+  readonly backing: string | null;
+  readonly isEncrypted: boolean;
+  /** A qcow2 whose content is in a file beside it. */
+  readonly hasOtherFile: boolean;
+};
+
+const about = z.object({
+  'virtual-size': z.int().nonnegative(),
+  'backing-filename': z.string().optional(),
+  encrypted: z.boolean().optional(),
+  'format-specific': z
+    .object({ data: z.object({ 'data-file': z.string().optional() }).optional() })
+    .optional(),
+});
 
 export interface Images {
   /**
@@ -44,26 +62,31 @@ export interface Images {
    * no image, is not in use.
    */
   requireUnused(path: string, options: CallOptions): Promise<void>;
+  /** What an image file of any format says of itself. Throws `image-in-use` as `requireUnused`. */
+  describe(path: string, format: string, options: CallOptions): Promise<ImageAbout>;
   /** Says that the image lies over another name. Content is not looked at. */
   repoint(path: string, backing: string, options: CallOptions): Promise<void>;
 }
 
+type ImageCommand = {
+  readonly action: string;
+  readonly path: string;
+  readonly arguments: readonly string[];
+  readonly timeoutMs?: number;
+};
+
 /** Every command throws `target-full`, `image-in-use`, `image-command-failed`, and what `Processes.run` does. */
 export function createImages({ processes }: { readonly processes: Processes }): Images {
-  const run = async (
-    command: {
-      readonly action: string;
-      readonly path: string;
-      readonly arguments: readonly string[];
-      readonly timeoutMs?: number;
-    },
-    options: CallOptions,
-  ) => {
+  const ask = async (command: ImageCommand, options: CallOptions): Promise<string> => {
     const { action, path, ...rest } = command;
     const result = await processes.run({ command: 'qemu-img', ...rest }, options);
     if (result.exitCode !== 0) {
       throw imageError(action, path, result.stderr || (result.signal ?? ''));
     }
+    return result.stdout;
+  };
+  const run = async (command: ImageCommand, options: CallOptions): Promise<void> => {
+    await ask(command, options);
   };
   return {
     create: async ({ path, sizeBytes, backing, mode, bitmap = null }, { signal }) => {
@@ -110,6 +133,19 @@ export function createImages({ processes }: { readonly processes: Processes }): 
         const code = error instanceof UnderstudyError ? error.code : null;
         if (code !== 'image-command-failed') throw error;
       }
+    },
+    describe: async (path, format, options) => {
+      const told = await ask(
+        { action: 'look at', path, arguments: ['info', '--output=json', '-f', format, path] },
+        options,
+      );
+      const found = about.parse(JSON.parse(told));
+      return {
+        virtualSizeBytes: found['virtual-size'],
+        backing: found['backing-filename'] ?? null,
+        isEncrypted: found.encrypted ?? false,
+        hasOtherFile: found['format-specific']?.data?.['data-file'] !== undefined,
+      };
     },
     repoint: (path, backing, options) =>
       run(

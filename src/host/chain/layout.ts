@@ -37,6 +37,12 @@ export function replicaLayout(storageFolder: string, replicaId: ReplicaId) {
     table: inLayer('.hash'),
     records: inLayer('.records'),
     known: inLayer('.known'),
+    /** Of a layer that began with a seed: what it held then, and what has come over that. */
+    seed: inLayer('.seed'),
+    overSeed: inLayer('.over-seed'),
+    /** Files that only sealing needs. */
+    spools: (layer: LayerPlace) =>
+      ['.records', '.known', '.seed', '.over-seed'].map((suffix) => inLayer(suffix)(layer)),
     pointFile: (pointId: PointId) => join(points, `${pointId}.json`),
     pointSidecar: (pointId: PointId, name: Sidecar['name']) => join(points, `${pointId}.${name}`),
     branchFolder: (branchId: BranchId) => join(branches, branchId),

@@ -30,6 +30,7 @@ import {
   type ReplicaRecord,
   writeRecord,
 } from './record.ts';
+import { isSeeded } from './seeds.ts';
 import { chainOf, loadState, type ReplicaState } from './state.ts';
 
 export async function openPartial(
@@ -48,6 +49,7 @@ export async function openPartial(
   context.crashPoint('open: registered');
   await Promise.all(partial.layers.map((layer) => makeLayer(context, layout, layer, options)));
   context.crashPoint('open: layers made');
+  await requireSeeds(layout, partial, request);
   const wanted = new Set(
     request.disks.flatMap(({ key, wantsKnownHashes }) => (wantsKnownHashes ? [key] : [])),
   );
@@ -94,7 +96,7 @@ function plannedPartial(
     layers: request.disks.map(({ key, sizeBytes, base }) => ({
       id: layerIdOf(pointId, key),
       disk: key,
-      parentId: base === 'none' ? null : parentLayer(parent, { key, sizeBytes }),
+      parentId: base === 'parent' ? parentLayer(parent, { key, sizeBytes }) : null,
       sizeBytes,
     })),
   };
@@ -193,6 +195,21 @@ async function isThere(path: string): Promise<boolean> {
   }
 }
 
+/** A partial that had to be made anew, as after the host was, has lost what was settled. Throws `verification-failed`. */
+async function requireSeeds(
+  layout: ReplicaLayout,
+  { layers }: PartialPoint,
+  { disks }: OpenPartialRequest,
+): Promise<void> {
+  for (const { key, base } of disks) {
+    const layer = layers.find(({ disk }) => disk === key);
+    if (base !== 'seed' || layer === undefined || (await isSeeded(layout, layer))) continue;
+    const reason =
+      'the copy is gone: the disk changed its size meanwhile, or the host was restarted';
+    throw new UnderstudyError('verification-failed', { what: `The seed of disk ${key}`, reason });
+  }
+}
+
 function servePartial(
   context: StoreContext,
   layout: ReplicaLayout,
@@ -209,14 +226,15 @@ function servePartial(
   return context.server.serve({ name, images, scratchFolder: null }, options);
 }
 
-function writeKnownHashes(
+async function writeKnownHashes(
   layout: ReplicaLayout,
   record: ReplicaRecord,
   layer: RecordedLayer,
 ): Promise<void> {
   const below = layer.parentId === null ? [] : chainOf(record, layer.parentId);
-  return flattenChain({
-    chain: below.map((each) => layout.table(each)),
+  const seed = (await isSeeded(layout, layer)) ? [layout.seed(layer)] : [];
+  await flattenChain({
+    chain: [...below.map((each) => layout.table(each)), ...seed],
     virtualSizeBytes: layer.sizeBytes,
     path: layout.known(layer),
   });

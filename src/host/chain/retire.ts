@@ -90,8 +90,7 @@ async function sweepDebris(layout: ReplicaLayout): Promise<void> {
   const partial = new Set(record.partials.flatMap(({ layers }) => layers.map(({ id }) => id)));
   for (const layer of record.layers) {
     if (partial.has(layer.id)) continue;
-    await rm(layout.records(layer), { force: true });
-    await rm(layout.known(layer), { force: true });
+    for (const path of layout.spools(layer)) await rm(path, { force: true });
   }
   await sweepUnnamed(layout.layers);
   await sweepUnnamed(layout.branches);

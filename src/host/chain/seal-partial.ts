@@ -29,6 +29,7 @@ import {
   type SealedLayer,
   writeRecord,
 } from './record.ts';
+import { isSeeded, sealSeededTable } from './seeds.ts';
 import { chainOf, loadState } from './state.ts';
 
 type SealCommand = StoreCommand & {
@@ -125,13 +126,15 @@ async function sealLayer(
   const path = layout.image(layer);
   await requirePlanned(layout, layer);
   const below = layer.parentId === null ? [] : chainOf(record, layer.parentId);
+  const table = {
+    recordsPath: layout.records(layer),
+    below: below.map((each) => layout.table(each)),
+    virtualSizeBytes: layer.sizeBytes,
+    path: layout.table(layer),
+  };
+  const isOverSeed = await isSeeded(layout, layer);
   const [rootHash] = await Promise.all([
-    sealTable({
-      recordsPath: layout.records(layer),
-      below: below.map((each) => layout.table(each)),
-      virtualSizeBytes: layer.sizeBytes,
-      path: layout.table(layer),
-    }),
+    isOverSeed ? sealSeededTable(layout, layer) : sealTable(table),
     syncFile(path),
   ]);
   // The server may have been killed, and then nobody saw whether its last write came through.
@@ -205,7 +208,6 @@ async function forgetPartial(layout: ReplicaLayout, id: RestorePoint['id']): Pro
 /** Only needed to seal again. Sealing again, or `tidy`, removes what a crash leaves. */
 async function removeSpools(layout: ReplicaLayout, layers: readonly LayerPlace[]): Promise<void> {
   for (const layer of layers) {
-    await rm(layout.records(layer), { force: true });
-    await rm(layout.known(layer), { force: true });
+    for (const path of layout.spools(layer)) await rm(path, { force: true });
   }
 }

@@ -38,6 +38,7 @@ import { repairReplica } from './repair.ts';
 import { createReplica, deleteReplica, foundReplicas, sweepReplicas } from './replicas.ts';
 import { retirePoint, tidy } from './retire.ts';
 import { sealPartial, stageSidecars } from './seal-partial.ts';
+import { describeSeed, openSeed, settlePartial } from './seeds.ts';
 
 export type ReplicaStoreOptions = {
   /** Replicas' folders are in it. Absolute; made when missing. Only one store may use it at a time. */
@@ -90,6 +91,7 @@ function storeOf(context: StoreContext): ReplicaStore {
     // Not in turn: who is out of date must hear it although a long merge is under way.
     epoch: (replicaId, options) => mapped(context, options, () => epochOf(context, replicaId)),
     openPartial: ofCommand(openPartial),
+    settlePartial: ofCommand(settlePartial),
     sealPartial: ofCommand(sealPartial),
     discardPartial: ofCommand(discardPartial),
     // Not in turn: a list must not wait for a long merge.
@@ -122,6 +124,9 @@ function storeOf(context: StoreContext): ReplicaStore {
     discardExport: ofCommand(discardExport),
     openReading: ofCommand(openReading),
     closeReading: ofCommand(closeReading),
+    describeSeed: (files, options) =>
+      mapped(context, options, () => describeSeed(context, files, options)),
+    openSeed: ofCommand(openSeed),
     differingBlocks: ofCommand(differingBlocks),
     inspect: (replicaId, options) =>
       inTurn(replicaId, options, () => inspectReplica(context, replicaId)),

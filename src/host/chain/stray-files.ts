@@ -60,7 +60,7 @@ async function strayLayers(layout: ReplicaLayout, known: Known): Promise<readonl
       continue;
     }
     const expected = [`${layer.disk}.qcow2`, `${layer.disk}.hash`];
-    const left = [layout.records(layer), layout.known(layer), `${layout.table(layer)}.new`];
+    const left = [...layout.spools(layer), `${layout.table(layer)}.new`];
     const debrisPaths = left.map((path) => relative(layout.folder, path));
     for (const file of await namesIn(join(layout.layers, name))) {
       if (expected.includes(file)) continue;

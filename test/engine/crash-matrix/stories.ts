@@ -60,6 +60,19 @@ async function undone(stage: Stage): Promise<void> {
 
 export const STORIES: Readonly<Record<string, Story>> = {
   'first replication': { prepare: (stage) => stage.protect(), act: run },
+  'seeded first replication': {
+    prepare: (stage) => {
+      const { pool } = stage.recovery;
+      const path = `${pool.path}/seed.qcow2`;
+      const shape = { path, format: 'qcow2', sizeBytes: 8 * MIB, backing: null } as const;
+      const image = createImage({ ...shape, room: pool });
+      for (let block = 5; block < 25; block += 1) writeBlock(image, block, `boot-${block}`);
+      stage.world.files.set(path, { type: 'disk', image });
+      const from = { type: 'files', files: [{ disk: 'vda', path }] } as const;
+      return stage.protect({ seeds: [{ vm: 'web', from }] });
+    },
+    act: run,
+  },
   'incremental with retention': { prepare: protectedTwice, act: run },
   'resync after power loss': {
     prepare: async (stage) => {
