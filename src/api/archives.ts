@@ -1,7 +1,8 @@
 import type { ArchiveAnswer, ArchiveDiffAnswer } from '../contract/archive.ts';
 import { formatInstant, instant } from '../domain/instant.ts';
 import type { ArchivedBranch } from '../domain/replica/replica.ts';
-import type { ArchiveDiff, ArchiveView, Controller } from '../ports/controller.ts';
+import type { Controller } from '../ports/controller.ts';
+import type { ArchiveDiff, ArchiveView } from '../ports/orders.ts';
 import type { Handlers } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 import { pointSelector } from './point-selector.ts';

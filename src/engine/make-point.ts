@@ -73,7 +73,7 @@ export async function makePoint(
     await context.note('note-consistency', `Not quiesced: ${frozen.consistencyNote}.`);
   }
   const moved = await moveBlocks(ports, context, { ...run, frozen, seeded });
-  const sidecars = await stageSidecars(context, { ...run, frozen });
+  const sidecars = await stageSidecars(context, { ...run, frozen, seeded });
   await checkStillFrozen(context, run);
   const isThawed = await endFreeze(context, run);
   const point = await seal(context, run, { ...frozen, sidecars }, moved);

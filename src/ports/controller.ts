@@ -1,6 +1,6 @@
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
-import type { BranchId, ReplicaId } from '../domain/ids.ts';
+import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job, QuiescePolicy, ScratchPolicy, TestingPolicy } from '../domain/job/job.ts';
 import type {
@@ -8,7 +8,7 @@ import type {
   OperationKind,
   OperationRecord,
 } from '../domain/operation/operation.ts';
-import type { ArchivedBranch, Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
 import type { PointTest } from '../domain/test-failover/point-test.ts';
@@ -19,6 +19,8 @@ import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
 import type { GuardControl } from './guard-control.ts';
 import type {
+  ArchiveDiff,
+  ArchiveView,
   FailbackOrder,
   FailbackPreview,
   OperationAnswer,
@@ -27,7 +29,6 @@ import type {
   SwitchOverOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
-import type { BranchWrites } from './replica-store.ts';
 
 export type Reference = string;
 
@@ -164,24 +165,6 @@ export type FailoverPreview = {
   readonly connectionBecause: string;
   readonly refusedBecause: string | null;
   readonly warnings: readonly string[];
-};
-
-/** An archived branch, with what can be told without asking its host and, where that answers, what it takes there. */
-export type ArchiveView = {
-  readonly archive: ArchivedBranch;
-  /** The instant of its restore point; null when the point is gone and its host does not answer. */
-  readonly pointTakenAt: Instant | null;
-  readonly isPointThere: boolean;
-  /** Null when its host does not answer, or no longer has it. */
-  readonly bytes: number | null;
-  readonly unknownBecause: string | null;
-  /** The branch that lies over it, so that it cannot be deleted; null: none. */
-  readonly neededBy: BranchId | null;
-};
-
-export type ArchiveDiff = {
-  readonly archive: ArchivedBranch;
-  readonly disks: readonly BranchWrites[];
 };
 
 export type OperationQuery = {

@@ -1,9 +1,12 @@
 /** What people order beyond a plain failover, and what they are told before: parsed, as domain values. */
 import type { FailbackHome, SwitchoverMode } from '../domain/failover/failback.ts';
-import type { ReplicaId } from '../domain/ids.ts';
+import type { BranchId, ReplicaId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { ArchivedBranch } from '../domain/replica/replica.ts';
 import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
 import type { Reference } from './controller.ts';
+import type { BranchWrites } from './replica-store.ts';
 
 export type PlannedFailoverOrder = {
   readonly reason: string;
@@ -64,3 +67,21 @@ export type SeedOrder =
     }
   | { readonly type: 'vm'; readonly vm: Reference }
   | { readonly type: 'replica'; readonly replica: Reference };
+
+/** An archived branch, with what can be told without asking its host and, where that answers, what it takes there. */
+export type ArchiveView = {
+  readonly archive: ArchivedBranch;
+  /** The instant of its restore point; null when the point is gone and its host does not answer. */
+  readonly pointTakenAt: Instant | null;
+  readonly isPointThere: boolean;
+  /** Null when its host does not answer, or no longer has it. */
+  readonly bytes: number | null;
+  readonly unknownBecause: string | null;
+  /** The branch that lies over it, so that it cannot be deleted; null: none. */
+  readonly neededBy: BranchId | null;
+};
+
+export type ArchiveDiff = {
+  readonly archive: ArchivedBranch;
+  readonly disks: readonly BranchWrites[];
+};

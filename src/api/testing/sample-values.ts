@@ -18,8 +18,8 @@ import type { OperationEvent, OperationRecord } from '../../domain/operation/ope
 import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { VmDescription, VmSummary } from '../../domain/vm/vm.ts';
-import type { ArchiveView } from '../../ports/controller.ts';
 import type { GuardView } from '../../ports/guard-control.ts';
+import type { ArchiveView } from '../../ports/orders.ts';
 import type { RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
 

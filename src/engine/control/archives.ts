@@ -5,14 +5,9 @@ import type { Json, OperationRecord } from '../../domain/operation/operation.ts'
 import { branchOver } from '../../domain/replica/archives.ts';
 import type { ArchivedBranch, Replica } from '../../domain/replica/replica.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type {
-  ArchiveDiff,
-  ArchiveView,
-  CommandOptions,
-  PointSelector,
-  Reference,
-} from '../../ports/controller.ts';
+import type { CommandOptions, PointSelector, Reference } from '../../ports/controller.ts';
 import type { HostPorts } from '../../ports/host-directory.ts';
+import type { ArchiveDiff, ArchiveView } from '../../ports/orders.ts';
 import type { StoredBranch } from '../../ports/replica-store.ts';
 import { requireNoneOver } from '../archives.ts';
 import { withDeadline } from '../deadline.ts';

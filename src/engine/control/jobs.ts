@@ -42,7 +42,14 @@ export async function createJob(
   if (findings.some((vm) => vm.findings.some((finding) => finding.severity === 'blocks'))) {
     return { type: 'blocked', findings };
   }
-  const { sourceHost: _source, targetHost: _target, vms: _vms, answers, seeds, ...policy } = request;
+  const {
+    sourceHost: _source,
+    targetHost: _target,
+    vms: _vms,
+    answers,
+    seeds,
+    ...policy
+  } = request;
   const answersAt = answersOf(vms, answers ?? [], source);
   const job: Job = {
     ...policy,

@@ -1,10 +1,12 @@
 /** Every operation, with what must be there before it: what the crash matrix goes through. */
 import assert from 'node:assert/strict';
+import { MIB } from '../../../src/domain/bytes.ts';
 import { instant } from '../../../src/domain/instant.ts';
 import type { OperationRecord } from '../../../src/domain/operation/operation.ts';
 import { parseProbe } from '../../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
 import { losePower } from '../../../src/simulator/calamities.ts';
+import { createImage, writeBlock } from '../../../src/simulator/image.ts';
 import { SICK } from '../../../src/simulator/test-bench.ts';
 import { failoverOrder, options, type Stage, VDA } from '../stage.ts';
 
