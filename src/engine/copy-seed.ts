@@ -114,14 +114,12 @@ function localCopy(
 }
 
 /** Serves it read-only. Throws `seed-unfit`, `image-in-use`, and what the hosts throw. */
-async function openSeed(
-  { run, seed, attempt }: Copy,
-  vm: VmDescription,
-): Promise<readonly ReadableDisk[]> {
+async function openSeed(work: Copy, vm: VmDescription): Promise<readonly ReadableDisk[]> {
+  const { run, seed, attempt } = work;
   const { store } = run.target;
   const { signal } = attempt;
   const { id: replicaId, epoch } = run.replica;
-  if (seed.type === 'replica') return openPoint(run.target, seed, attempt);
+  if (seed.type === 'replica') return openPoint(work, seed, vm);
   const images = await seedImages(run.target, seed, { signal });
   const files = images.flatMap((image) => {
     const disk = vm.disks.find(({ key }) => key === image.key);
@@ -138,15 +136,19 @@ async function openSeed(
 }
 
 async function openPoint(
-  { store }: HostPorts,
+  { run, attempt }: Copy,
   seed: Extract<Seed, { type: 'replica' }>,
-  { key, signal }: StepAttempt,
+  { disks }: VmDescription,
 ): Promise<readonly ReadableDisk[]> {
+  const { store } = run.target;
+  const { key, signal } = attempt;
   const { replicaId } = seed;
   const epoch = await store.epoch(replicaId, { signal });
   const newest = epoch === null ? undefined : (await store.points(replicaId, { signal })).at(-1);
   if (epoch === null || newest === undefined) throw seedUnfit(seed, 'it has no restore point');
-  return store.openReading({ key, replicaId, epoch, of: { pointId: newest.id } }, { signal });
+  const of = { pointId: newest.id };
+  const sizesMax = Object.fromEntries(disks.map((disk) => [disk.key, disk.sizeBytes]));
+  return store.openReading({ key, replicaId, epoch, of, sizesMax }, { signal });
 }
 
 /** The image files that a seed is made of. Throws `seed-unfit`, and what the hypervisor throws. */

@@ -312,10 +312,14 @@ export interface ReplicaStore {
   /** Removes an export that was never sealed. A sealed one is left alone; a missing one is success. */
   discardExport(command: ExportCommand, options: CallOptions): Promise<void>;
 
-  /** Serves a point or a branch read-only until `closeReading` with the same key. */
+  /**
+   * Serves a point or a branch read-only until `closeReading` with the same key. Of a disk that is larger than
+   * `sizesMax` says only so much is shown.
+   */
   openReading(
     command: StoreCommand & {
       readonly of: { readonly pointId: PointId } | { readonly branchId: BranchId };
+      readonly sizesMax?: Readonly<Record<DiskKey, number>>;
     },
     options: CallOptions,
   ): Promise<readonly ReadableDisk[]>;

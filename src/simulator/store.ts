@@ -218,7 +218,7 @@ function admit(folder: ReplicaFolder, epoch: number): void {
 type OpenReading = Parameters<ReplicaStore['openReading']>[0];
 
 /** Opened again under the same key, it is served afresh. */
-function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDisk[] {
+function openReading(at: Folder, { key, of, sizesMax = {} }: OpenReading): readonly ReadableDisk[] {
   const { host, around, folder } = at;
   closeReading(at, key);
   const images =
@@ -232,13 +232,15 @@ function openReading(at: Folder, { key, of }: OpenReading): readonly ReadableDis
   const disks = images.map(({ key: disk, image, layerId }): ReadableDisk => {
     const { extents, changed } =
       branch === null ? changesSince(image, null) : writesSince(image, branch);
-    const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, image, false, changed);
+    const sizeBytes = Math.min(image.sizeBytes, sizesMax[disk] ?? image.sizeBytes);
+    const shown = sizeBytes < image.sizeBytes ? { ...image, sizeBytes } : image;
+    const endpoint = serveImage(at, `reading/${folder.id}/${disk}`, shown, false, changed);
     const hashesPath = layerId === null ? null : `${folder.path}/reading/${key}/${disk}.hash`;
     if (hashesPath !== null) {
       const records = completeRecords(folder, layerId);
       around.files.set(hashesPath, { type: 'records', records });
     }
-    return { key: disk, sizeBytes: image.sizeBytes, endpoint, hashesPath, extents };
+    return { key: disk, sizeBytes, endpoint, hashesPath, extents };
   });
   host.readings.set(key, {
     replicaId: folder.id,

@@ -26,8 +26,10 @@ const FROM_FILE = {
 /** Another VM with the same content but for one block. */
 function twin(stage: Stage, where: 'production' | 'recovery'): SimulatedVm {
   const host = where === 'production' ? stage.production : stage.recovery;
-  const vm = stage.world.addVm(host, { name: 'twin', disks: [{ key: VDA, sizeBytes: 8 * MIB }] });
+  const disks = [{ key: VDA, sizeBytes: 9 * MIB }];
+  const vm = stage.world.addVm(host, { name: 'twin', disks });
   vm.start();
+  vm.write(VDA, 140, 'behind the end of the other');
   for (let block = 1; block < 20; block += 1) vm.write(VDA, block, `boot-${block}`);
   vm.stop();
   return vm;

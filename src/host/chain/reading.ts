@@ -25,6 +25,7 @@ const ALLOCATION_DEPTH_CONTEXT = 'qemu:allocation-depth';
 
 type ReadingCommand = StoreCommand & {
   readonly of: { readonly pointId: PointId } | { readonly branchId: BranchId };
+  readonly sizesMax?: Readonly<Record<DiskKey, number>>;
 };
 
 /** What is to be served, before it is. */
@@ -64,18 +65,24 @@ type Opening = {
 
 async function serveReading(
   { server }: StoreContext,
-  { of, key }: ReadingCommand,
+  { of, key, sizesMax = {} }: ReadingCommand,
   { layout, record, scratchFolder }: Opening,
   options: CallOptions,
 ): Promise<readonly ReadableDisk[]> {
-  const readables =
+  const whole =
     'pointId' in of
       ? await pointReadables(layout, record, { pointId: of.pointId, scratchFolder })
       : await branchReadables(layout, of.branchId);
-  const images = readables.map(({ key: exportName, path, tells }) => {
-    const image = { exportName, path, isWritable: false };
+  const images = whole.map(({ key: exportName, path, sizeBytes, tells }): ServedImage => {
+    const most = sizesMax[exportName] ?? sizeBytes;
+    const part = most < sizeBytes ? { sizeBytesMax: most } : {};
+    const image = { exportName, path, isWritable: false, ...part };
     return tells === null ? image : { ...image, tells };
   });
+  const readables = whole.map((readable) => ({
+    ...readable,
+    sizeBytes: Math.min(readable.sizeBytes, sizesMax[readable.key] ?? readable.sizeBytes),
+  }));
   const name = sessionName.ofReading(layout.replicaId, key);
   const endpoints = await server.serve({ name, images, scratchFolder }, options);
   return readables.map((readable, index) => {
