@@ -1,18 +1,20 @@
 /**
  * Commit failback: production keeps what it took over, and is protected again.
  *
- *   load → seal the replica's state at the switchover as a restore point → merge production's layers → record Ready
- *        → rest the replica VM → drop its branch → retention
+ *   load → see that the replica is off → seal its state at the switchover as a restore point → merge production's layers
+ *        → record Ready → rest the replica VM → drop its branch → retention
  *
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
  * point failed over to stay beside it as restore points until retention takes them.
  */
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, homeVm, layersCommand, loadFailback } from './failback-facts.ts';
 import { followVm } from './follow-vm.ts';
@@ -32,6 +34,7 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       const { switched } = failback.failback;
       if (switched === null) throw new Error(`${failback.replica.id} has not switched over`);
       const vmId = homeVm(failback.failback.home);
+      await requireOff(context, failback);
       const point = await sealBranch(context, failback, switched, vmId);
       await merge(context, failback);
       const ready = await recordReady(ports, context, failback, { point, vmId });
@@ -44,6 +47,30 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       return { pointId: point.id, vmId, sentBytes };
     },
   };
+}
+
+/** Somebody may have started it by hand since the switchover: what it writes is not what production has. */
+async function requireOff(
+  context: OperationContext,
+  { target, replicaVmId, replica }: Failback,
+): Promise<void> {
+  await context.step<null>('look-at-replica', {
+    do: async ({ signal }) => {
+      const power = await powerOf(target, replicaVmId, signal);
+      if (power === 'off' || power === 'absent') return null;
+      throw new UnderstudyError('vm-not-off', { vm: replica.name });
+    },
+    undo: 'nothing',
+  });
+}
+
+async function powerOf({ hypervisor }: HostPorts, id: VmId, signal: AbortSignal) {
+  try {
+    return (await hypervisor.vm(id, { signal })).power;
+  } catch (error) {
+    if (asUnderstudyError(error).code === 'vm-missing') return 'absent';
+    throw error;
+  }
 }
 
 async function merge(

@@ -80,7 +80,7 @@ export interface PointSource {
 
   /**
    * Removes every mark of ours on the VM except those to keep, which stay exact. Other people's marks are left alone.
-   * None to keep: all of ours go.
+   * None to keep: all of ours go. A disk that is not there, as those of a replica at rest, has none.
    */
   sweepMarks(
     request: { readonly vmId: VmId; readonly keep: readonly MarkName[] },

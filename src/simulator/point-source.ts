@@ -58,7 +58,7 @@ export function createSimulatedPointSource(
     sweepMarks: ({ vmId, keep }, options) =>
       call('sweepMarks', options, () => {
         const vm = requireVm(host, vmId);
-        for (const { key } of vm.state.disks) sweep(vm.image(key), keep);
+        for (const { key } of vm.state.disks) sweep(imageIfThere(vm, key), keep);
       }),
   };
 }
@@ -68,9 +68,19 @@ function isCancelled(error: unknown): boolean {
 }
 
 /** Every mark records all writes since it was set, so that removing one takes nothing from another. */
-function sweep(image: Image, keep: readonly string[]): void {
-  for (const [name, mark] of [...image.marks]) {
-    if (mark.isOurs && !keep.includes(name)) image.marks.delete(name);
+function sweep(image: Image | null, keep: readonly string[]): void {
+  for (const [name, mark] of [...(image?.marks ?? [])]) {
+    if (mark.isOurs && !keep.includes(name)) image?.marks.delete(name);
+  }
+}
+
+/** A replica at rest has disks that are not there. */
+function imageIfThere(vm: SimulatedVm, key: DiskKey): Image | null {
+  try {
+    return vm.image(key);
+  } catch (error) {
+    if (error instanceof UnderstudyError && error.code === 'hypervisor-refused') return null;
+    throw error;
   }
 }
 

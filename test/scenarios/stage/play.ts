@@ -5,8 +5,10 @@ import { type Chronicle, createChronicle } from '../../../src/main/simulation/ch
 import { type Answer, BY_HAND, Site } from '../../../src/main/simulation/site.ts';
 import { CALAMITIES } from './calamities.ts';
 import { EXPECTATIONS } from './expectations.ts';
+import { HOMECOMING } from './homecoming.ts';
 import { ledgers } from './ledgers.ts';
 import { PEOPLE } from './people.ts';
+import { PROOFS } from './proofs.ts';
 import type { Story, StoryLine } from './story.ts';
 
 /** What commands work with. */
@@ -52,7 +54,13 @@ async function openSite(story: Story, chronicle: Chronicle): Promise<Site> {
   return site;
 }
 
-const COMMANDS: readonly Command[] = [...CALAMITIES, ...PEOPLE, ...EXPECTATIONS];
+const COMMANDS: readonly Command[] = [
+  ...CALAMITIES,
+  ...PEOPLE,
+  ...HOMECOMING,
+  ...PROOFS,
+  ...EXPECTATIONS,
+];
 
 async function playLine(play: Play, { text }: StoryLine): Promise<void> {
   const isBegun = text.startsWith('begin ');
