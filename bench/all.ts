@@ -21,6 +21,7 @@ const BENCHMARKS = [
   },
   { name: 'simulator', title: 'The engine in the simulator', options: ['vms', 'hosts', 'minutes'] },
   { name: 'system', title: 'The whole system', options: ['rounds'] },
+  { name: 'failback', title: 'There and home', options: ['rounds'] },
 ];
 
 const { values } = parseArgs({

@@ -1,16 +1,22 @@
 /** Makes sure that the end-to-end tests can run, and find their guest built; exit code 3 says, loudly, that they cannot. */
 import { ensureGuestImage } from '../rig/guest-image.ts';
-import { checkRequirements, installMissing } from '../rig/requirements.ts';
+import {
+  checkRequirements,
+  firmwareRequirements,
+  installMissing,
+  requirements,
+} from '../rig/requirements.ts';
 
 const CANNOT_RUN = 3;
 
-const { missing, isRoot } = await checkRequirements();
+const needed = [...requirements, ...firmwareRequirements];
+const { missing, isRoot } = checkRequirements(needed);
 const log = (line: string) => console.log(line);
 if (!isRoot) {
   skip('they need root, to run private libvirt hosts in namespaces of their own');
 } else if (missing.length > 0) {
   try {
-    await installMissing({ log, signal: new AbortController().signal });
+    await installMissing({ needed, log, signal: new AbortController().signal });
   } catch (error) {
     skip(`packages are missing and could not be installed: ${String(error)}`);
   }

@@ -46,10 +46,17 @@ export const requirements: readonly Requirement[] = [
   need('syslinux-common', ['/usr/lib/syslinux/mbr/mbr.bin'], 'the boot loader of the guest'),
 ];
 
+/** What only the tests of UEFI and TPM guests need, beyond all that. */
+export const firmwareRequirements: readonly Requirement[] = [
+  need('ovmf', ['/usr/share/OVMF/OVMF_CODE_4M.fd'], 'guests with UEFI'),
+  need('swtpm', ['swtpm'], 'guests with a TPM'),
+  need('swtpm-tools', ['swtpm_setup'], 'guests with a TPM'),
+];
+
 /** Looks at the machine; changes nothing. */
-export function checkRequirements(): RequirementsReport {
+export function checkRequirements(needed = requirements): RequirementsReport {
   return {
-    missing: requirements.filter(({ files }) => !files.every(isPresent)),
+    missing: needed.filter(({ files }) => !files.every(isPresent)),
     isRoot: process.getuid?.() === 0,
   };
 }
@@ -64,13 +71,15 @@ export function checkRequirements(): RequirementsReport {
  * @throws Error when not root, or when apt-get fails.
  */
 export async function installMissing({
+  needed = requirements,
   log,
   signal,
 }: {
+  needed?: readonly Requirement[];
   log: (line: string) => void;
   signal?: AbortSignal;
 }): Promise<void> {
-  const { missing, isRoot } = checkRequirements();
+  const { missing, isRoot } = checkRequirements(needed);
   if (missing.length === 0) return;
   const names = missing.map(({ packageName }) => packageName);
   log(`Packages to be installed: ${names.join(' ')}`);
