@@ -8,11 +8,10 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { MIB } from '../../src/domain/bytes.ts';
 import type { Host } from '../../src/domain/host/host.ts';
-import { diskKey, hostId, type ReplicaId } from '../../src/domain/ids.ts';
+import { diskKey, hostId } from '../../src/domain/ids.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../src/domain/job/job.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { ConditionName, Replica } from '../../src/domain/replica/replica.ts';
-import type { RestorePoint } from '../../src/domain/restore-point/restore-point.ts';
+import type { Replica } from '../../src/domain/replica/replica.ts';
 import { createSqliteDurable } from '../../src/durable/sqlite/engine.ts';
 import { JOURNAL_SCHEMA } from '../../src/durable/sqlite/schema.ts';
 import { createController } from '../../src/engine/control/controller.ts';
@@ -20,7 +19,8 @@ import type { ControllerPorts } from '../../src/engine/control/controller-ports.
 import { operationDefinitions } from '../../src/engine/operations.ts';
 import { scheduleRuns, sweepAll } from '../../src/engine/scheduler.ts';
 import type { Controller, CreateJob } from '../../src/ports/controller.ts';
-import { type CatalogueView, createCheckers } from '../../src/simulator/checkers.ts';
+import { readCatalogue } from '../../src/simulator/catalogue-view.ts';
+import { createCheckers } from '../../src/simulator/checkers.ts';
 import { CrashSignal } from '../../src/simulator/faults.ts';
 import type { GuestSpec } from '../../src/simulator/guest.ts';
 import type { SimulatedHost } from '../../src/simulator/host.ts';
@@ -274,31 +274,16 @@ export class Stage implements AsyncDisposable {
     await this.settleAll();
   }
 
-  /** What the separate observers of the invariants say; empty when all is well. */
+  /** What the separate observers of the invariants say; empty when all is well. Whoever is idle has been swept. */
   async violations(when: 'everyStep' | 'whenIdle'): Promise<readonly string[]> {
-    return this.#checkers[when](this.world, await this.#catalogueView());
-  }
-
-  async #catalogueView(): Promise<CatalogueView> {
-    const { catalog, durable } = this.life.ports;
-    const replicas = (await catalog.replicas()).map(({ value }) => value);
-    const points = new Map<ReplicaId, readonly RestorePoint[]>();
-    const conditions = new Map<ReplicaId, readonly ConditionName[]>();
-    for (const { id } of replicas) {
-      points.set(id, await catalog.points(id));
-      conditions.set(
-        id,
-        (await catalog.conditions(id)).map(({ name }) => name),
-      );
-    }
-    return {
-      replicas,
-      points,
-      conditions,
-      operations: await durable.operations({ limit: 1000 }),
-      acknowledged: [...this.#acknowledged],
+    if (when === 'whenIdle') await this.sweep();
+    const view = await readCatalogue(this.life.ports);
+    const acknowledged = [...this.#acknowledged];
+    return this.#checkers[when](this.world, {
+      ...view,
+      acknowledged,
       acceptedDuplicates: new Set(),
-    };
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

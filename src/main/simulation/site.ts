@@ -9,9 +9,9 @@ import type { Host } from '../../domain/host/host.ts';
 import { type HostId, hostId, type ReplicaId } from '../../domain/ids.ts';
 import { hasEnded, type OperationRecord } from '../../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../../domain/replica/replica.ts';
-import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { CommandOptions, Controller } from '../../ports/controller.ts';
+import { readCatalogue } from '../../simulator/catalogue-view.ts';
 import { type CatalogueView, createCheckers } from '../../simulator/checkers.ts';
 import { createWorld, type World } from '../../simulator/world.ts';
 import { beginLife, type Life, type LifeSpec, type Observer } from './life.ts';
@@ -153,28 +153,12 @@ export class Site implements AsyncDisposable {
   }
 
   async #catalogueView(): Promise<CatalogueView> {
-    const { catalog, durable } = this.living.ports;
-    const replicas = (await catalog.replicas()).map(({ value }) => value);
-    const points = new Map<ReplicaId, readonly RestorePoint[]>();
-    const conditions = new Map<ReplicaId, readonly ConditionName[]>();
-    for (const { id } of replicas) {
-      points.set(id, await catalog.points(id));
-      conditions.set(
-        id,
-        (await catalog.conditions(id)).map(({ name }) => name),
-      );
-    }
+    const view = await readCatalogue(this.living.ports);
+    const tolerated = this.#tolerated(view.replicas, view.conditions);
     return {
-      replicas,
-      points,
-      conditions,
-      operations: await durable.operations({ limit: 100_000 }),
+      ...view,
       acknowledged: [...this.#acknowledged],
-      temporaries: await catalog.temporaries(),
-      acceptedDuplicates: new Set([
-        ...this.acceptedDuplicates,
-        ...this.#tolerated(replicas, conditions),
-      ]),
+      acceptedDuplicates: new Set([...this.acceptedDuplicates, ...tolerated]),
     };
   }
 
