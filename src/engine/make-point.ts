@@ -51,6 +51,8 @@ export type PointOrder = {
   readonly supersedes: PointId | null;
   /** Whether the job's retention is applied then. */
   readonly appliesRetention: boolean;
+  /** Nobody serves meanwhile: marks that are no longer needed are left to the sweeper. */
+  readonly isUrgent: boolean;
 };
 
 export type MadePoint = {
@@ -79,7 +81,7 @@ export async function makePoint(
   const point = await seal(context, run, { ...frozen, sidecars }, moved);
   const rested = await restReplica(ports, context, { ...run, point });
   await recordPoint(context, run, point, rested);
-  const isSwept = await sweepMarks(context, run, point);
+  const isSwept = !order.isUrgent && (await sweepMarks(context, run, point));
   if (isThawed && isSwept) await releaseFreeze(context, run);
   await retirePoints(ports, context, run, order);
   return {

@@ -4,7 +4,8 @@
  *   replicate, again and again, until the last delta will be short → shut the source down → last delta → take over
  *
  * Until the replica runs every failure leads back: what was sealed stays as restore points, the source is started again,
- * and the replica is Ready. Points that only led up to the last one are retired as they are superseded.
+ * and the replica is Ready. Points that only led up to the last one are retired as they are superseded; what
+ * retention wants gone goes before the shutdown, because nobody serves after it.
  */
 import { type CatchUpPolicy, decideCatchUp, type Pass } from '../domain/failover/catch-up.ts';
 import { type PointId, type ReplicaId, replicaId } from '../domain/ids.ts';
@@ -31,7 +32,8 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
         makePoint(ports, part, {
           replicaId: id,
           supersedes: caughtUp.pointId,
-          appliesRetention: true,
+          appliesRetention: caughtUp.passes === 0,
+          isUrgent: true,
         }),
       );
       const tookover = await context.part('take-over', 'operation', (part) =>
@@ -67,7 +69,7 @@ async function catchUp(
   for (let decided = decideCatchUp(passes, policy); !decided.isEnough; ) {
     const number = passes.length + 1;
     const startedAt = await context.now(`pass-${number}-started-at`);
-    const order = { replicaId: id, supersedes: pointId, appliesRetention: false };
+    const order = { replicaId: id, supersedes: pointId, appliesRetention: true, isUrgent: false };
     const made: MadePoint = await context.part(`pass-${number}`, 'part', (part) =>
       makePoint(ports, part, order),
     );

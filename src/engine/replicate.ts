@@ -10,7 +10,7 @@ export function replicateDefinition(ports: EnginePorts): OperationDefinition {
     kind: 'replicate',
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
-      const order = { replicaId: id, supersedes: null, appliesRetention: true };
+      const order = { replicaId: id, supersedes: null, appliesRetention: true, isUrgent: false };
       const { pointId, sentBytes } = await makePoint(ports, context, order);
       return { pointId, sentBytes };
     },
