@@ -16,9 +16,10 @@ const { values } = parseArgs({
   },
 });
 
-await benchSteps();
+// The larger measurement first: its memory is the most that the process ever had.
 await benchScale({
   vms: Number(values.vms),
   hosts: Number(values.hosts),
   minutes: Number(values.minutes),
 });
+await benchSteps();

@@ -3,9 +3,9 @@ import { MIB } from '../../src/domain/bytes.ts';
 import { diskKey, hostId } from '../../src/domain/ids.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../src/domain/job/job.ts';
 import type { OperationEvent, OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { RestorePoint } from '../../src/domain/restore-point/restore-point.ts';
 import type { Observer } from '../../src/main/simulation/life.ts';
 import { BY_HAND, type Site } from '../../src/main/simulation/site.ts';
+import type { CatalogChange } from '../../src/ports/catalog.ts';
 
 const VDA = diskKey('vda');
 
@@ -15,18 +15,17 @@ export type Counts = {
   /** Operations that succeeded, by kind. */
   readonly succeeded: Map<string, number>;
   readonly failed: string[];
-  onPoint: (point: RestorePoint) => void;
+  onChange: (change: CatalogChange) => void;
 };
 
 export function countingObserver(): { readonly counts: Counts; readonly observer: Observer } {
-  const counts: Counts = { steps: 0, succeeded: new Map(), failed: [], onPoint: () => undefined };
+  const counts: Counts = { steps: 0, succeeded: new Map(), failed: [], onChange: () => undefined };
   return {
     counts,
     observer: {
       onEvent: (event, operation) => count(counts, event, operation),
       onChanges: (changes) => {
-        for (const change of changes)
-          if (change.type === 'point-saved') counts.onPoint(change.point);
+        for (const change of changes) counts.onChange(change);
       },
       onDeath: () => undefined,
     },

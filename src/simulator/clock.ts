@@ -49,7 +49,7 @@ export function createVirtualClock({ mode: firstMode }: { mode: ClockMode }): Vi
 
   function add(dueMs: number, isBackground: boolean, fire: () => void): Timer {
     sequence += 1;
-    const timer = { dueMs, sequence, isBackground, fire, isCancelled: false };
+    const timer = { dueMs, sequence, isBackground, fire, isCancelled: false, isTaken: false };
     timers.add(timer);
     if (!isBackground) sleepers += 1;
     wake();
@@ -57,8 +57,8 @@ export function createVirtualClock({ mode: firstMode }: { mode: ClockMode }): Vi
   }
 
   function cancel(timer: Timer): void {
-    if (timer.isCancelled) return;
-    timer.isCancelled = true;
+    if (timer.isCancelled || timer.isTaken) return;
+    timers.cancel(timer);
     if (!timer.isBackground) sleepers -= 1;
   }
 
@@ -67,8 +67,8 @@ export function createVirtualClock({ mode: firstMode }: { mode: ClockMode }): Vi
     const next = timers.peek();
     if (next === null || next.dueMs > untilMs) return false;
     timers.take();
+    if (!next.isBackground) sleepers -= 1;
     nowMs = Math.max(nowMs, next.dueMs);
-    cancel(next);
     next.fire();
     return true;
   }

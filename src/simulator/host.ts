@@ -66,8 +66,10 @@ export type Surroundings = {
   readonly clock: VirtualClock;
   readonly files: Files;
   readonly endpoints: Endpoints;
-  /** Every instant that was ever frozen, with the content that a point of it must have. */
+  /** Every instant that was ever frozen, with the content that a point of it must have. Empty in a world without observers. */
   readonly instants: FrozenInstant[];
+  /** Whether anybody asks later what happened: what would be held against it grows for ever. */
+  readonly isObserved: boolean;
 };
 
 export type FrozenInstant = {

@@ -236,6 +236,7 @@ function endFreeze({ host, around }: Parts, vm: SimulatedVm): void {
 
 /** What the checkers hold every restore point against. */
 function rememberInstant({ host, around }: Parts, vm: SimulatedVm, freeze: Freeze): void {
+  if (!around.isObserved) return;
   const { key, answer, views } = freeze;
   const disks = views.map(
     ({ key: disk, image, sizeBytes }) => [disk, { sizeBytes, content: contentOf(image) }] as const,

@@ -7,38 +7,69 @@ export type Timer = {
   readonly isBackground: boolean;
   readonly fire: () => void;
   isCancelled: boolean;
+  /** It is not in the queue any more. */
+  isTaken: boolean;
 };
 
-/** A binary heap by (due, sequence). Cancelled timers are dropped when they surface. */
+/**
+ * A binary heap by (due, sequence). Cancelled timers are dropped when they surface, and all of them when they are the greater
+ * part: a deadline of hours that is cancelled after a second must not hold for hours what it would have ended.
+ */
 export type TimerQueue = {
   add(timer: Timer): void;
+  /** It never fires. One that fired or was cancelled stays so. */
+  cancel(timer: Timer): void;
   /** Removes and returns the earliest that is not cancelled. */
   take(): Timer | null;
   peek(): Timer | null;
 };
 
 export function createTimerQueue(): TimerQueue {
-  const heap: Timer[] = [];
+  let heap: Timer[] = [];
+  let cancelled = 0;
   const peek = (): Timer | null => {
-    while (heap[0]?.isCancelled === true) removeFirst(heap);
+    while (heap[0]?.isCancelled === true) {
+      removeFirst(heap);
+      cancelled -= 1;
+    }
     return heap[0] ?? null;
+  };
+  /** Sorted, an array is a heap. */
+  const dropCancelled = () => {
+    heap = heap.filter((timer) => !timer.isCancelled).sort(byDue);
+    cancelled = 0;
   };
   return {
     add: (timer) => {
       heap.push(timer);
       siftUp(heap, heap.length - 1);
     },
+    cancel: (timer) => {
+      if (timer.isCancelled || timer.isTaken) return;
+      timer.isCancelled = true;
+      cancelled += 1;
+      if (cancelled > CANCELLED_MIN && cancelled > heap.length / 2) dropCancelled();
+    },
     peek,
     take: () => {
       const first = peek();
-      if (first !== null) removeFirst(heap);
+      if (first === null) return null;
+      removeFirst(heap);
+      first.isTaken = true;
       return first;
     },
   };
 }
 
+/** Fewer are not worth the look at all others. */
+const CANCELLED_MIN = 64;
+
 function isBefore(a: Timer, b: Timer): boolean {
-  return a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.sequence < b.sequence);
+  return byDue(a, b) < 0;
+}
+
+function byDue(a: Timer, b: Timer): number {
+  return a.dueMs - b.dueMs || a.sequence - b.sequence;
 }
 
 function removeFirst(heap: Timer[]): void {

@@ -50,7 +50,7 @@ export type World = Surroundings & {
   readonly random: Random;
   readonly ids: Ids;
   readonly faults: FaultInjector;
-  /** One line per call that has ended, in order. */
+  /** One line per call that has ended, in order. Empty in a world without observers. */
   readonly log: readonly LogLine[];
   readonly hosts: ReadonlyMap<HostId, SimulatedHost>;
   addHost(spec: HostSpec): SimulatedHost;
@@ -85,7 +85,14 @@ export type ControllerView = {
 const LATENCY_MS = 1;
 const BYTES_PER_SECOND = 100_000_000;
 
-export function createWorld(spec: { readonly seed: number; readonly mode?: ClockMode }): World {
+export type WorldSpec = {
+  readonly seed: number;
+  readonly mode?: ClockMode;
+  /** False: it keeps no log and no instants, so that it grows with what lies in it and not with what happened. */
+  readonly isObserved?: boolean;
+};
+
+export function createWorld(spec: WorldSpec): World {
   const random = createRandom({ seed: spec.seed });
   const ids = createSeededIds({ random: random.fork('ids') });
   const clock = createVirtualClock({ mode: spec.mode ?? 'automatic' });
@@ -94,6 +101,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     files: new Map(),
     endpoints: createEndpoints(),
     instants: [],
+    isObserved: spec.isObserved ?? true,
   };
   const faults = createFaultInjector();
   const log: LogLine[] = [];
@@ -156,7 +164,7 @@ export function createWorld(spec: { readonly seed: number; readonly mode?: Clock
     const gate = createCallGate({
       clock,
       faults,
-      log,
+      log: around.isObserved ? log : null,
       controller,
       strike: (host, trouble) => strike(world, host, trouble),
     });

@@ -20,6 +20,8 @@ export type SiteSpec = Pick<LifeSpec, 'hasScheduler' | 'sabotage'> & {
   readonly seed: number;
   readonly hosts: readonly string[];
   readonly observer: Observer;
+  /** False: the world remembers nothing for `violations`, which then cannot be asked for. */
+  readonly isObserved?: boolean;
 };
 
 /** What was asked of a controller: it began these, refused with an error, or died before it could answer. */
@@ -47,7 +49,8 @@ export class Site implements AsyncDisposable {
 
   private constructor(spec: SiteSpec) {
     this.#spec = spec;
-    this.world = createWorld({ seed: spec.seed, mode: 'manual' });
+    const { seed, isObserved = true } = spec;
+    this.world = createWorld({ seed, mode: 'manual', isObserved });
     for (const name of spec.hosts) this.world.addHost({ id: hostId(name) });
   }
 
@@ -149,6 +152,7 @@ export class Site implements AsyncDisposable {
 
   /** What the observers of the invariants say; empty when all is well. Asks the catalogue of a living controller. */
   async violations(when: 'everyStep' | 'whenIdle'): Promise<readonly string[]> {
+    if (!this.world.isObserved) throw new Error('nobody observes this world');
     return this.#checkers[when](this.world, await this.#catalogueView());
   }
 
