@@ -23,7 +23,7 @@ import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
-import { branchTemporary } from './temporaries.ts';
+import { branchTemporary, marksLeft } from './temporaries.ts';
 import { whyLater } from './why-later.ts';
 
 export function commitFailbackDefinition(ports: EnginePorts): OperationDefinition {
@@ -117,7 +117,8 @@ async function recordReady(
   const newJobId = await context.freshId('new-job-id', 'job');
   const requestedAt = await context.now('committed-at');
   const { branchId } = failover;
-  const branch = branchTemporary(context.operationId, { replica: ready, branchId, requestedAt });
+  const { operationId } = context;
+  const branch = branchTemporary(operationId, { replica: ready, branchId, requestedAt });
   const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
     do: async () => {
       const jobs = (await ports.catalog.jobs()).map(
@@ -128,6 +129,7 @@ async function recordReady(
         savedReplica({ ...ready, jobId: followed.jobId }, version),
         { type: 'point-saved', point },
         branch.registered,
+        { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
         ...followed.changes,
         { type: 'condition-cleared', replicaId: replica.id, name: 'unfenced-source' },
       ];
@@ -170,7 +172,7 @@ async function leaveBranch(
   await context.note('note-branch', `The replica's branch is left to the sweeper. ${because}`);
 }
 
-/** Of what production had before, only the mark of the new newest point is needed any more. */
+/** Of what production had before, only the mark of the new newest point is needed any more; else the sweeper comes back. */
 async function sweepProductionMarks(
   ports: EnginePorts,
   context: OperationContext,
@@ -190,5 +192,10 @@ async function sweepProductionMarks(
     },
     undo: 'nothing',
   });
-  if (because !== null) await context.note('note-marks', `Old marks wait for a sweep. ${because}`);
+  if (because !== null) {
+    await context.note('note-marks', `Old marks wait for a sweep. ${because}`);
+    return;
+  }
+  const { key } = marksLeft(context.operationId, ready, ready.createdAt);
+  await context.record('release-marks', [{ type: 'temporary-released', key }], { undo: 'nothing' });
 }

@@ -96,8 +96,12 @@ export function copyHome(
       whileFrozen(held, attempt.signal, (signal) =>
         copyAll(context, pass, frozen, { ...attempt, signal }),
       ),
-    undo: ({ key, signal }) =>
-      pass.home.productionDisks.settle(commandOf(pass, key), { signal }).catch(ignoreMissing),
+    undo: async ({ key, signal }) => {
+      const command = commandOf(pass, key);
+      await pass.home.productionDisks.settle(command, { signal }).catch(ignoreMissing);
+      // Its host may have gone away while the point was read.
+      await facts.target.store.closeReading(command, { signal });
+    },
   });
 }
 

@@ -19,6 +19,8 @@ export async function sealBranch(
   switched: SwitchoverRecord,
   vmId: VmId,
 ): Promise<RestorePoint> {
+  const known = await findSealed(context, failback, switched);
+  if (known !== null) return known;
   const moved = await copyState(context, failback, switched);
   const sealedAt = nextSealedAt(failback.newest, await context.now('sealed-at'));
   const { home, replica, target } = failback;
@@ -47,6 +49,21 @@ export async function sealBranch(
       );
     },
     undo: 'irreversible',
+  });
+}
+
+/** A commit that never heard of its seal was given up; the point is there, and production still is what it says. */
+function findSealed(
+  context: OperationContext,
+  { replica, target }: Failback,
+  { pointId }: SwitchoverRecord,
+): Promise<RestorePoint | null> {
+  return context.step<RestorePoint | null>('find-sealed-state', {
+    do: async ({ signal }) => {
+      const there = await target.store.points(replica.id, { signal });
+      return there.find(({ id }) => id === pointId) ?? null;
+    },
+    undo: 'nothing',
   });
 }
 

@@ -167,18 +167,18 @@ type Tidying = {
   readonly signal: AbortSignal;
 };
 
-/** The marks that a removed replica leaves at its source, until they are swept. */
+/** Marks at a replica's source that nobody needs any more, until they are swept. */
 export function marksLeft(
   operation: OperationId,
   { id, sourceHostId, sourceVmId }: Replica,
-  removedAt: Instant,
+  leftAt: Instant,
 ): Temporary {
   return {
     key: operationKey(operation, 'forget-marks'),
     hostId: sourceHostId,
     kind: 'freeze',
     identity: { replicaId: id, vmId: sourceVmId },
-    expiresAt: instant(removedAt + LIFETIME_MS),
+    expiresAt: instant(leftAt + LIFETIME_MS),
   };
 }
 

@@ -18,7 +18,7 @@ export function losePower(world: World, host: SimulatedHost): void {
     vm.losePower();
     if (vm.freeze !== null) spoil(vm.freeze, 'the host lost power');
   }
-  host.readings.clear();
+  forgetReadings(world, host);
   reloadHost(host);
   world.endpoints.closeHost(host.id);
 }
@@ -29,10 +29,16 @@ export function restartAgent(world: World, host: SimulatedHost): void {
     const isOurs = path.startsWith(`sim:${host.id}/`) && !path.startsWith(`sim:${host.id}/freeze/`);
     if (isOurs) world.endpoints.close({ address: { type: 'unix', path }, exportName: 'disk' });
   }
-  host.readings.clear();
+  forgetReadings(world, host);
   for (const { freeze } of host.vms.values()) {
     if (freeze?.isLive === false) spoil(freeze, 'the agent was started anew');
   }
+}
+
+/** An agent that begins removes what an earlier life's readings had on the disk. */
+function forgetReadings(world: World, { readings }: SimulatedHost): void {
+  for (const { paths } of readings.values()) for (const path of paths) world.files.delete(path);
+  readings.clear();
 }
 
 /** Longer than any step tries again. */

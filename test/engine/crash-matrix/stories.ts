@@ -15,6 +15,8 @@ const PROBES = [parseProbe('http:80@5s')];
 export type Story = {
   readonly prepare: (stage: Stage) => Promise<unknown>;
   readonly act: (stage: Stage) => Promise<OperationRecord>;
+  /** What is asked for once all is well again; without it the same again. */
+  readonly afterwards?: (stage: Stage) => Promise<OperationRecord>;
 };
 
 const run = (stage: Stage) => stage.replicate();
@@ -48,6 +50,10 @@ async function readyToSwitch(stage: Stage): Promise<void> {
 function switchOver(stage: Stage): Promise<OperationRecord> {
   const order = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'give-up' } as const;
   return stage.finish((controller) => controller.switchOver('web-replica', order, options));
+}
+
+function commit(stage: Stage): Promise<OperationRecord> {
+  return stage.finish((controller) => controller.commitFailback('web-replica', options));
 }
 
 async function failedBack(stage: Stage): Promise<void> {
@@ -134,7 +140,11 @@ export const STORIES: Readonly<Record<string, Story>> = {
   },
   'commit failback': {
     prepare: failedBack,
-    act: (stage) => stage.finish((controller) => controller.commitFailback('web-replica', options)),
+    act: commit,
+    afterwards: async (stage) => {
+      await commit(stage).catch(() => null);
+      return run(stage); // protection goes on: what could not be retired goes then
+    },
   },
   'undo failback': {
     prepare: failedBack,

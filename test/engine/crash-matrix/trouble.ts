@@ -8,6 +8,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { vmId } from '../../../src/domain/ids.ts';
 import type { FaultKind } from '../../../src/simulator/faults.ts';
 import { Stage } from '../stage.ts';
 import { STORIES, type Story } from './stories.ts';
@@ -41,30 +42,27 @@ export const HOST_TROUBLES: readonly Trouble[] = [
 ];
 
 /** What the operator does when the host is back: retries what waits for a person, then asks again for what was wanted. */
-async function helpAfterwards(stage: Stage, { act }: Story): Promise<void> {
+async function helpAfterwards(stage: Stage, { act, afterwards = act }: Story): Promise<void> {
   await stage.world.clock.advance(10 * 60_000);
   const { durable } = stage.life.ports;
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const open = await durable.operations({ open: true, limit: 9 });
     const suspended = open.filter(({ state }) => state === 'suspended');
-    if (suspended.some(({ kind }) => kind === 'permanent-failover')) startServing(stage);
+    if (suspended.length > 0) await startServing(stage);
     for (const { id } of suspended) await durable.retry(id);
     await stage.settleAll();
   }
-  startServing(stage);
-  await act(stage).catch(() => null); // what was done already is refused
+  await startServing(stage);
+  await afterwards(stage).catch(() => null); // what was done already is refused
   await stage.settleAll();
 }
 
-/** A replica that served before its host lost power has its disks, and nobody who starts it. */
-function startServing(stage: Stage): void {
-  for (const vm of stage.recovery.vms.values()) {
-    try {
-      vm.start();
-    } catch {
-      // At rest it has no disks, which is as it must be.
-    }
-  }
+/** What served before its host lost power has its disks, and nobody who starts it. */
+async function startServing(stage: Stage): Promise<void> {
+  const { phase, targetVmId, failback } = await stage.replica();
+  const standsIn = phase === 'Failover' || phase === 'ReadyToSwitch' || phase === 'Permanent';
+  if (standsIn) stage.recovery.vms.get(targetVmId ?? vmId(''))?.start();
+  if (phase === 'Failback') stage.production.vms.get(failback?.home.vmId ?? vmId(''))?.start();
 }
 
 async function assertSound(stage: Stage, where: string): Promise<void> {
