@@ -1,6 +1,6 @@
 import type { OverviewAnswer, ReplicaAnswer } from '../contract/replica.ts';
 import { formatInstant } from '../domain/instant.ts';
-import { allowedOperations } from '../domain/replica/phase.ts';
+import { allowedCommands, allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { seedName } from '../domain/replication/seed.ts';
 import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
@@ -83,6 +83,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     openTests: view.openTests.map(operationAnswer),
     lastTest: lastTestAnswer(view.lastTest),
     allowedOperations: [...allowedOperations(replica.phase)],
+    allowedCommands: [...allowedCommands(replica.phase)],
     createdAt: formatInstant(replica.createdAt),
   };
 }

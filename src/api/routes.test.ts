@@ -6,6 +6,7 @@ import { openApiDocument } from '../contract/openapi.ts';
 import { problemSchema } from '../contract/problem.ts';
 import { ROUTES, type Route } from '../contract/routes.ts';
 import { UnderstudyError } from '../domain/error.ts';
+import { pointSelector } from './point-selector.ts';
 import { openApiRoom } from './testing/api-room.ts';
 import { VM_SUMMARY } from './testing/sample-values.ts';
 
@@ -57,7 +58,7 @@ test('an unknown field is refused and named', async (t) => {
   assert.equal(problem.code, 'invalid-request');
   const paths = problem.violations?.map(({ path }) => path).sort();
   assert.deepEqual(paths, ['body', 'body.retention.keepLast']);
-  assert.match(JSON.stringify(problem.violations), /rpo/);
+  assert.match(JSON.stringify(problem.violations), /must be at least 1".*has no .*rpo/);
   assert.deepEqual(fake.calls, []);
 });
 
@@ -142,12 +143,25 @@ test('point selectors and defaults reach the controller parsed', async (t) => {
       [
         'failover',
         'web',
-        { ...common, fence: 'nics', point: { type: 'at', instant: Date.UTC(2026, 2, 1, 12) } },
+        {
+          ...common,
+          fence: 'nics',
+          point: { type: 'at', instant: Date.UTC(2026, 2, 1, 12) + 999 },
+        },
       ],
       ['failover', 'web', { ...common, point: { type: 'latest' } }],
       ['failover', 'web', { ...common, point: { type: 'reference', reference: 'pt-a' } }],
     ],
   );
+});
+
+test('a point is found by the time that tables show it with; a time without a zone is refused', () => {
+  const noon = Date.UTC(2026, 2, 1, 12);
+  const of = (text: string) => pointSelector(text);
+  assert.deepEqual(of('2026-03-01 12:00:00Z'), { type: 'at', instant: noon + 999 });
+  assert.deepEqual(of('2026-03-01T12:00:00.000Z'), { type: 'at', instant: noon });
+  assert.deepEqual(of('2026-03-01T13:00+01:00'), { type: 'at', instant: noon });
+  assert.throws(() => of('2026-03-01T12:00:00'), { code: 'invalid-request', message: /zone/ });
 });
 
 test('one idempotency key and one request make one seed; another request makes another', async (t) => {

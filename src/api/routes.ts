@@ -22,6 +22,7 @@ import { rebuildHandlers } from './rebuild.ts';
 import { overviewAnswer, replicaHandlers } from './replicas.ts';
 import { requestSeed } from './seed.ts';
 import { testHandlers } from './tests.ts';
+import { violationWords } from './violation-words.ts';
 
 type Violation = { readonly path: string; readonly message: string };
 
@@ -86,7 +87,7 @@ function parseRequest<Name extends EndpointName>(
 ): ParsedRequest<Name> {
   const route: Route = ROUTES[name];
   const parse = (schema: z.ZodType, value: unknown, where: string): unknown => {
-    const result = schema.safeParse(value);
+    const result = schema.safeParse(value, { error: violationWords });
     if (result.success) return result.data;
     for (const issue of result.error.issues) violations.push(violation(issue, where));
     return undefined;

@@ -101,8 +101,14 @@ function send(
     headers: { host: 'localhost', authorization: `Bearer ${location.token}`, ...headers },
   });
   request.on('response', resolve);
-  request.on('timeout', () => request.destroy(new Error('it does not answer')));
-  request.on('error', (cause) => reject(connectionFailure(location, signal, cause)));
+  let isSlow = false;
+  request.on('timeout', () => {
+    isSlow = true;
+    request.destroy();
+  });
+  request.on('error', (cause) =>
+    reject(isSlow ? slowFailure(location, cause) : connectionFailure(location, signal, cause)),
+  );
   request.end(body);
   return promise;
 }
@@ -145,6 +151,12 @@ function isProblem(answer: unknown): answer is ProblemAnswer {
 function connectionFailure(location: Location, signal: AbortSignal, cause: unknown): Failure {
   if (signal.aborted) return interruptedFailure('Interrupted.');
   return new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
+}
+
+function slowFailure(location: Location, cause: unknown): Failure {
+  const seconds = SILENCE_MS_MAX / 1000;
+  const message = `The server at ${location.address} has not answered for ${seconds} s. It may still do what was asked: see \`understudy status\` before asking again.`;
+  return new Failure(message, EXIT.unreachable, { cause });
 }
 
 function unreachable(location: Location, reason: string): string {

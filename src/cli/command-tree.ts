@@ -30,8 +30,14 @@ export function createRunner(world: CliWorld): Runner {
   };
 }
 
-export function group(parent: Command, name: string, summary: string): Command {
-  return parent.command(name).summary(summary).description(summary);
+export function group(
+  parent: Command,
+  name: string,
+  summary: string,
+  examples: readonly string[],
+): Command {
+  const command = parent.command(name).summary(summary).description(summary);
+  return command.addHelpText('after', exampleText(examples));
 }
 
 /** `specification` as commander writes it: `show <host>`. */
@@ -41,13 +47,17 @@ export function leaf(
   description: string,
   examples: readonly string[],
 ): Command {
-  const heading = examples.length === 1 ? 'Example' : 'Examples';
-  const lines = examples.map((example) => `  $ understudy ${example}`);
   return parent
     .command(specification)
     .summary(description.split('\n', 1)[0] ?? '')
     .description(description)
-    .addHelpText('after', `\n${heading}:\n${lines.join('\n')}`);
+    .addHelpText('after', exampleText(examples));
+}
+
+function exampleText(examples: readonly string[]): string {
+  const heading = examples.length === 1 ? 'Example' : 'Examples';
+  const lines = examples.map((example) => `  $ understudy ${example}`);
+  return `\n${heading}:\n${lines.join('\n')}`;
 }
 
 export function choice(flags: string, description: string, values: readonly string[]): Option {
@@ -76,7 +86,7 @@ export function notEmpty(value: string): string {
 /** `--wait` is the default and can be said all the same. */
 export function waitOptions(command: Command): Command {
   return command
-    .option('--wait', 'wait until it has ended, showing progress (default)', true)
+    .option('--wait', 'wait until it has ended, showing progress', true)
     .option('--no-wait', 'return as soon as the server has accepted it');
 }
 

@@ -6,19 +6,22 @@ import { EXIT, exitCodeOf } from './exit-codes.ts';
 export class Failure extends Error {
   readonly exitCode: number;
   readonly findings: readonly PreflightFindingAnswer[];
+  /** What the server said; null: it is our own. */
+  readonly problem: ProblemAnswer | null;
 
   constructor(
     message: string,
     exitCode: number,
     options: {
-      readonly findings?: readonly PreflightFindingAnswer[];
+      readonly problem?: ProblemAnswer;
       readonly cause?: unknown;
     } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'Failure';
     this.exitCode = exitCode;
-    this.findings = options.findings ?? [];
+    this.problem = options.problem ?? null;
+    this.findings = options.problem?.findings ?? [];
   }
 }
 
@@ -30,9 +33,7 @@ export function usageFailure(message: string): Failure {
 export function problemFailure(problem: ProblemAnswer): Failure {
   const further = (problem.violations ?? []).slice(1);
   const lines = further.map(({ path, message }) => `  ${path}: ${message}`);
-  return new Failure([problem.detail, ...lines].join('\n'), exitCodeOf(problem.kind), {
-    findings: problem.findings ?? [],
-  });
+  return new Failure([problem.detail, ...lines].join('\n'), exitCodeOf(problem.kind), { problem });
 }
 
 /** What waits may be ended by the person at the keyboard. */

@@ -47,6 +47,10 @@ export function formatAge(iso: string | null, nowMs: number): string {
   return ageMs < 0 ? formatTime(iso) : `${formatSeconds(ageMs / 1000)} ago`;
 }
 
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
 export function yesNo(value: boolean): string {
   return value ? 'yes' : 'no';
 }

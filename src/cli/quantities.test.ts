@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatAge, formatBytes, formatMs, formatSeconds, formatTime } from './format.ts';
-import { parseBytes, parseNetwork, parseSeconds, parseTier } from './quantities.ts';
+import { parseBytes, parseMoment, parseNetwork, parseSeconds, parseTier } from './quantities.ts';
 
 test('durations and sizes are read as people write them', () => {
   assert.equal(parseSeconds('90s', '--rpo'), 90);
@@ -37,6 +37,15 @@ test('whole seconds survive being written and read', () => {
       assert.equal(parseSeconds(written, '--x'), m * 60 + s);
     }),
   );
+});
+
+test('times carry their zone, with a blank or a T', () => {
+  assert.equal(parseMoment('2026-03-01'), '2026-03-01T00:00:00.000Z');
+  assert.equal(parseMoment('2026-03-01 12:00:05Z'), '2026-03-01T12:00:05.000Z');
+  assert.equal(parseMoment('2026-03-01T12:00+01:00'), '2026-03-01T11:00:00.000Z');
+  for (const text of ['', 'soon', '12:00', '2026-03-01T12:00:00', '2026-13-01', '2026-03-01Z']) {
+    assert.equal(parseMoment(text), null, text);
+  }
 });
 
 test('figures for people', () => {

@@ -1,4 +1,4 @@
-/** What people write for durations, sizes, tiers and networks. Every parser throws a usage failure that shows the form. */
+/** What people write for durations, times, sizes, tiers and networks. Most throw a usage failure that shows the form. */
 import { usageFailure } from './failure.ts';
 
 const SECONDS_OF: Readonly<Record<string, number>> = {
@@ -19,6 +19,16 @@ export function parseSeconds(text: string, option: string): number {
     seconds += Number(count) * (SECONDS_OF[unit ?? ''] ?? 0);
   }
   return seconds;
+}
+
+const MOMENT =
+  /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/;
+
+/** `2026-03-01` (in UTC), `2026-03-01T12:00:00Z`, also with a blank for the `T`; as it goes on the wire. Null: no time. */
+export function parseMoment(text: string): string | null {
+  if (!MOMENT.test(text)) return null;
+  const at = Date.parse(text.replace(' ', 'T'));
+  return Number.isNaN(at) ? null : new Date(at).toISOString();
 }
 
 const BYTES_OF: Readonly<Record<string, number>> = {

@@ -2,13 +2,27 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { OPERATION, VM_SUMMARY } from '../api/testing/sample-values.ts';
+import { REPLICA_VIEW } from '../api/testing/fake-controller.ts';
+import { OPERATION, REPLICA, VM_SUMMARY } from '../api/testing/sample-values.ts';
 import { UnderstudyError } from '../domain/error.ts';
+import { replicaId } from '../domain/ids.ts';
 import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
 
 const DONE = { ...OPERATION, state: 'succeeded' } as const;
 
 const HTTP = { type: 'http', port: 80, path: '/', status: null, deadlineSeconds: 180 } as const;
+
+const GROUPS = [
+  'host',
+  'guard',
+  'vm',
+  'job',
+  'replica',
+  'point',
+  'archive',
+  'test',
+  'operation',
+].map((name) => [name] as const);
 
 /** Every command: its line, and the call it must make. */
 const COMMANDS: [string, readonly unknown[]][] = [
@@ -116,7 +130,7 @@ for (const [line, call] of COMMANDS) {
     assert.deepEqual(fake.calls.find(([verb]) => verb === call[0])?.slice(0, call.length), call);
     const json = await run([...line.split(' '), '-o', 'json']);
     assert.equal(json.code, 0);
-    if (table.out !== '') assert.notEqual(JSON.parse(json.out), null);
+    assert.equal(typeof JSON.parse(json.out), 'object');
   });
 }
 
@@ -193,6 +207,12 @@ test('a mistyped command, option or value is exit code 2 and says how it is used
     'test run r --hold soon',
     'job create n --source a --target b --vm v --probe agent',
     'completion tcsh',
+    'failback r --copy a --new',
+    'failback r --name web',
+    'failback r --copy a --name web',
+    'failback r --switchover soon',
+    'failover r --point latest --archive br-a',
+    'archive keep r br-a --until 2026-03-01T12:00:00',
     'operation list --limit many',
     'job create n --source a --target b --vm v --rpo soon',
     'job create n --source a --target b --vm v --limit fast',
@@ -212,7 +232,7 @@ test('help of every command teaches with an example and goes to stdout', async (
   const top = await run('--help');
   assert.equal(top.code, 0);
   assert.match(top.out, /Exit codes:[\s\S]*69 {2}no server answers/);
-  for (const [line] of COMMANDS) {
+  for (const [line] of [...COMMANDS, ...GROUPS]) {
     const words = line
       .split(' ')
       .slice(0, /^(host|vm|job|replica|point|test|operation|guard) /.test(line) ? 2 : 1);
@@ -262,6 +282,47 @@ test('errors of every kind have their exit code and the whole sentence', async (
     assert.equal(out, '');
     if (expected !== 70) assert.equal(err, `understudy: ${error.message}\n`);
   }
+});
+
+test('with -o json an error is one line of JSON, whoever found it', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.failNext('job', new UnderstudyError('job-missing', { job: 'w' }));
+  const told = await run('job show w -o json');
+  assert.equal(told.code, 4);
+  assert.equal(told.out, '');
+  const { exitCode, message, problem } = JSON.parse(told.err);
+  assert.equal(exitCode, 4);
+  assert.equal(message, 'There is no job w. See `understudy job list`.');
+  assert.equal(problem.code, 'job-missing');
+  for (const line of [
+    '-o ndjson job',
+    'job show -o json',
+    'failback r -o json --switchover soon',
+  ]) {
+    const usage = await run(line);
+    assert.equal(usage.code, 2, line);
+    const error = JSON.parse(usage.err);
+    assert.equal(error.exitCode, 2);
+    assert.equal(error.problem, null);
+  }
+});
+
+test('a planned failover of several begins only when all are known, and says who was refused', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.put(DONE);
+  fake.failNext('replica', new UnderstudyError('replica-missing', { replica: 'b' }));
+  const misspelt = await run('planned-failover a b');
+  assert.equal(misspelt.code, 4);
+  assert.ok(!fake.calls.some(([verb]) => verb === 'plannedFailover'));
+  let asked = 0;
+  Object.defineProperty(fake.answers, 'replica', {
+    get: () => ({ ...REPLICA_VIEW, replica: { ...REPLICA, id: replicaId(`rp-${++asked}`) } }),
+  });
+  fake.failNext('plannedFailover', new UnderstudyError('vm-not-off', { vm: 'web' }));
+  const partly = await run('planned-failover a b');
+  assert.equal(partly.code, 3);
+  assert.match(partly.out, /succeeded/);
+  assert.match(partly.err, /VM web is not off/);
 });
 
 test('a blocked job lists what blocks it and is exit code 3; warnings do not stop it', async (t) => {

@@ -14,16 +14,18 @@ import { replicaCommands } from './commands/replica.ts';
 import { rescanCommand } from './commands/rescan.ts';
 import { completionCommand, serverCommands } from './commands/server.ts';
 import { testCommands } from './commands/test.ts';
-import { escapeLines } from './escape.ts';
+import { escapeLines, safeJson } from './escape.ts';
 import { EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
-import { Failure } from './failure.ts';
+import { Failure, usageFailure } from './failure.ts';
 import { escapedFinding } from './findings.ts';
+import type { GlobalOptions } from './session.ts';
 import type { CliWorld } from './world.ts';
 
 const DESCRIPTION = `Replication and failover of virtual machines.
 
 A server (\`understudy serve\`) does the work; every other command asks it.
-Wherever a host, job, replica, point or operation is asked for, give its name, its id, or the unique beginning of its id.`;
+Wherever a host, job, replica, point or operation is asked for, give its name, its id, or the unique beginning of its id.
+With -o json or ndjson an error is one line of JSON, the last on stderr: { exitCode, message, problem }.`;
 
 const EXAMPLES = `
 First steps:
@@ -44,12 +46,17 @@ ${EXIT_CODES_HELP}`;
 /** Never rejects: what goes wrong is written to stderr and told by the exit code. */
 export async function runCli(world: CliWorld): Promise<number> {
   const runner = createRunner(world);
+  const program = buildProgram(world, runner);
   try {
-    await buildProgram(world, runner).parseAsync([...world.arguments], { from: 'user' });
+    await program.parseAsync([...world.arguments], { from: 'user' });
     return runner.exitCode();
   } catch (error) {
-    return report(world, error);
+    return isForPrograms(program) ? reportAsJson(world, error) : report(world, error);
   }
+}
+
+function isForPrograms(program: Command): boolean {
+  return program.opts<Partial<GlobalOptions>>().output !== 'table';
 }
 
 /** The whole command tree. */
@@ -63,7 +70,10 @@ export function buildProgram(world: CliWorld, runner: Runner): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       writeOut: (text) => world.stdout.write(text),
-      writeErr: (text) => world.stderr.write(escapeLines(text)),
+      writeErr: (text) => {
+        if (!isForPrograms(program)) world.stderr.write(escapeLines(text));
+      },
+      outputError: (text, write) => write(text.replace(/^error: /, 'understudy: ')),
       getOutHelpWidth: () => helpWidth(world.stdout),
       getErrHelpWidth: () => helpWidth(world.stderr),
       getOutHasColors: () => false,
@@ -109,7 +119,29 @@ function report(world: CliWorld, error: unknown): number {
     world.stderr.write(`understudy: ${escapeLines(error.message)}\n`);
     return error.exitCode;
   }
-  const reason = error instanceof Error ? error.message : String(error);
-  world.stderr.write(`understudy: Something unexpected happened: ${escapeLines(reason)}\n`);
+  world.stderr.write(`understudy: ${escapeLines(unexpected(error))}\n`);
   return EXIT.bug;
+}
+
+/** One line, the last on stderr; `problem` is what the server said (docs/api.md), null where it was not asked. */
+function reportAsJson(world: CliWorld, error: unknown): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
+  const { exitCode, message, problem } = asFailure(error);
+  world.stderr.write(`${safeJson({ exitCode, message, problem })}\n`);
+  return exitCode;
+}
+
+function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  if (error instanceof CommanderError) return usageFailure(usageWords(error));
+  return new Failure(unexpected(error), EXIT.bug, { cause: error });
+}
+
+function usageWords({ code, message }: CommanderError): string {
+  if (code === 'commander.help') return 'A command is missing. Add --help to see which there are.';
+  return message.replace(/^error: /, '');
+}
+
+function unexpected(error: unknown): string {
+  return `Something unexpected happened: ${error instanceof Error ? error.message : String(error)}`;
 }

@@ -23,6 +23,8 @@ export type Session = {
   show<T>(value: T, render: (value: T) => string): void;
   /** Many things on stdout; `ndjson` gives a line each. */
   showList<T>(values: readonly T[], render: (values: readonly T[]) => string): void;
+  /** Done: the sentence on stderr for people, the value on stdout for programs. */
+  tell(value: unknown, text: string): void;
   /** A sentence on stderr. */
   say(text: string): void;
   /** Preflight findings on stderr. */
@@ -55,6 +57,10 @@ export function createSession(world: CliWorld, options: GlobalOptions): Session 
       if (options.output === 'table') world.stdout.write(render(values));
       else if (options.output === 'json') world.stdout.write(json(values));
       else for (const value of values) world.stdout.write(json(value));
+    },
+    tell: (value, text) => {
+      if (options.output === 'table') say(text);
+      else world.stdout.write(json(value));
     },
     say,
     sayFindings: (findings) => {

@@ -104,6 +104,8 @@ export const replicaSchema = z.strictObject({
   /** The newest test failover that was carried out. */
   lastTest: lastTestSchema.nullable(),
   allowedOperations: z.array(z.string()),
+  /** The same as commands of the program: `job run`, `failover`. */
+  allowedCommands: z.array(z.string()),
   createdAt: instantSchema,
 });
 

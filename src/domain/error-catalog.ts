@@ -23,8 +23,8 @@ export const ERROR_CATALOG = {
   // invalid
   'ambiguous-reference': {
     kind: 'invalid',
-    message: '{reference} could mean more than one {what}: {candidates}.',
-    remedy: 'Name one of them by its id.',
+    message: '{reference} could mean more than one: {candidates}.',
+    remedy: 'Name one of them by its id, or by more of it.',
   },
   'corrupt-record': {
     kind: 'invalid',
@@ -79,7 +79,7 @@ export const ERROR_CATALOG = {
   'branch-missing': {
     kind: 'missing',
     message: 'Replica {replica} has no branch {branch}.',
-    remedy: '',
+    remedy: 'See `understudy archive list {replica}`.',
   },
   'command-missing': {
     kind: 'missing',
@@ -125,6 +125,11 @@ export const ERROR_CATALOG = {
     kind: 'missing',
     message: 'The API has no {method} {path}.',
     remedy: 'See /openapi.json.',
+  },
+  'vm-not-in-job': {
+    kind: 'missing',
+    message: 'Job {job} has no VM {vm}.',
+    remedy: 'See `understudy job show {job}`.',
   },
   'vm-missing': {
     kind: 'missing',
@@ -191,6 +196,11 @@ export const ERROR_CATALOG = {
     remedy:
       'A source that comes back is told as `source-returned`; cut it off with `understudy fence`.',
   },
+  'storage-taken': {
+    kind: 'conflict',
+    message: 'The storage folder {path} lies in, over or at that of host {host}.',
+    remedy: 'Give each host a folder of its own: two must not own the same replicas.',
+  },
   'start-held': {
     kind: 'conflict',
     message: 'The start guard of host {host} refuses VM {vm}: {reason}.',
@@ -224,12 +234,17 @@ export const ERROR_CATALOG = {
   'operation-not-cancellable': {
     kind: 'conflict',
     message: 'Operation {operation} is {state} and cannot be cancelled.',
-    remedy: '',
+    remedy: 'See `understudy operation show {operation}`.',
   },
   'operation-not-retryable': {
     kind: 'conflict',
     message: 'Operation {operation} is {state}; only a suspended one can be retried.',
-    remedy: '',
+    remedy: 'See `understudy operation show {operation}`.',
+  },
+  'operation-not-asking': {
+    kind: 'conflict',
+    message: 'Operation {operation} ({kind}) is {state} and asks nothing.',
+    remedy: 'See `understudy operation show {operation}`.',
   },
   'preflight-blocked': {
     kind: 'conflict',

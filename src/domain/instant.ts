@@ -13,11 +13,11 @@ export function formatInstant(value: Instant): string {
   return new Date(value).toISOString();
 }
 
-/** Reads the written form, and any other date that carries a zone or is a plain UTC date; null if it is none. */
+/** Reads the written form, and any other date that carries a zone or is a plain UTC date, also as tables show it, with a blank for the `T`; null if it is none. */
 export function parseInstant(text: string): Instant | null {
-  if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)) {
+  if (!/^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)) {
     return null;
   }
-  const value = Date.parse(text);
+  const value = Date.parse(text.replace(' ', 'T'));
   return Number.isNaN(value) ? null : instant(value);
 }

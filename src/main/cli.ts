@@ -6,8 +6,11 @@ import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { WriteStream } from 'node:tty';
+import { exitCodeOf } from '../cli/exit-codes.ts';
+import { Failure } from '../cli/failure.ts';
 import { runCli } from '../cli/run-cli.ts';
 import type { CliWorld, Output, ServeOptions } from '../cli/world.ts';
+import { UnderstudyError } from '../domain/error.ts';
 
 const interrupt = new AbortController();
 process.on('SIGINT', () => interrupt.abort());
@@ -68,11 +71,17 @@ async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
       process.stderr.write(`understudy ends: its journal cannot be written (${String(error)})\n`);
       end.resolve(EXIT_FAULT);
     },
-  });
+  }).catch(refuseToServe);
   process.stderr.write(`understudy ${version} listens on ${server.address}\n`);
   const exitCode = await end.promise;
   await server.close();
   return exitCode;
+}
+
+/** What the server says of itself is for people, as what it says to clients is. */
+function refuseToServe(error: unknown): never {
+  if (!(error instanceof UnderstudyError)) throw error;
+  throw new Failure(error.message, exitCodeOf(error.kind), { cause: error });
 }
 
 /** `UNDERSTUDY_RUNTIME` is for several servers on one machine, as in tests and the demo. */

@@ -1,7 +1,7 @@
 /** What people ask for at the wrong moment, twice, or of something that is half there. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { findOperation } from '../../src/engine/control/references.ts';
+import { findOperation, resolve } from '../../src/engine/control/references.ts';
 import { options, Stage } from './stage.ts';
 
 function addSecondVm(stage: Stage): void {
@@ -155,4 +155,62 @@ test('a storage folder that lets no VM through blocks a job, and a preview of a 
   assert.ok((await warnings()).some((warning) => closed.test(warning)));
   stage.recovery.isUnreachable = true;
   assert.ok((await warnings()).some((warning) => /target host does not answer/.test(warning)));
+});
+
+test('an answer goes only to an operation that may ask', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { controller } = stage.life;
+  const [run] = await stage.run(
+    controller.operations({ subject: null, kind: null, open: false, limit: 1 }, options),
+  );
+  assert.ok(run !== undefined);
+  await assert.rejects(stage.run(controller.answerOperation(run.id, 'wait', options)), {
+    code: 'operation-not-asking',
+  });
+});
+
+test('refusals name the replica and the VM as people know them', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { controller } = stage.life;
+  await assert.rejects(stage.run(controller.runJob('nightly', ['nope'], options)), {
+    message: 'Job nightly has no VM nope. See `understudy job show nightly`.',
+  });
+  await assert.rejects(stage.run(controller.undoFailover('web-replica', false, options)), {
+    message: /^Replica web-replica is in phase Ready.*Allowed now: job run, failover/,
+  });
+  await stage.run(controller.verify('web-replica', null, options));
+  await assert.rejects(stage.run(controller.deleteReplica('web-replica', options)), {
+    message: /^web-replica is busy with operation op-/,
+  });
+  await stage.settleAll();
+});
+
+test('of a thousand candidates a few are named', async () => {
+  const items = Array.from({ length: 1000 }, (_, index) => ({
+    id: `op-${index}`,
+    name: `op-${index}`,
+  }));
+  const missing = () => assert.fail();
+  assert.throws(() => resolve(items, 'op-', missing), {
+    message: /could mean more than one: op-0, op-1, op-2, op-3, op-4, 995 more\./,
+  });
+});
+
+test('two hosts cannot share a storage folder', async () => {
+  await using stage = await Stage.open();
+  const { controller, ports } = stage.life;
+  const [host] = await ports.catalog.hosts();
+  assert.ok(host !== undefined);
+  const { storageFolder } = host.value;
+  for (const folder of [storageFolder, `${storageFolder}/below`, '/']) {
+    const request = { ...host.value, name: 'third', storageFolder: folder, scratchFolder: null };
+    await assert.rejects(stage.run(controller.addHost(request, options)), {
+      code: 'storage-taken',
+    });
+  }
+  assert.equal((await ports.catalog.hosts()).length, 2);
 });

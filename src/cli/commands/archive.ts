@@ -3,7 +3,7 @@ import type { ArchiveAnswer, ArchiveDiffAnswer } from '../../contract/archive.ts
 import { group, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
 import { usageFailure } from '../failure.ts';
 import { formatAge, formatBytes, formatTime } from '../format.ts';
-import { parseSeconds } from '../quantities.ts';
+import { parseMoment, parseSeconds } from '../quantities.ts';
 import { renderTable } from '../table.ts';
 import { settleAndShow } from './operation.ts';
 
@@ -14,6 +14,7 @@ export function archiveCommands(program: Command, runner: Runner): void {
     program,
     'archive',
     'Archived branches: what replicas wrote before a failover was undone',
+    ['archive list web-01-replica', 'archive diff web-01-replica br-4f2a'],
   );
   listCommand(archive, runner);
   diffCommand(archive, runner);
@@ -76,7 +77,7 @@ function keepCommand(archive: Command, runner: Runner): void {
         'archive keep web-01-replica br-4f2a --until 2w',
         'archive keep web-01-replica br-4f2a --until 2026-04-01',
       ],
-    ).requiredOption('--until <when>', 'a time, or a duration from now such as 2w'),
+    ).requiredOption('--until <when>', 'a time, or a duration from now such as 2w (required)'),
   );
   runner.run<KeepOptions>(keep, async (session, [replica = '', branch = ''], options) => {
     const until = momentOf(options.until, session.world.now());
@@ -106,8 +107,8 @@ function momentOf(text: string, nowMs: number): string {
   if (/^(?:\d+[smhdw])+$/.test(text)) {
     return new Date(nowMs + parseSeconds(text, '--until') * 1000).toISOString();
   }
-  const at = Date.parse(text);
-  if (/^\d{4}-\d{2}-\d{2}/.test(text) && !Number.isNaN(at)) return new Date(at).toISOString();
+  const at = parseMoment(text);
+  if (at !== null) return at;
   throw usageFailure(
     `--until takes a time such as 2026-04-01T12:00:00Z or a duration such as 2w, not "${text}".`,
   );

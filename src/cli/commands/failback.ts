@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { FailbackPreviewAnswer, FailbackRequestBody } from '../../contract/failback.ts';
 import {
   choice,
@@ -9,8 +9,9 @@ import {
   waitOptions,
 } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
+import { usageFailure } from '../failure.ts';
 import { formatBytes } from '../format.ts';
-import { parseBytes, parseSeconds } from '../quantities.ts';
+import { parseBytes, parseMoment, parseSeconds } from '../quantities.ts';
 import { renderDetails } from '../table.ts';
 import { settleAndShow } from './operation.ts';
 
@@ -79,21 +80,25 @@ function failbackRequest(options: FailbackOptions): FailbackRequestBody {
 
 function destination({ copy, new: isNew, name, host }: FailbackOptions): FailbackRequestBody['to'] {
   if (copy !== undefined && isNew === true) {
-    throw new InvalidArgumentError('Either --copy or --new, not both.');
+    throw usageFailure('Name --copy or --new, not both.');
   }
-  if (copy !== undefined) return { type: 'copy', vm: copy, host: host ?? null };
+  if (copy !== undefined && name === undefined)
+    return { type: 'copy', vm: copy, host: host ?? null };
   if (isNew === true) return { type: 'new', host: host ?? null, name: name ?? null };
   if (host === undefined && name === undefined) return { type: 'original' };
-  throw new InvalidArgumentError('--host and --name go with --copy or --new.');
+  throw usageFailure('--host goes with --copy or --new, --name with --new.');
 }
 
-/** Anything else is taken for a time, which the server reads. */
 function switchoverOf(text: string): NonNullable<FailbackRequestBody['switchover']> {
   if (text === 'manual' || text === 'automatic') return { type: text };
   if (text.startsWith('below:')) {
     return { type: 'below', bytes: parseBytes(text.slice('below:'.length), '--switchover') };
   }
-  return { type: 'at', at: text };
+  const at = parseMoment(text);
+  if (at !== null) return { type: 'at', at };
+  throw usageFailure(
+    `--switchover takes manual, automatic, a time such as 2026-03-01T03:00:00Z or below:SIZE such as below:64MiB, not "${text}".`,
+  );
 }
 
 type SwitchOptions = WaitOptions & {

@@ -9,7 +9,8 @@ import {
   waitOptions,
 } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
-import { formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
+import { usageFailure } from '../failure.ts';
+import { count, formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { renderDetails } from '../table.ts';
 import { fenceCommands } from './fence.ts';
 import { settleAndShow } from './operation.ts';
@@ -115,6 +116,9 @@ function undoCommand(program: Command, runner: Runner): void {
 
 function failoverRequest(options: FailoverOptions): FailoverRequestBody {
   const { point, archive, reason, fence, acceptDuplicate } = options;
+  if (point !== undefined && archive !== undefined) {
+    throw usageFailure('Name --point or --archive, not both.');
+  }
   return {
     ...(point === undefined ? {} : { point }),
     ...(archive === undefined ? {} : { archive }),
@@ -131,7 +135,9 @@ export function renderPreview(preview: FailoverPreviewAnswer): string {
   const loss =
     preview.lostSeconds === null ? 'unknown' : `about ${formatSeconds(preview.lostSeconds)}`;
   const measured =
-    measuredFailovers === 0 ? 'never measured' : `from ${measuredFailovers} earlier failovers`;
+    measuredFailovers === 0
+      ? 'never measured'
+      : `from ${count(measuredFailovers, 'earlier failover')}`;
   return renderDetails([
     ['Replica', `${preview.replicaName} (${preview.replicaId})`],
     ['Point', `${preview.pointId} of ${formatTime(preview.pointTakenAt)}, ${age} old${newest}`],

@@ -11,13 +11,14 @@ export function guardCommands(program: Command, runner: Runner): void {
     program,
     'guard',
     'Keep VMs that failed over from starting at their old host',
+    ['guard install production', 'guard show production'],
   );
   installCommand(guard, runner);
 
   const show = leaf(
     guard,
     'show <host>',
-    'Show what a host holds back, and prove that it does\nThe proof is a VM of 16 MiB without a disk, which the host must refuse to start; nothing of it stays.',
+    'Show what a host holds back, and prove that it does.\nThe proof is a VM of 16 MiB without a disk, which the host must refuse to start; nothing of it stays.',
     ['guard show production', 'guard show production -o json'],
   );
   runner.run(show, async ({ client, show: showAnswer }, [host = '']) => {
@@ -28,7 +29,7 @@ export function guardCommands(program: Command, runner: Runner): void {
   const lift = leaf(
     guard,
     'lift <host> <vm>',
-    'Let one VM start again, although its replica serves\nFor a source whose replica became permanent, or that a failback left behind. To go back to a source while its\nreplica serves, undo the failover instead: that lets it go, too. `understudy fence` holds it again.',
+    'Let one VM start again, although its replica serves.\nFor a source whose replica became permanent, or that a failback left behind. To go back to a source while its replica serves, undo the failover instead: that lets it go, too. `understudy fence` holds it again.',
     ['guard lift production web-01', 'guard lift production 5b1f1c7e-6f4c-4a53-9a0e-0d6d7a3c9b01'],
   );
   runner.run(lift, async ({ client, show: showAnswer, say }, [host = '', vm = '']) => {
@@ -43,9 +44,9 @@ export function guardCommands(program: Command, runner: Runner): void {
     'Take the guard out of a host; every VM that it holds may start then',
     ['guard remove production'],
   );
-  runner.run(remove, async ({ client, say }, [host = '']) => {
-    const { name } = await client.call('removeGuard', { parameters: { host } });
-    say(`Host ${name} holds no VM back any more.`);
+  runner.run(remove, async ({ client, tell }, [host = '']) => {
+    const removed = await client.call('removeGuard', { parameters: { host } });
+    tell(removed, `Host ${removed.name} holds no VM back any more.`);
     return undefined;
   });
 }
@@ -54,7 +55,7 @@ function installCommand(guard: Command, runner: Runner): void {
   const install = leaf(
     guard,
     'install <host>',
-    'Let a host refuse to start VMs whose replicas serve elsewhere\nA libvirt hook, put in once on a calm day. From then on every failover tells the host which VM to hold, and the host\nkeeps to it by itself, also when it boots alone at night. libvirt notices the hook when it is reloaded: do that once,\nand see by `guard show` that it works.',
+    'Let a host refuse to start VMs whose replicas serve elsewhere.\nA libvirt hook, put in once on a calm day. From then on every failover tells the host which VM to hold, and the host keeps to it by itself, also when it boots alone at night. libvirt notices the hook when it is reloaded: do that once, and see by `guard show` that it works.',
     ['guard install production', 'guard install production --hooks /var/lib/libvirt/hooks'],
   ).option(
     '--hooks <folder>',

@@ -18,7 +18,7 @@ export function hopCommand(program: Command, runner: Runner): void {
   const hop = leaf(
     program,
     'hop <replica>',
-    'Move a replica that serves to another restore point, when the one it was failed over to turns out wrong.\nThe guest is powered off and its writes are set aside as an archived branch. If anything fails before the replica\nis on the other point, it runs again where it was.',
+    'Move a replica that serves to another restore point, when the one it was failed over to turns out wrong.\nThe guest is powered off and its writes are set aside as an archived branch. If anything fails before the replica is on the other point, it runs again where it was.',
     [
       'hop web-01-replica --point 2026-03-01T12:00:00Z --dry-run',
       'hop web-01-replica --point pt-4f2a --reason "malware was already in the newest"',

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { HostAnswer, HostDetailAnswer, VmAnswer } from '../../contract/host.ts';
 import { group, leaf, notEmpty, type Runner } from '../command-tree.ts';
-import { formatBytes, formatTime } from '../format.ts';
+import { count, formatBytes, formatTime } from '../format.ts';
 import { parseCount } from '../quantities.ts';
 import { renderDetails, renderTable } from '../table.ts';
 
@@ -14,7 +14,10 @@ type AddOptions = {
 };
 
 export function hostCommands(program: Command, runner: Runner): void {
-  const host = group(program, 'host', 'Hypervisor hosts');
+  const host = group(program, 'host', 'Hypervisor hosts', [
+    'host add production --uri qemu:///system --storage /srv/understudy',
+    'host list',
+  ]);
   addCommand(host, runner);
 
   const list = leaf(host, 'list', 'List the hosts', ['host list', 'host list -o json']);
@@ -34,9 +37,9 @@ export function hostCommands(program: Command, runner: Runner): void {
   const remove = leaf(host, 'remove <host>', 'Forget a host that no job or replica uses', [
     'host remove old-host',
   ]);
-  runner.run(remove, async ({ client, say }, [name = '']) => {
+  runner.run(remove, async ({ client, tell }, [name = '']) => {
     const removed = await client.call('removeHost', { parameters: { host: name } });
-    say(`Host ${removed.name} is removed.`);
+    tell(removed, `Host ${removed.name} is removed.`);
     return undefined;
   });
 }
@@ -51,10 +54,18 @@ function addCommand(host: Command, runner: Runner): void {
       'host add lab --uri qemu:///session --storage ~/replicas --scratch /var/tmp/scratch --slots 1',
     ],
   )
-    .requiredOption('--uri <uri>', 'libvirt connection URI', notEmpty)
-    .requiredOption('--storage <folder>', 'where replicas live on the host (absolute)', notEmpty)
-    .option('--scratch <folder>', 'where old blocks of frozen VMs are kept', notEmpty)
-    .option('--slots <count>', 'how many transfers may run at once')
+    .requiredOption('--uri <uri>', 'libvirt connection URI (required)', notEmpty)
+    .requiredOption(
+      '--storage <folder>',
+      'where replicas live on the host: an absolute path (required)',
+      notEmpty,
+    )
+    .option(
+      '--scratch <folder>',
+      'where old blocks of frozen VMs are kept (default: .scratch in the storage folder)',
+      notEmpty,
+    )
+    .option('--slots <count>', 'how many transfers may run at once (default: 2)')
     .option('--tests <count>', 'how many test VMs may run on it at once (default: 2)');
   runner.run<AddOptions>(add, async ({ client, show }, [name = ''], options) => {
     const { uri, storage, scratch, slots, tests } = options;
@@ -72,7 +83,7 @@ function addCommand(host: Command, runner: Runner): void {
 }
 
 export function vmCommands(program: Command, runner: Runner): void {
-  const vm = group(program, 'vm', 'Virtual machines on a host');
+  const vm = group(program, 'vm', 'Virtual machines on a host', ['vm list production']);
   const list = leaf(vm, 'list <host>', 'List the VMs of a host, asking it now', [
     'vm list production',
   ]);
@@ -109,7 +120,7 @@ function renderHost(host: HostDetailAnswer): string {
       : [
           ['Hypervisor', `${says.hypervisorVersion}, emulator ${says.emulatorVersion}`] as const,
           ['Acceleration', says.acceleration] as const,
-          ['Machine', `${says.cpuCount} CPUs, ${formatBytes(says.memoryBytes)}`] as const,
+          ['Machine', `${count(says.cpuCount, 'CPU')}, ${formatBytes(says.memoryBytes)}`] as const,
           ['Networks', says.networks] as const,
         ]),
   ]);

@@ -55,9 +55,9 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
 
 function createOptions(create: Command): Command {
   return create
-    .requiredOption('--source <host>', 'host where the VMs run', notEmpty)
-    .requiredOption('--target <host>', 'host where the replicas stand by', notEmpty)
-    .requiredOption('--vm <vm>', 'name or UUID of a VM (repeatable)', collect)
+    .requiredOption('--source <host>', 'host where the VMs run (required)', notEmpty)
+    .requiredOption('--target <host>', 'host where the replicas stand by (required)', notEmpty)
+    .requiredOption('--vm <vm>', 'name or UUID of a VM (required; repeatable)', collect)
     .option('--rpo <duration>', 'the newest restore point is never to be older (default: 15m)')
     .option('--keep <count>', `keep this many newest restore points (default: ${DEFAULT_KEEP})`)
     .option('--keep-tier <every:for>', 'also one per period, e.g. 1h:1d (repeatable)', collect)

@@ -17,7 +17,10 @@ import { renderOperations } from './operation.ts';
 type RunOptions = WaitOptions & { readonly vm?: readonly string[] };
 
 export function jobCommands(program: Command, runner: Runner): void {
-  const job = group(program, 'job', 'Replication jobs');
+  const job = group(program, 'job', 'Replication jobs', [
+    'job create nightly --source production --target recovery --vm web-01',
+    'job run nightly',
+  ]);
   jobCreateCommand(job, runner);
 
   const list = leaf(job, 'list', 'List the jobs', ['job list']);
@@ -39,9 +42,12 @@ export function jobCommands(program: Command, runner: Runner): void {
   const remove = leaf(job, 'delete <job>', 'Delete a job; its replicas and points stay', [
     'job delete nightly',
   ]);
-  runner.run(remove, async ({ client, say }, [name = '']) => {
+  runner.run(remove, async ({ client, tell }, [name = '']) => {
     const deleted = await client.call('deleteJob', { parameters: { job: name } });
-    say(`Job ${deleted.name} is deleted. Its replicas stay: see \`understudy replica list\`.`);
+    tell(
+      deleted,
+      `Job ${deleted.name} is deleted. Its replicas stay: see \`understudy replica list\`.`,
+    );
     return undefined;
   });
 }
@@ -68,18 +74,21 @@ function pauseCommands(job: Command, runner: Runner): void {
   const pause = leaf(job, 'pause <job>', 'Stop scheduled runs; what runs now goes on', [
     'job pause nightly',
   ]);
-  runner.run(pause, async ({ client, say }, [name = '']) => {
+  runner.run(pause, async ({ client, tell }, [name = '']) => {
     const paused = await client.call('pauseJob', { parameters: { job: name } });
-    say(`Job ${paused.name} is paused. Resume it with \`understudy job resume ${paused.id}\`.`);
+    tell(
+      paused,
+      `Job ${paused.name} is paused. Resume it with \`understudy job resume ${paused.id}\`.`,
+    );
     return undefined;
   });
 
   const resume = leaf(job, 'resume <job>', 'Let scheduled runs happen again', [
     'job resume nightly',
   ]);
-  runner.run(resume, async ({ client, say }, [name = '']) => {
+  runner.run(resume, async ({ client, tell }, [name = '']) => {
     const resumed = await client.call('resumeJob', { parameters: { job: name } });
-    say(`Job ${resumed.name} runs again; next: ${formatTime(resumed.nextRunAt)}.`);
+    tell(resumed, `Job ${resumed.name} runs again; next: ${formatTime(resumed.nextRunAt)}.`);
     return undefined;
   });
 }

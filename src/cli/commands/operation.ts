@@ -53,7 +53,10 @@ const KINDS = [
 ] as const satisfies readonly OperationAnswer['kind'][];
 
 export function operationCommands(program: Command, runner: Runner): void {
-  const operation = group(program, 'operation', 'What was asked for, and how far it is');
+  const operation = group(program, 'operation', 'What was asked for, and how far it is', [
+    'operation list --open',
+    'operation follow op-4f2a',
+  ]);
   listCommand(operation, runner);
 
   const show = leaf(operation, 'show <operation>', 'Show an operation with its history', [

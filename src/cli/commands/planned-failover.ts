@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { PlannedFailoverBody } from '../../contract/failover.ts';
 import { choice, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
 import { parseCount, parseSeconds } from '../quantities.ts';
-import { exitCodeOfAll } from '../session.ts';
+import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderOperations, settleAndShow } from './operation.ts';
 
 type PlannedOptions = WaitOptions & {
@@ -39,19 +39,48 @@ export function plannedFailoverCommand(program: Command, runner: Runner): void {
     );
   runner.run<PlannedOptions>(waitOptions(planned), async (session, replicas, options) => {
     const body = request(options);
-    const accepted = await Promise.all(
-      replicas.map((replica) =>
-        session.client.call('plannedFailover', { parameters: { replica }, body }),
-      ),
-    );
-    const [only] = accepted;
-    if (accepted.length === 1 && only !== undefined) {
-      return settleAndShow(session, only, options.wait);
+    const ids = await idsOf(session, replicas);
+    const [only = '', ...others] = ids;
+    if (others.length === 0) {
+      const parameters = { replica: only };
+      const accepted = await session.client.call('plannedFailover', { parameters, body });
+      return settleAndShow(session, accepted, options.wait);
     }
-    const settled = await session.settle(accepted, options.wait);
-    session.show({ items: settled }, ({ items }) => renderOperations(items));
-    return exitCodeOfAll(settled, options.wait);
+    return failOverAll(session, ids, body, options.wait);
   });
+}
+
+/** All are looked up before the first begins: a misspelt name must not move the others. Nobody is moved twice. */
+async function idsOf({ client }: Session, replicas: readonly string[]): Promise<readonly string[]> {
+  const found = await Promise.all(
+    replicas.map((replica) => client.call('showReplica', { parameters: { replica } })),
+  );
+  return [...new Set(found.map(({ id }) => id))];
+}
+
+/** What one of them is refused for is said, and the others are waited for all the same. */
+async function failOverAll(
+  session: Session,
+  replicas: readonly string[],
+  body: PlannedFailoverBody,
+  wait: boolean,
+): Promise<number> {
+  const asked = await Promise.allSettled(
+    replicas.map((replica) =>
+      session.client.call('plannedFailover', { parameters: { replica }, body }),
+    ),
+  );
+  const accepted = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const refusals: unknown[] = asked.flatMap((one) =>
+    one.status === 'rejected' ? [one.reason] : [],
+  );
+  const [first, ...more] = refusals;
+  if (accepted.length === 0) throw first;
+  const settled = await session.settle(accepted, wait);
+  session.show({ items: settled }, ({ items }) => renderOperations(items));
+  for (const refusal of more) if (refusal instanceof Error) session.say(refusal.message);
+  if (first !== undefined) throw first;
+  return exitCodeOfAll(settled, wait);
 }
 
 function request(options: PlannedOptions): PlannedFailoverBody {

@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
 import type { PointAnswer, PointDetailAnswer } from '../../contract/point.ts';
 import { group, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
-import { formatAge, formatBytes, formatTime, yesNo } from '../format.ts';
+import { count, formatAge, formatBytes, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
 import { settleAndShow } from './operation.ts';
 
 export function pointCommands(program: Command, runner: Runner): void {
-  const point = group(program, 'point', 'Restore points of a replica');
+  const point = group(program, 'point', 'Restore points of a replica', [
+    'point list web-01-replica',
+    'point pin web-01-replica latest',
+  ]);
 
   const list = leaf(point, 'list <replica>', 'List the restore points of a replica, oldest first', [
     'point list web-01-replica',
@@ -31,9 +34,12 @@ export function pointCommands(program: Command, runner: Runner): void {
   const pin = leaf(point, 'pin <replica> <point>', 'Keep a point whatever retention says', [
     'point pin web-01-replica latest',
   ]);
-  runner.run(pin, async ({ client, say }, [replica = '', id = '']) => {
+  runner.run(pin, async ({ client, tell }, [replica = '', id = '']) => {
     const pinned = await client.call('pinPoint', { parameters: { replica, point: id } });
-    say(`Restore point ${pinned.id} of ${formatTime(pinned.takenAt)} is kept until unpinned.`);
+    tell(
+      pinned,
+      `Restore point ${pinned.id} of ${formatTime(pinned.takenAt)} is kept until unpinned.`,
+    );
     return undefined;
   });
 
@@ -54,9 +60,12 @@ export function pointCommands(program: Command, runner: Runner): void {
   const unpin = leaf(point, 'unpin <replica> <point>', 'Let retention take a point again', [
     'point unpin web-01-replica pt-4f2a',
   ]);
-  runner.run(unpin, async ({ client, say }, [replica = '', id = '']) => {
+  runner.run(unpin, async ({ client, tell }, [replica = '', id = '']) => {
     const unpinned = await client.call('unpinPoint', { parameters: { replica, point: id } });
-    say(`Restore point ${unpinned.id} of ${formatTime(unpinned.takenAt)} follows retention again.`);
+    tell(
+      unpinned,
+      `Restore point ${unpinned.id} of ${formatTime(unpinned.takenAt)} follows retention again.`,
+    );
     return undefined;
   });
 }
@@ -90,7 +99,7 @@ function renderPoint(point: PointDetailAnswer): string {
     ['Sealed', formatTime(point.sealedAt)],
     ['Consistency', point.consistency],
     ['Pinned', yesNo(point.isPinned)],
-    ['VM', `${vm.name}, ${vm.cpuCount} CPUs, ${formatBytes(vm.memoryBytes)}`],
+    ['VM', `${vm.name}, ${count(vm.cpuCount, 'CPU')}, ${formatBytes(vm.memoryBytes)}`],
     ['NICs', vm.nics.map((nic) => `${nic.mac ?? 'no MAC'} on ${nic.network}`)],
     ['Disks', point.disks.map(diskLine)],
     ['Hash', point.rootHash],

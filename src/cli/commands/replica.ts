@@ -17,7 +17,10 @@ type RescanOptions = WaitOptions & { readonly repair?: boolean };
 type VerifyOptions = WaitOptions & { readonly point?: string };
 
 export function replicaCommands(program: Command, runner: Runner): void {
-  const replica = group(program, 'replica', 'Replicas: stand-ins for protected VMs');
+  const replica = group(program, 'replica', 'Replicas: stand-ins for protected VMs', [
+    'replica list',
+    'replica show web-01-replica',
+  ]);
 
   const list = leaf(replica, 'list', 'List the replicas', ['replica list', 'replica list -o json']);
   runner.run(list, async ({ client, showList, world }) => {
@@ -138,7 +141,7 @@ export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
       'Archives',
       replica.archives.map((one) => `${one.branchId} until ${formatTime(one.keepUntil)}`),
     ],
-    ['Allowed', replica.allowedOperations.join(', ') || 'nothing'],
+    ['Allowed', replica.allowedCommands.join(', ') || 'nothing'],
     ['Created', formatTime(replica.createdAt)],
   ]);
 }

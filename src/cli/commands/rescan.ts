@@ -19,7 +19,7 @@ export function rescanCommand(program: Command, runner: Runner): void {
   const rescan = leaf(
     program,
     'rescan',
-    "Compare what is recorded of every replica with what is on disk.\nWith --rebuild: find replicas that lie on the hosts and are not in the catalogue, because the server's data folder was\nlost, and take them up again, with restore points, archives, a failover in progress, and their jobs, which stay paused.\nNothing is deleted. Add the hosts first; see docs/runbooks/controller-lost.md.",
+    "Compare what is recorded of every replica with what is on disk.\nWith --rebuild: find replicas that lie on the hosts and are not in the catalogue, because the server's data folder was lost, and take them up again, with restore points, archives, a failover in progress, and their jobs, which stay paused. Nothing is deleted. Add the hosts first; see docs/runbooks/controller-lost.md.",
     [
       'rescan',
       'rescan --rebuild --dry-run',

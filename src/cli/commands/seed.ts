@@ -10,8 +10,7 @@ export function seedCommand(replica: Command, runner: Runner): void {
     'seed <replica> [seed...]',
     [
       'Before its first run, say what is at the target already: only what differs is sent then.',
-      'A seed is DISK:PATH for each disk (qcow2, raw or VHDX on the target host), vm:NAME (a VM there that is off)',
-      'or replica:NAME (the newest point of another replica there). It is only read.',
+      'A seed is DISK:PATH for each disk (qcow2, raw or VHDX on the target host), vm:NAME (a VM there that is off) or replica:NAME (the newest point of another replica there). It is only read.',
     ].join('\n'),
     [
       'replica seed web-01-replica vda:/srv/seed/web-01-vda.qcow2 vdb:/srv/seed/web-01-vdb.vhdx',

@@ -3,6 +3,7 @@ import type { OverviewAnswer } from '../../contract/replica.ts';
 import { choiceArgument, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { completionScript, SHELLS } from '../completion.ts';
 import { usageFailure } from '../failure.ts';
+import { count } from '../format.ts';
 import { dataFolder } from '../location.ts';
 import { renderOperations } from './operation.ts';
 import { renderReplicas } from './replica.ts';
@@ -81,8 +82,4 @@ function renderOverview(overview: OverviewAnswer, nowMs: number): string {
   if (replicas.length > 0) sections.push(renderReplicas(replicas, nowMs));
   if (openOperations.length > 0) sections.push(renderOperations(openOperations));
   return sections.join('\n');
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

@@ -42,7 +42,12 @@ type RunOptions = WaitOptions & {
 };
 
 export function testCommands(program: Command, runner: Runner): void {
-  const test = group(program, 'test', 'Test failovers: boot restore points where they meet nobody');
+  const test = group(
+    program,
+    'test',
+    'Test failovers: boot restore points where they meet nobody',
+    ['test run web-01-replica --probe http:80/health', 'test list'],
+  );
   runCommand(test, runner);
   listCommand(test, runner);
   showCommand(test, runner);
@@ -185,7 +190,7 @@ function bisectCommand(program: Command, runner: Runner): void {
       'bisect db-01-replica --probe "command:/usr/bin/check-db --full@10m"',
     ],
   )
-    .requiredOption('--probe <probe>', 'what a good point passes (repeatable)', collect)
+    .requiredOption('--probe <probe>', 'what a good point passes (required; repeatable)', collect)
     .addHelpText('after', `\n${PROBES}`);
   runner.run<BisectOptions>(waitOptions(bisect), async (session, [replica = ''], options) => {
     const accepted = await session.client.call('bisect', {

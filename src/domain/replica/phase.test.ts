@@ -76,9 +76,9 @@ test('replication is allowed in Pending and Ready only (invariant 4)', () => {
 });
 
 test('a refusal names the phase, the operation and what is allowed instead', () => {
-  assert.throws(() => requireAllowed({ id, phase: 'Failover' }, 'replicate'), {
+  assert.throws(() => requireAllowed({ id, name: 'web', phase: 'Failover' }, 'replicate'), {
     message:
-      'Replica rp-1 is in phase Failover, which does not allow replicate. ' +
-      'Allowed now: undo-failover, permanent-failover, failback, test-failover, bisect, verify, rescan, hop, export, keep-archive, delete-archive, fence, unfence.',
+      'Replica web is in phase Failover, which does not allow replicate. ' +
+      'Allowed now: undo-failover, permanent-failover, failback, test run, bisect, replica verify, replica rescan, hop, point export, archive keep, archive delete, fence, unfence.',
   });
 });

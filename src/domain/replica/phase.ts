@@ -106,17 +106,39 @@ export function allowedOperations(phase: Phase): readonly ReplicaOperation[] {
   return all.filter((operation) => (ALLOWED_IN[operation] as readonly Phase[]).includes(phase));
 }
 
-type Phased = { readonly id: ReplicaId; readonly phase: Phase };
+/** What the program calls an operation, where that differs; null: nobody asks for it by hand. */
+const COMMANDS: Partial<Record<ReplicaOperation, string | null>> = {
+  replicate: 'job run',
+  'catch-up-failback': null,
+  'test-failover': 'test run',
+  verify: 'replica verify',
+  rescan: 'replica rescan',
+  remove: 'replica remove',
+  delete: 'replica delete',
+  export: 'point export',
+  'keep-archive': 'archive keep',
+  'delete-archive': 'archive delete',
+};
+
+/** The commands that may begin something in this phase. */
+export function allowedCommands(phase: Phase): readonly string[] {
+  const commands = allowedOperations(phase).map((operation) => {
+    const command = COMMANDS[operation];
+    return command === undefined ? operation : command;
+  });
+  return commands.filter((command) => command !== null);
+}
+
+type Phased = { readonly id: ReplicaId; readonly name?: string; readonly phase: Phase };
 
 /** Throws `not-allowed-in-phase`, naming the phase, the operation and what is allowed instead. */
 export function requireAllowed(replica: Phased, operation: ReplicaOperation): void {
-  const allowed = allowedOperations(replica.phase);
-  if (allowed.includes(operation)) return;
+  if (allowedOperations(replica.phase).includes(operation)) return;
   throw new UnderstudyError('not-allowed-in-phase', {
-    replica: replica.id,
+    replica: replica.name ?? replica.id,
     phase: replica.phase,
     operation,
-    allowed: allowed.join(', ') || 'nothing',
+    allowed: allowedCommands(replica.phase).join(', ') || 'nothing',
   });
 }
 

@@ -89,6 +89,27 @@ export async function accept(
   order: Order,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  try {
+    return await begin(ports, replica, order, options);
+  } catch (error) {
+    throw namingReplica(error, replica);
+  }
+}
+
+/** Claims and subjects are ids; people know names. */
+function namingReplica(error: unknown, { id, name }: Replica): unknown {
+  if (!(error instanceof UnderstudyError) || error.code !== 'operation-in-progress') return error;
+  const { what } = error.details;
+  if (what !== id && what !== `replica:${id}`) return error;
+  return new UnderstudyError(error.code, { ...error.details, what: name }, error);
+}
+
+async function begin(
+  ports: ControllerPorts,
+  replica: Replica,
+  order: Order,
+  options: CommandOptions,
+): Promise<OperationRecord> {
   const id = freshOperationId(ports, options.seed);
   const known = await ports.durable.operation(id);
   if (known !== null) return known;

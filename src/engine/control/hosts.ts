@@ -5,7 +5,7 @@ import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { AddHost, CommandOptions, HostView, Reference } from '../../ports/controller.ts';
 import type { ControllerPorts } from './controller-ports.ts';
-import { findHost } from './references.ts';
+import { byName, findHost } from './references.ts';
 
 export async function addHost(
   ports: ControllerPorts,
@@ -19,6 +19,7 @@ export async function addHost(
   if (hosts.some(({ value }) => value.name === request.name)) {
     throw new UnderstudyError('name-taken', { what: 'host', name: request.name });
   }
+  for (const { value } of hosts) refuseSharedStorage(request, value);
   const scratchFolder = request.scratchFolder ?? `${request.storageFolder}/.scratch`;
   const host: Host = {
     ...request,
@@ -36,6 +37,17 @@ export async function addHost(
   }
 }
 
+/** All hosts are on this machine, so one path is one folder. */
+function refuseSharedStorage({ storageFolder: path }: AddHost, other: Host): void {
+  const [mine, theirs] = [asPrefix(path), asPrefix(other.storageFolder)];
+  if (!mine.startsWith(theirs) && !theirs.startsWith(mine)) return;
+  throw new UnderstudyError('storage-taken', { path, host: other.name });
+}
+
+function asPrefix(folder: string): string {
+  return `${folder}/`.replaceAll(/\/+/g, '/');
+}
+
 async function provedView(
   ports: ControllerPorts,
   host: Host,
@@ -48,7 +60,7 @@ async function provedView(
 }
 
 export async function listHosts(ports: ControllerPorts): Promise<readonly Host[]> {
-  return (await ports.catalog.hosts()).map(({ value }) => value);
+  return (await ports.catalog.hosts()).map(({ value }) => value).sort(byName);
 }
 
 export async function showHost(
@@ -70,9 +82,9 @@ async function hostView(
     const description = await hypervisor.describe(options);
     return { host, description, unreachableBecause: null };
   } catch (error) {
-    const { code, message } = asUnderstudyError(error);
+    const { code, message, details } = asUnderstudyError(error);
     if (code !== 'host-unreachable') throw error;
-    return { host, description: null, unreachableBecause: message };
+    return { host, description: null, unreachableBecause: String(details.reason ?? message) };
   }
 }
 

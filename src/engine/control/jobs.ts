@@ -20,7 +20,7 @@ import type {
 import type { SeedOrder } from '../../ports/orders.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
-import { findHost, findJob, findVm } from './references.ts';
+import { byName, findHost, findJob, findVm } from './references.ts';
 import { requireIdle } from './require-idle.ts';
 import { replicasOf } from './run-job.ts';
 import { requireSeedable, resolveSeed } from './seeds.ts';
@@ -271,8 +271,8 @@ export async function jobView(ports: ControllerPorts, job: Job): Promise<JobView
 }
 
 export async function listJobs(ports: ControllerPorts): Promise<readonly JobView[]> {
-  const jobs = await ports.catalog.jobs();
-  return Promise.all(jobs.map(({ value }) => jobView(ports, value)));
+  const jobs = (await ports.catalog.jobs()).map(({ value }) => value).sort(byName);
+  return Promise.all(jobs.map((job) => jobView(ports, job)));
 }
 
 export async function showJob(ports: ControllerPorts, reference: Reference): Promise<JobView> {

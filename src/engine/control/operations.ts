@@ -1,4 +1,9 @@
-import type { OperationRecord } from '../../domain/operation/operation.ts';
+import { UnderstudyError } from '../../domain/error.ts';
+import {
+  hasEnded,
+  type OperationKind,
+  type OperationRecord,
+} from '../../domain/operation/operation.ts';
 import type { OperationQuery, Reference } from '../../ports/controller.ts';
 import type { OperationAnswer } from '../../ports/orders.ts';
 import { ANSWER } from '../answer.ts';
@@ -64,12 +69,19 @@ export async function retryOperation(
   return ports.durable.retry((await findOperation(ports.durable, reference)).id);
 }
 
+/** Those that shut a guest down and can ask what to do when it does not. */
+const MAY_ASK: readonly OperationKind[] = ['planned-failover', 'failback', 'switch-over'];
+
 export async function answerOperation(
   ports: ControllerPorts,
   reference: Reference,
   answer: OperationAnswer,
 ): Promise<OperationRecord> {
   const operation = await findOperation(ports.durable, reference);
+  const { id, kind, state } = operation;
+  if (hasEnded(state) || !MAY_ASK.includes(kind)) {
+    throw new UnderstudyError('operation-not-asking', { operation: id, kind, state });
+  }
   await ports.durable.send(operation.id, ANSWER, answer);
   return operation;
 }

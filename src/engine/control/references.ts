@@ -14,6 +14,15 @@ import type { Durable } from '../../ports/durable.ts';
 
 type Named = { readonly id: string; readonly name: string };
 
+/** The order of lists: names, and where they are the same, ids. By code units, so that it is the same everywhere. */
+export function byName(a: Named, b: Named): number {
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return a.id < b.id ? -1 : 1;
+}
+
+/** An error that lists a thousand operations helps nobody. */
+const CANDIDATES_NAMED = 5;
+
 /** Exact ids win over names, names over beginnings; two candidates of one rank are `ambiguous-reference`. */
 export function resolve<T extends Named>(
   items: readonly T[],
@@ -27,16 +36,20 @@ export function resolve<T extends Named>(
   ];
   const candidates = ranks.find((rank) => rank.length > 0) ?? [];
   if (candidates.length > 1) {
-    const names = candidates.map((item) => `${item.id} (${item.name})`).join(', ');
-    throw new UnderstudyError('ambiguous-reference', {
-      reference,
-      what: 'thing',
-      candidates: names,
-    });
+    throw ambiguous(reference, candidates);
   }
   const [found] = candidates;
   if (found === undefined) throw missing();
   return found;
+}
+
+function ambiguous(reference: Reference, candidates: readonly Named[]): UnderstudyError {
+  const named = candidates
+    .slice(0, CANDIDATES_NAMED)
+    .map(({ id, name }) => (id === name ? id : `${id} (${name})`));
+  const more = candidates.length - named.length;
+  const all = more > 0 ? [...named, `${more} more`] : named;
+  return new UnderstudyError('ambiguous-reference', { reference, candidates: all.join(', ') });
 }
 
 function missing(code: ErrorCode, noun: string, reference: Reference): () => UnderstudyError {

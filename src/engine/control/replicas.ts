@@ -11,7 +11,7 @@ import type {
 } from '../../ports/controller.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
-import { findPoint, findReplica } from './references.ts';
+import { byName, findPoint, findReplica } from './references.ts';
 import { lastTestOf } from './tests.ts';
 
 export async function overview(ports: ControllerPorts): Promise<Overview> {
@@ -27,6 +27,7 @@ export async function overview(ports: ControllerPorts): Promise<Overview> {
 export async function listReplicas(ports: ControllerPorts): Promise<readonly ReplicaView[]> {
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
   const listed = replicas.filter(({ phase }) => phase !== 'Removed' && phase !== 'Permanent');
+  listed.sort(byName);
   return Promise.all(listed.map((replica) => replicaView(ports, replica)));
 }
 

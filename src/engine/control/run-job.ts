@@ -54,7 +54,7 @@ function chooseVms(
     const vm = resolve(
       named,
       reference,
-      () => new UnderstudyError('vm-missing', { vm: reference, host: `job ${job.name}` }),
+      () => new UnderstudyError('vm-not-in-job', { vm: reference, job: job.name }),
     );
     if (vm.excludedBecause === null) return vm.vmId;
     throw new UnderstudyError('vm-excluded', {

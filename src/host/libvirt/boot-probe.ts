@@ -12,6 +12,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
 import { hasCode } from './errors.ts';
 import { unlessRefused } from './inspect.ts';
+import { makeStorageFolder } from './storage-access.ts';
 import type { Virsh } from './virsh.ts';
 import { append, createRoot, serialiseXml } from './xml.ts';
 
@@ -52,6 +53,7 @@ export async function bootsGuest(
   const { virsh } = tools;
   const folder = join(tools.folder, `.${PROBE_NAME}`);
   const image = join(folder, 'boot.img');
+  await makeStorageFolder(tools.folder);
   try {
     await end(virsh, { signal });
     await mkdir(folder, { recursive: true, mode: 0o755 });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { systemProcesses } from '../../system/processes.ts';
-import { storageFindings } from './storage-access.ts';
+import { makeStorageFolder, storageFindings } from './storage-access.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'understudy-storage-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -53,4 +53,14 @@ test('SELinux needs a label on folders of our own, AppArmor nothing', async () =
   const [finding] = await look(folder, ['selinux']);
   assert.equal(finding?.severity, 'warns');
   assert.match(finding?.message ?? '', /semanage fcontext -a -t virt_image_t/);
+});
+
+test('a storage folder is made with those above it; what cannot be one is refused at once', async () => {
+  await makeStorageFolder(join(folder, 'made', 'with', 'parents'));
+  await makeStorageFolder(join(folder, 'made', 'with', 'parents'));
+  assert.ok(existsSync(join(folder, 'made', 'with', 'parents')));
+  // Node's own recursive mkdir never comes back from /proc.
+  for (const path of [import.meta.filename, join(import.meta.filename, 'below'), '/proc/nothing']) {
+    await assert.rejects(makeStorageFolder(path), { code: 'access-denied' });
+  }
 });

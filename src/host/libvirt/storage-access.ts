@@ -7,8 +7,9 @@
  * layers below them when it starts, so nothing is to be done. SELinux: libvirt labels the files of a VM, but not the
  * folders above, and `svirt_t` may not search a folder of unknown kind.
  */
-import { realpath } from 'node:fs/promises';
+import { mkdir, realpath, stat } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
@@ -47,6 +48,31 @@ export async function storageFindings(
         ]),
     ...labelFindings(folder, identity),
   ];
+}
+
+/**
+ * Makes the folder and those above it, one by one: Node's recursive `mkdir` never returns where a file system says ENOENT
+ * for good, as /proc does. Throws `access-denied`.
+ */
+export async function makeStorageFolder(path: string): Promise<void> {
+  try {
+    for (const folder of [...parentsOf(path), path]) await makeOne(folder);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const fix = 'Name a folder that can be made and written to.';
+    throw new UnderstudyError('access-denied', { path, who: 'the host agent', reason, fix }, cause);
+  }
+}
+
+/** A file in its place makes `mkdir` say EEXIST. */
+async function makeOne(folder: string): Promise<void> {
+  try {
+    if ((await stat(folder)).isDirectory()) return;
+  } catch (error) {
+    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    if (!isMissing) throw error;
+  }
+  await mkdir(folder, { mode: 0o755 });
 }
 
 function labelFindings(folder: string, { confinedBy }: QemuIdentity): PreflightFinding[] {
