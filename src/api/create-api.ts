@@ -12,7 +12,7 @@ import type { Controller } from '../ports/controller.ts';
 import { accessCheck } from './access.ts';
 import { lastSequence, streamAll, streamOperation } from './event-routes.ts';
 import { type EventStream, openEventStream } from './event-stream.ts';
-import { failureReporter } from './failures.ts';
+import { failureReporter, refuseUrl } from './failures.ts';
 import { goneSignal } from './gone-signal.ts';
 import { listen } from './listen.ts';
 import type { ListenAddress } from './listen-address.ts';
@@ -53,6 +53,7 @@ export function createApi(options: ApiOptions): Api {
     requestTimeout: REQUEST_MS_MAX,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: PARAMETER_CHARACTERS_MAX },
+    frameworkErrors: refuseUrl,
   });
   server.removeContentTypeParser('text/plain');
   const check = accessCheck(options);

@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ProblemAnswer } from '../contract/problem.ts';
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { ApiLogger } from './create-api.ts';
@@ -28,10 +28,26 @@ export function failureReporter(server: FastifyInstance, logger: ApiLogger): voi
   });
 }
 
+/** What cannot be routed at all: it is refused before anybody asks for a token, and told nothing. */
+export function refuseUrl(
+  _error: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const reason = 'The path is not percent-encoded UTF-8, or one of its parts is too long';
+  const error = new UnderstudyError('invalid-request', { reason });
+  void sendProblem(reply, problemOf(error, request.id));
+}
+
 export function sendProblem(reply: FastifyReply, problem: ProblemAnswer): FastifyReply {
   if (problem.status === 401) void reply.header('www-authenticate', 'Bearer');
   return reply.code(problem.status).type(PROBLEM_TYPE).send(problem);
 }
+
+const WORDS_OF_STATUS: Readonly<Record<number, string>> = {
+  413: 'The body is larger than any request needs to be; docs/api.md has the limit',
+  415: 'The body must be JSON, with content-type: application/json',
+};
 
 /** Fastify's own refusals (body too large, not JSON, …) carry a status below 500 and a harmless sentence. */
 function translate(error: FastifyError | UnderstudyError): {
@@ -41,7 +57,7 @@ function translate(error: FastifyError | UnderstudyError): {
   if (error instanceof UnderstudyError) return { cause: error, extras: {} };
   const { statusCode } = error;
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
-    const reason = error.message.replace(/\.$/, '');
+    const reason = WORDS_OF_STATUS[statusCode] ?? error.message.replace(/\.$/, '');
     return {
       cause: new UnderstudyError('invalid-request', { reason }),
       extras: { status: statusCode },

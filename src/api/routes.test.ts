@@ -155,6 +155,21 @@ test('point selectors and defaults reach the controller parsed', async (t) => {
   );
 });
 
+test('a path that cannot be routed, and a body that is not JSON, are problems like all others', async (t) => {
+  const { request } = openApiRoom(t);
+  const json = { 'content-type': 'application/xml' };
+  for (const { url, headers, status } of [
+    { url: '/api/v1/replicas/%E0%A4%A', headers: {}, status: 400 },
+    { url: `/api/v1/replicas/${'x'.repeat(5000)}`, headers: {}, status: 400 },
+    { url: '/api/v1/jobs', headers: json, status: 415 },
+  ]) {
+    const answer = await request('POST', url, { headers, body: '<a/>' });
+    assert.equal(answer.status, status, url);
+    assert.equal(answer.type, 'application/problem+json');
+    assert.equal(problemSchema.parse(answer.answer).code, 'invalid-request');
+  }
+});
+
 test('a point is found by the time that tables show it with; a time without a zone is refused', () => {
   const noon = Date.UTC(2026, 2, 1, 12);
   const of = (text: string) => pointSelector(text);

@@ -52,7 +52,7 @@ test('waiting shows steps on stderr and the outcome on stdout', async (t) => {
   assert.equal(JSON.parse(ran.out).result.runningAfterMs, 812);
   assert.equal(
     ran.err,
-    'Replicate web-01 to recovery: branch\nReplicate web-01 to recovery: note: the source is left alone\n',
+    'Replicate web-01 to recovery: branch\nReplicate web-01 to recovery: the source is left alone\n',
   );
 });
 

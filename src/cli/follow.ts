@@ -125,6 +125,8 @@ export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] 
       case 'step-succeeded':
       case 'succeeded':
         return;
+      case 'note':
+        return display.message(`${operation.title}: ${event.message}`);
       default:
         return display.message(`${operation.title}: ${eventLine(event)}`);
     }

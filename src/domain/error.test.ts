@@ -16,6 +16,13 @@ test('details fill the sentence; a value that looks like a placeholder is not fi
   assert.match(error.message, /^There is no VM \{host\} on host h1\./);
 });
 
+test('a command in a remedy can be copied, whatever the name of the VM', () => {
+  const replica = `a"b'c $(id)`;
+  const { message } = new UnderstudyError('point-missing', { replica, point: 'pt-1' });
+  assert.ok(message.startsWith(`Replica ${replica} has`));
+  assert.ok(message.endsWith(`\`understudy point list 'a"b'\\''c $(id)'\`.`), message);
+});
+
 test('an error survives being written down and read back', () => {
   for (const code of Object.keys(ERROR_CATALOG) as ErrorCode[]) {
     const error = new UnderstudyError(code, { vm: 'x' });

@@ -26,8 +26,19 @@ export class UnderstudyError extends Error {
 function sentence(code: ErrorCode, details: ErrorDetails): string {
   const { message, remedy } = ERROR_CATALOG[code];
   const filled = message.replace(/\{(\w+)\}/g, (_, name: string) => String(details[name] ?? '?'));
-  const advice = remedy.replace(/\{(\w+)\}/g, (_, name: string) => String(details[name] ?? '?'));
+  const parts = remedy.split('`').map((part, index) =>
+    part.replace(/\{(\w+)\}/g, (_, name: string) => {
+      const value = String(details[name] ?? '?');
+      return index % 2 === 1 ? asArgument(value) : value;
+    }),
+  );
+  const advice = parts.join('`');
   return advice === '' ? filled : `${filled} ${advice}`;
+}
+
+/** As a shell takes it back: commands are there to be copied, and names of VMs hold anything. */
+function asArgument(value: string): string {
+  return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }
 
 /** The plain, serialisable form in which an error is journaled, sent and shown. */

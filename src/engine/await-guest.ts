@@ -56,7 +56,7 @@ export async function awaitGuest(
       return { answeringAfterMs, answeredBy: by ?? AGENT };
     }
     if (isInVain) return NOBODY;
-    if ((await context.receive(`stop-waiting-${round}`, STOP_WAITING, 0)) !== null) return NOBODY;
+    if ((await context.receive(`still-waiting-${round}`, STOP_WAITING, 0)) !== null) return NOBODY;
   }
   return NOBODY;
 }

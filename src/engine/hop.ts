@@ -69,8 +69,14 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       await setAside(context, hop, archive);
       const answered = await awaitGuest(ports, context, { ...hop, addresses }, vmId);
       await recordTimes(context, running, answered);
-      const { id } = hop.point;
-      return { pointId: id, archivedBranchId: archive.branchId, runningAfterMs, ...answered };
+      return {
+        pointId: hop.point.id,
+        archivedBranchId: archive.branchId,
+        runningAfterMs,
+        isConnected: connection.connect,
+        connectionBecause: connection.because,
+        ...answered,
+      };
     },
   };
 }

@@ -61,6 +61,8 @@ export type TakeoverOrder = {
 export type Tookover = GuestAnswered & {
   readonly pointId: PointId;
   readonly runningAfterMs: number;
+  readonly isConnected: boolean;
+  readonly connectionBecause: string;
 };
 
 export async function takeOver(
@@ -82,7 +84,14 @@ export async function takeOver(
   const running = await recordRunning(context, recorded, runningAfterMs);
   const answered = await awaitGuest(ports, context, { ...takeover, addresses }, vmId);
   await recordTimes(context, running, answered);
-  return { pointId: takeover.point.id, runningAfterMs, ...answered };
+  const { connect: isConnected, because: connectionBecause } = connection;
+  return {
+    pointId: takeover.point.id,
+    runningAfterMs,
+    isConnected,
+    connectionBecause,
+    ...answered,
+  };
 }
 
 export type Takeover = ReplicaFacts &

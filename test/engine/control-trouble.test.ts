@@ -117,6 +117,21 @@ test('two jobs made at once do not get one name', async () => {
   assert.equal((await stage.life.ports.catalog.jobs()).length, 1);
 });
 
+test('one request sent twice at once makes one job, and both hear of it', async () => {
+  await using stage = await Stage.open();
+  const { controller } = stage.life;
+  const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
+  const made = await stage.run(
+    Promise.all([0, 1, 2].map(() => controller.createJob(stage.jobRequest(), seeded))),
+  );
+  const ids = made.map((one) => (one.type === 'created' ? one.job.job.id : null));
+  assert.deepEqual(new Set(ids), new Set(['job-aaaaaaaaaaaaaaaaaaaaaaaa']));
+  const other = { ...stage.jobRequest(), name: 'other' };
+  await assert.rejects(stage.run(controller.createJob(other, options)), {
+    message: /made by job nightly\./,
+  });
+});
+
 test('a preview says that a source that does not answer cannot be fenced', async () => {
   await using stage = await Stage.open();
   await stage.protect();

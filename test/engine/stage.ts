@@ -180,7 +180,15 @@ export class Stage implements AsyncDisposable {
 
   /** A job for the VM, run by hand; answers the replica. */
   async protect(wishes: Partial<CreateJob> = {}): Promise<Replica> {
-    const request: CreateJob = {
+    const creation = await this.run(
+      this.life.controller.createJob(this.jobRequest(wishes), options),
+    );
+    if (creation.type === 'blocked') throw new Error(JSON.stringify(creation.findings));
+    return this.replica();
+  }
+
+  jobRequest(wishes: Partial<CreateJob> = {}): CreateJob {
+    return {
       name: 'nightly',
       sourceHost: 'production',
       targetHost: 'recovery',
@@ -197,9 +205,6 @@ export class Stage implements AsyncDisposable {
       testing: null,
       ...wishes,
     };
-    const creation = await this.run(this.life.controller.createJob(request, options));
-    if (creation.type === 'blocked') throw new Error(JSON.stringify(creation.findings));
-    return this.replica();
   }
 
   async replica(): Promise<Replica> {

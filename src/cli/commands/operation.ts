@@ -13,7 +13,7 @@ import {
 import { escapeText, safeJson } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
 import { eventLine, exitCodeOfOperation, followOperation } from '../follow.ts';
-import { formatTime } from '../format.ts';
+import { formatBytes, formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { parseCount } from '../quantities.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
@@ -218,14 +218,27 @@ export function renderOperation(operation: OperationAnswer): string {
   ]);
 }
 
-/** Results differ per kind: a line per field, nested ones as JSON. */
+/** Results differ per kind: a line per field, nested ones as JSON. Their names end in their unit. */
 function resultLines(result: OperationAnswer['result']): readonly string[] {
   if (typeof result !== 'object' || result === null || Array.isArray(result)) {
     return [JSON.stringify(result)];
   }
-  return Object.entries(result).map(
-    ([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  );
+  return Object.entries(result).map(([name, value]) => `${wordsOf(name)}: ${figure(name, value)}`);
+}
+
+/** `runningAfterMs` is `running after`, `isConnected` is `connected`. */
+function wordsOf(name: string): string {
+  const words = name.replace(/(?:Ms|Bytes|Seconds|Id)$/, '').replace(/^is(?=[A-Z])/, '');
+  return words.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).trim();
+}
+
+function figure(name: string, value: unknown): string {
+  if (value === null) return '–';
+  if (typeof value === 'boolean') return yesNo(value);
+  if (typeof value === 'number' && name.endsWith('Ms')) return formatMs(value);
+  if (typeof value === 'number' && name.endsWith('Bytes')) return formatBytes(value);
+  if (typeof value === 'number' && name.endsWith('Seconds')) return formatSeconds(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function renderDetail(operation: OperationDetailAnswer): string {

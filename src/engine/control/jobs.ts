@@ -2,7 +2,7 @@
 import { UnderstudyError } from '../../domain/error.ts';
 import { ADDRESS_PROBES_MAX, formatAddressProbe } from '../../domain/failover/address-probe.ts';
 import type { Host } from '../../domain/host/host.ts';
-import { jobId, replicaId } from '../../domain/ids.ts';
+import { type JobId, jobId, replicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import { type Job, type ProtectedVm, protectedVm } from '../../domain/job/job.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -17,13 +17,12 @@ import type {
   Reference,
   VmFindings,
 } from '../../ports/controller.ts';
-import type { SeedOrder } from '../../ports/orders.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { type ReplicaSaved, seeded, seedOrders } from './job-seeds.ts';
 import { byName, findHost, findJob, findVm } from './references.ts';
 import { requireIdle } from './require-idle.ts';
 import { replicasOf } from './run-job.ts';
-import { requireSeedable, resolveSeed } from './seeds.ts';
 
 export async function createJob(
   ports: ControllerPorts,
@@ -31,9 +30,30 @@ export async function createJob(
   options: CommandOptions,
 ): Promise<JobCreation> {
   const id = jobId(options.seed === null ? ports.ids.fresh('job') : `job-${options.seed}`);
+  const known = await created(ports, id);
+  if (known !== null) return known;
+  try {
+    return await make(ports, id, request, options);
+  } catch (error) {
+    // The same request, sent again while the first was at it, stumbles over what that one has made.
+    const twin = await created(ports, id);
+    if (twin !== null) return twin;
+    throw error;
+  }
+}
+
+async function created(ports: ControllerPorts, id: JobId): Promise<JobCreation | null> {
   const known = await ports.catalog.job(id);
-  if (known !== null)
-    return { type: 'created', job: await jobView(ports, known.value), findings: [] };
+  if (known === null) return null;
+  return { type: 'created', job: await jobView(ports, known.value), findings: [] };
+}
+
+async function make(
+  ports: ControllerPorts,
+  id: JobId,
+  request: CreateJob,
+  options: CommandOptions,
+): Promise<JobCreation> {
   const { value: source } = await findHost(ports.catalog, request.sourceHost);
   const { value: target } = await findHost(ports.catalog, request.targetHost);
   await requireFreeName(ports, request.name);
@@ -142,51 +162,6 @@ async function preflight(
   return all;
 }
 
-type SeedOrders = ReadonlyMap<Replica['sourceVmId'], SeedOrder>;
-
-/** By source VM. A VM that is named several times gets all the files together. Throws `invalid-request`. */
-function seedOrders(
-  vms: readonly VmSummary[],
-  seeds: NonNullable<CreateJob['seeds']>,
-  host: Host,
-): SeedOrders {
-  const orders = new Map<Replica['sourceVmId'], SeedOrder>();
-  for (const { vm: reference, from } of seeds) {
-    const vm = findVm(vms, reference, host.name);
-    const known = orders.get(vm.id);
-    if (known === undefined) orders.set(vm.id, from);
-    else if (known.type === 'files' && from.type === 'files') {
-      orders.set(vm.id, { type: 'files', files: [...known.files, ...from.files] });
-    } else {
-      const reason = `VM ${vm.name} can have one seed: files, a VM or a replica`;
-      throw new UnderstudyError('invalid-request', { reason });
-    }
-  }
-  return orders;
-}
-
-async function seeded(
-  ports: ControllerPorts,
-  changes: readonly ReplicaSaved[],
-  orders: SeedOrders,
-  options: CallOptions,
-): Promise<readonly ReplicaSaved[]> {
-  const all: ReplicaSaved[] = [];
-  for (const change of changes) {
-    const { replica } = change;
-    const order = orders.get(replica.sourceVmId);
-    if (order === undefined) all.push(change);
-    else {
-      requireSeedable(replica);
-      const seed = await resolveSeed(ports, replica, order, options);
-      all.push({ ...change, replica: { ...replica, seed } });
-    }
-  }
-  return all;
-}
-
-type ReplicaSaved = Extract<CatalogChange, { type: 'replica-saved' }>;
-
 /** A VM that already has a replica on that target keeps it: the new job takes it over if no other job owns it. */
 async function newReplicas(
   ports: ControllerPorts,
@@ -223,7 +198,9 @@ async function adoption(
   { value, version }: Versioned<Replica>,
 ): Promise<ReplicaSaved> {
   if (value.jobId !== null) {
-    throw new UnderstudyError('already-protected', { vm: vm.name, job: value.jobId });
+    const owner = await ports.catalog.job(value.jobId);
+    const details = { vm: vm.name, job: owner?.value.name ?? value.jobId };
+    throw new UnderstudyError('already-protected', details);
   }
   await requireIdle(ports, value);
   const adopted = { ...value, jobId: job.id };
