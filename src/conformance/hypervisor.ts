@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { UnderstudyError } from '../domain/error.ts';
 import type { ErrorCode } from '../domain/error-catalog.ts';
 import {
+  diskKey,
   operationId,
   operationKey,
   type ReplicaId,
@@ -183,6 +184,35 @@ export function hypervisorSuite(
         await assert.rejects(hypervisor.start({ key, vmId: id }, { signal }));
         assert.equal(await hypervisor.power(id, { signal }), 'off');
         assert.equal((await hypervisor.vm(id, { signal })).id, id);
+      });
+    });
+
+    it('places disks elsewhere and back, and nothing else: there it cannot be started', async () => {
+      await withReplica(async (id, request) => {
+        const { hypervisor } = harness;
+        const command = { key, vmId: id };
+        const before = await hypervisor.vm(id, { signal });
+        const away = request.disks.map((disk) => ({ ...disk, path: `${disk.path}.none/"a" & b` }));
+        const absent = { key: diskKey('vdz'), path: '/nowhere' };
+        await hypervisor.placeDisks({ ...command, disks: [...away, absent] }, { signal });
+        await hypervisor.placeDisks({ ...command, disks: away }, { signal });
+        const placed = await hypervisor.vm(id, { signal });
+        assert.deepEqual(
+          placed.disks.map(({ path }) => path),
+          away.map(({ path }) => path),
+        );
+        assert.deepEqual(
+          { ...placed, disks: [], configuration: null },
+          { ...before, disks: [], configuration: null },
+        );
+        await assert.rejects(hypervisor.start(command, { signal }));
+        await hypervisor.placeDisks({ ...command, disks: request.disks }, { signal });
+        assert.deepEqual((await hypervisor.vm(id, { signal })).disks, before.disks);
+        await hypervisor.start(command, { signal });
+        await hypervisor.placeDisks({ ...command, disks: request.disks }, { signal });
+        await rejects('vm-not-off', hypervisor.placeDisks({ ...command, disks: away }, { signal }));
+        const missing = { key, vmId: ABSENT, disks: away };
+        await rejects('vm-missing', hypervisor.placeDisks(missing, { signal }));
       });
     });
 

@@ -13,6 +13,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { holdSource } from './guard-source.ts';
 import { flagIn, numberIn } from './input.ts';
+import { unparkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import {
   layersTemporary,
@@ -48,6 +49,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const more = isOff ? [] : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
+      await unparkReplica(context, { ...failback, replica });
       await startReplica(context, failback);
       await dropLayers(context, failback);
       await sweepPasses(context, failback);

@@ -4,14 +4,14 @@
  */
 import { UnderstudyError } from '../domain/error.ts';
 import type { SwitchoverRecord } from '../domain/failover/failback.ts';
-import type { OperationKey, VmId } from '../domain/ids.ts';
+import type { VmId } from '../domain/ids.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
-import type { Sidecar } from '../ports/hypervisor.ts';
 import type { OpenPartialDisk, ReadableDisk } from '../ports/replica-store.ts';
 import type { Failback } from './failback-facts.ts';
 import { markOfPoint } from './kept-marks.ts';
 import type { MovedDisk } from './move-blocks.ts';
+import { servingBranch } from './park-replica.ts';
 
 export async function sealBranch(
   context: OperationContext,
@@ -27,7 +27,7 @@ export async function sealBranch(
   return context.step<RestorePoint>('seal-state', {
     do: async ({ key, signal }) => {
       const vm = await home.hypervisor.vm(vmId, { signal });
-      const sidecars = await stateOf(failback, key, signal);
+      const { sidecars } = await servingBranch(failback, { key, signal }); // what the switchover left beside it
       return target.store.sealPartial(
         {
           key,
@@ -65,19 +65,6 @@ function findSealed(
     },
     undo: 'nothing',
   });
-}
-
-/** The branch is there, so that making it is asking for it: what the switchover left beside it. */
-async function stateOf(
-  { replica, failover, target }: Failback,
-  key: OperationKey,
-  signal: AbortSignal,
-): Promise<readonly Sidecar[]> {
-  const { branchId, pointId, overBranchId: archiveId } = failover;
-  const command = { key, replicaId: replica.id, epoch: replica.epoch };
-  const branch = { branchId, pointId, archiveId };
-  const { sidecars } = await target.store.createBranch({ ...command, ...branch }, { signal });
-  return sidecars;
 }
 
 function copyState(

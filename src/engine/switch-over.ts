@@ -1,8 +1,8 @@
 /**
  * Switchover: production takes over from the replica.
  *
- *   load → another pass → shut the replica down → last delta → attach the layers → record Failback → start production
- *        → running → guest answering
+ *   load → another pass → shut the replica down → last delta → park the replica → attach the layers → record Failback
+ *        → start production → running → guest answering
  *
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
  * on a decision is due: commit, or undo.
@@ -29,6 +29,7 @@ import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
 import { flagOrNullIn, numberIn, textIn } from './input.ts';
 import { markOfPoint } from './kept-marks.ts';
+import { parkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
@@ -45,6 +46,7 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
         beginPass(part, nextPass(failback)),
       );
       await keepState(context, failback, moved);
+      await parkReplica(context, failback);
       const attached = await attach(context, failback, moved, input);
       const switched = await recordSwitched(context, failback, moved, attached);
       await release(ports, context, failback, switched.value);

@@ -75,6 +75,16 @@ export interface Hypervisor {
    * (`vm-not-off`), nor one that is not this replica (`name-taken`).
    */
   defineReplica(request: DefineReplicaRequest, options: CallOptions): Promise<VmId>;
+  /**
+   * The VM, which is off, has its disks at these paths from now on, whether or not anything is there; nothing else of
+   * its definition changes. Disks that it does not have are left out. Throws `vm-not-off`, unless all is so already.
+   */
+  placeDisks(
+    command: VmCommand & {
+      readonly disks: readonly { readonly key: DiskKey; readonly path: string }[];
+    },
+    options: CallOptions,
+  ): Promise<void>;
   /** Removes the definition and our sidecars, never a disk. A VM that is not there is success. */
   undefine(command: VmCommand, options: CallOptions): Promise<void>;
 

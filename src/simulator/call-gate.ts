@@ -72,6 +72,7 @@ const COST_MS: Readonly<Record<string, number>> = {
   'hypervisor.start': 500,
   'hypervisor.powerOff': 400,
   'hypervisor.defineReplica': 20,
+  'hypervisor.placeDisks': 20,
   'pointSource.freeze': 40,
   'store.sealPartial': 50,
   'store.createBranch': 10,

@@ -77,10 +77,10 @@ function archiveContents(world: World): Map<string, DiskContent> {
 /** 6: the mark that the newest point names is there, unless its VM lost its power since. */
 function createMarksAreKept(): Checker {
   let lossesBefore = new Map<SimulatedVm, number>();
-  let excused = new Set<string>();
+  /** Also remembered while a failback is under way, in which nobody names them. */
+  const missing = new Set<string>();
   const newest = new Map<string, string>();
   return (world, view) => {
-    const missing = new Set<string>();
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
     for (const { name, vm, isThere, replicaId, pointId } of namedMarks(world, view)) {
@@ -88,14 +88,15 @@ function createMarksAreKept(): Checker {
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
       if (!isFallback) newest.set(replicaId, pointId);
-      if (isThere) continue;
-      missing.add(name);
-      if (isFallback) continue;
-      if (excused.has(name) || lossesBefore.get(vm) !== vm.powerLosses) continue;
+      const wasMissing = missing.has(name);
+      if (isThere) missing.delete(name);
+      else missing.add(name);
+      if (isThere || wasMissing || isFallback) continue;
+      if (lossesBefore.get(vm) !== vm.powerLosses) continue;
       lost.push(`the mark ${name} was removed while the newest point names it`);
     }
     for (const { vm } of hostedVms(world)) losses.set(vm, vm.powerLosses);
-    [lossesBefore, excused] = [losses, missing];
+    lossesBefore = losses;
     return lost;
   };
 }

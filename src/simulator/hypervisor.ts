@@ -51,6 +51,8 @@ export function createSimulatedHypervisor(parts: {
       call('defineReplica', options, () =>
         defineReplicaVm({ host, around, newVmId: parts.newVmId }, request),
       ),
+    placeDisks: ({ vmId, disks }, options) =>
+      call('placeDisks', options, () => placeDisks(vmOf(vmId), disks)),
     undefine: ({ vmId }, options) =>
       call('undefine', options, () => {
         const vm = host.vms.get(vmId);
@@ -105,6 +107,19 @@ function description(host: SimulatedHost) {
     networks: [...host.networks],
     storageFreeBytes: freeBytes(host.storage),
   } as const;
+}
+
+function placeDisks(
+  vm: SimulatedVm,
+  disks: readonly { readonly key: DiskKey; readonly path: string }[],
+): void {
+  const placed = vm.state.disks.map((slot) => {
+    const path = disks.find(({ key }) => key === slot.key)?.path ?? slot.path;
+    return path === slot.path ? slot : { ...slot, path };
+  });
+  if (placed.every((slot, index) => slot === vm.state.disks[index])) return;
+  requireOff(vm);
+  vm.state.disks = placed;
 }
 
 /** Other people's VMs are never removed. */

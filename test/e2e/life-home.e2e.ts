@@ -115,6 +115,12 @@ suite('a planned failover and the way home', { skip: skipReason() }, () => {
     tellTimes(t, operation);
     assert.equal(await vm.state(), 'running');
     assert.equal(stage.recovery.qemuPid(vm.uuid), undefined);
+    const { targetVmId } = await stage.replica(protection);
+    await assert.rejects(
+      stage.recovery.virsh(['start', '--domain', targetVmId ?? '']),
+      /Cannot access storage file/,
+      'the replica cannot be started by hand',
+    );
     const { state } = await service(stage.production);
     assert.equal(state.errors, 0);
     assert.ok(state.verified >= watch.last.seq, `${state.verified} of ${watch.last.seq} records`);

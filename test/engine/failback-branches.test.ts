@@ -1,32 +1,16 @@
 /** Failback of what ran on an archive, or hopped there: all that the replica has comes home, not only its own branch. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { Controller } from '../../src/ports/controller.ts';
-import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
+import {
+  assertTookOver,
+  commit,
+  done,
+  failback,
+  MANUAL,
+  replicaVm,
+  switchOver,
+} from './failback-stage.ts';
 import { failoverOrder, options, Stage, VDA, VDB } from './stage.ts';
-
-const MANUAL = {
-  to: { type: 'original' },
-  switchover: { type: 'manual' },
-  discardSavedState: false,
-  applyChanges: false,
-} as const;
-const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
-
-function replicaVm(stage: Stage) {
-  const found = [...stage.recovery.vms.values()].find((vm) => vm.state.replicaId !== null);
-  return found ?? assert.fail('the replica VM is not defined');
-}
-
-async function done(
-  stage: Stage,
-  begin: (controller: Controller) => Promise<OperationRecord>,
-): Promise<OperationRecord> {
-  const ended = await stage.finish(begin);
-  assert.equal(ended.state, 'succeeded', ended.error?.message);
-  return ended;
-}
 
 /** Points with `run-N` in block N, the last one `keepLast`; an archive over the second newest with block 10. */
 async function withArchive(stage: Stage, keepLast: number): Promise<string> {
@@ -43,13 +27,10 @@ async function withArchive(stage: Stage, keepLast: number): Promise<string> {
 }
 
 async function goHome(stage: Stage): Promise<void> {
-  await done(stage, (controller) => controller.failback('web-replica', MANUAL, options));
-  await done(stage, (controller) => controller.switchOver('web-replica', SHUTDOWN, options));
-  for (const key of [VDA, VDB]) {
-    const [home, away] = [readVmDisk(stage.vm, key), readVmDisk(replicaVm(stage), key)];
-    assert.equal(differenceBetween(home, away), null, `disk ${key} is what the replica had`);
-  }
-  await done(stage, (controller) => controller.commitFailback('web-replica', options));
+  await failback(stage);
+  await switchOver(stage);
+  await assertTookOver(stage);
+  await commit(stage);
   assert.equal((await stage.replica()).phase, 'Ready');
   assert.equal((await stage.replicate()).state, 'succeeded');
   assert.deepEqual(await stage.violations('whenIdle'), []);

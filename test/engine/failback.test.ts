@@ -3,94 +3,26 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
 import { diskKey, hostId } from '../../src/domain/ids.ts';
-import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { Replica } from '../../src/domain/replica/replica.ts';
-import type { Controller } from '../../src/ports/controller.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
 import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
-import type { SimulatedVm } from '../../src/simulator/vm.ts';
+import {
+  assertIncremental,
+  assertTookOver,
+  cancel,
+  commit,
+  done,
+  facts,
+  failback,
+  failedOver,
+  MANUAL,
+  replicaVm,
+  SHUTDOWN,
+  stateOf,
+  switchOver,
+  undo,
+} from './failback-stage.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
-
-const MANUAL: FailbackOrder = {
-  to: { type: 'original' },
-  switchover: { type: 'manual' },
-  discardSavedState: false,
-  applyChanges: false,
-};
-const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
-
-function replicaVm(stage: Stage): SimulatedVm {
-  const found = [...stage.recovery.vms.values()].find((vm) => vm.state.replicaId !== null);
-  if (found === undefined) throw new Error('the replica VM is not defined');
-  return found;
-}
-
-async function done(
-  stage: Stage,
-  begin: (controller: Controller) => Promise<OperationRecord>,
-): Promise<OperationRecord> {
-  const ended = await stage.finish(begin);
-  assert.equal(ended.state, 'succeeded', ended.error?.message);
-  return ended;
-}
-
-const failback = (stage: Stage, order: Partial<FailbackOrder> = {}) =>
-  done(stage, (controller) => controller.failback('web-replica', { ...MANUAL, ...order }, options));
-const switchOver = (stage: Stage) =>
-  done(stage, (controller) => controller.switchOver('web-replica', SHUTDOWN, options));
-const commit = (stage: Stage) =>
-  done(stage, (controller) => controller.commitFailback('web-replica', options));
-const undo = (stage: Stage, force = false) =>
-  done(stage, (controller) => controller.undoFailback('web-replica', force, options));
-const cancel = (stage: Stage) =>
-  done(stage, (controller) => controller.cancelFailback('web-replica', options));
-
-/** Two points, then a failover with the source off, and writes of the replica. */
-async function failedOver(stage: Stage, point: 'latest' | number = 'latest'): Promise<void> {
-  const { id } = await stage.protect();
-  for (let run = 0; run < 3; run += 1) {
-    stage.vm.write(VDA, run, `run-${run}`);
-    await stage.replicate();
-  }
-  stage.vm.write(VDA, 7, 'never replicated');
-  const points = await stage.life.ports.catalog.points(id);
-  const chosen = point === 'latest' ? 'latest' : (points[point]?.id ?? '');
-  const failover = await stage.failover(chosen, 'power-off');
-  assert.equal(failover.state, 'succeeded', failover.error?.message);
-  const vm = replicaVm(stage);
-  vm.write(VDA, 10, 'by the replica');
-  vm.write(VDB, 3, 'by the replica');
-}
-
-function assertSame(a: SimulatedVm, b: SimulatedVm, what: string): void {
-  for (const key of [VDA, VDB]) {
-    assert.equal(
-      differenceBetween(readVmDisk(a, key), readVmDisk(b, key)),
-      null,
-      `${what}: ${key}`,
-    );
-  }
-}
-
-async function assertIncremental(stage: Stage): Promise<void> {
-  const replica = await stage.replica();
-  assert.equal(replica.phase, 'Ready');
-  const run = await stage.replicate();
-  assert.equal(run.state, 'succeeded', run.error?.message);
-  const newest = (await stage.life.ports.catalog.points(replica.id)).at(-1);
-  assert.deepEqual(
-    newest?.disks.map((disk) => disk.transfer),
-    ['incremental', 'incremental'],
-  );
-  assert.deepEqual(await stage.violations('whenIdle'), []);
-}
-
-const facts = ({ phase, failover, failback }: Replica) => [
-  phase,
-  failover !== null,
-  failback !== null,
-];
 
 test('the whole way home: copied live, switched over, committed, and protected incrementally', async () => {
   await using stage = await Stage.open();
@@ -108,7 +40,7 @@ test('the whole way home: copied live, switched over, committed, and protected i
   const switched = await stage.replica();
   assert.deepEqual(facts(switched), ['Failback', true, true]);
   assert.deepEqual([stage.vm.power, replicaVm(stage).power], ['running', 'off']);
-  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  await assertTookOver(stage);
   assert.equal(stage.vm.read(VDA, 11), 'while ready to switch');
   assert.notEqual(switched.failback?.switched?.answeringAfterMs, null);
   assert.deepEqual(await stage.violations('everyStep'), []);
@@ -130,7 +62,7 @@ test('from an older point: newer points stay, and what they hold is put back', a
   // Blocks 1 and 2 of the newer points and 7 of production are put back; 10 and 3 come over.
   assert.equal((moved.result as { sentBytes: number }).sentBytes, 5 * BLOCK_BYTES);
   await switchOver(stage);
-  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  await assertTookOver(stage);
   assert.deepEqual(
     [0, 1, 2, 7].map((block) => stage.vm.read(VDA, block)),
     ['run-0', 'boot-1', 'boot-2', 'boot-7'],
@@ -156,7 +88,7 @@ for (const [what, spoil] of [
     const moved = await failback(stage);
     assert.equal((moved.result as { sentBytes: number }).sentBytes, 3 * BLOCK_BYTES);
     await switchOver(stage);
-    assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+    await assertTookOver(stage);
     await commit(stage);
     await assertIncremental(stage);
   });
@@ -172,7 +104,7 @@ test('the replica loses power while ready to switch: everything is looked at aga
   losePower(stage.world, stage.recovery);
   replicaVm(stage).start();
   await switchOver(stage);
-  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  await assertTookOver(stage);
   assert.equal(stage.vm.read(VDA, 15), 'boot-15');
   await commit(stage);
   await assertIncremental(stage);
@@ -184,7 +116,7 @@ test('undo: production stops, its disks are as before, the replica goes on from 
   const before = readVmDisk(stage.vm, VDA);
   await failback(stage);
   await switchOver(stage);
-  const state = readVmDisk(replicaVm(stage), VDA);
+  const state = await stateOf(stage, VDA);
   stage.vm.write(VDA, 13, 'dropped by the undo');
   await undo(stage);
   assert.deepEqual(facts(await stage.replica()), ['Failover', true, false]);
@@ -245,7 +177,7 @@ test('a saved memory image of production is never resumed over new disks', async
   assert.equal(stage.vm.describe().hasSavedState, true, 'nothing was thrown away');
   await failback(stage, { discardSavedState: true });
   await switchOver(stage);
-  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
+  await assertTookOver(stage);
 });
 
 test('switchover by itself: automatic, at a time, and when little is left', async () => {
@@ -267,7 +199,7 @@ test('switchover by itself: automatic, at a time, and when little is left', asyn
     const { phase, failback: record } = await stage.replica();
     assert.equal(phase, 'Failback', switchover.type);
     if (switchover.type === 'at') assert.ok((record?.switched?.switchedAt ?? 0) >= at);
-    assertSame(stage.vm, replicaVm(stage), switchover.type);
+    await assertTookOver(stage);
   }
 });
 
@@ -300,7 +232,7 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
   const made = [...elsewhere.vms.values()][0];
   if (made === undefined) throw new Error('no VM was made');
   assert.deepEqual([made.state.name, made.power], ['web-2', 'running']);
-  assertSame(made, replicaVm(stage), 'the new VM is what the replica was');
+  await assertTookOver(stage, made);
   await commit(stage);
   const replica = await stage.replica();
   assert.deepEqual([replica.sourceHostId, replica.sourceVmId], [elsewhere.id, made.id]);
@@ -330,7 +262,7 @@ test('to a restored copy: only what differs from the point is moved', async () =
   // The copy lacks what the three runs wrote, and what the replica wrote.
   assert.equal((moved.result as { sentBytes: number }).sentBytes, 5 * BLOCK_BYTES);
   await switchOver(stage);
-  assertSame(copy, replicaVm(stage), 'the copy is what the replica was');
+  await assertTookOver(stage, copy);
   await commit(stage);
   await assertIncremental(stage);
 });
@@ -409,9 +341,7 @@ test('a disk added to the replica while ready to switch, and one grown: both com
   vm.write(vdc, 2, 'changed again');
   const switched = await switchOver(stage);
   assert.equal((switched.result as { sentBytes: number }).sentBytes, BLOCK_BYTES);
-  for (const key of [VDA, VDB, vdc]) {
-    assert.equal(differenceBetween(readVmDisk(stage.vm, key), readVmDisk(vm, key)), null, key);
-  }
+  await assertTookOver(stage);
   await commit(stage);
   assert.equal((await stage.replicate()).state, 'succeeded');
   const newest = (await stage.life.ports.catalog.points((await stage.replica()).id)).at(-1);
@@ -420,59 +350,4 @@ test('a disk added to the replica while ready to switch, and one grown: both com
     ['incremental', 'incremental', 'full'],
   );
   assert.deepEqual(await stage.violations('whenIdle'), []);
-});
-
-test('production cannot be started at the switchover: the replica starts again, ready as before', async () => {
-  await using stage = await Stage.open();
-  await failedOver(stage);
-  await failback(stage);
-  stage.world.faults.on('production.hypervisor.start', 1, 'fail', { code: 'vm-not-off' });
-  const failed = await stage.finish((controller) =>
-    controller.switchOver('web-replica', SHUTDOWN, options),
-  );
-  assert.equal(failed.state, 'failed');
-  assert.deepEqual(facts(await stage.replica()), ['ReadyToSwitch', true, true]);
-  assert.deepEqual([stage.vm.power, replicaVm(stage).power], ['off', 'running']);
-  replicaVm(stage).write(VDA, 21, 'after the failed switchover');
-  await switchOver(stage);
-  assertSame(stage.vm, replicaVm(stage), 'production is what the replica was');
-  await commit(stage);
-  await assertIncremental(stage);
-});
-
-test('undo past a production host that does not answer: told as unfenced, and cleaned up when it is back', async () => {
-  await using stage = await Stage.open();
-  await failedOver(stage);
-  await failback(stage);
-  await switchOver(stage);
-  stage.production.isUnreachable = true;
-  const stuck = await stage.finish((controller) =>
-    controller.undoFailback('web-replica', false, options),
-  );
-  assert.notEqual(stuck.state, 'succeeded');
-  await undo(stage, true);
-  const { id } = await stage.replica();
-  const names = async () => (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
-  assert.ok((await names()).includes('unfenced-source'));
-  assert.equal(replicaVm(stage).power, 'running');
-  stage.production.isUnreachable = false;
-  await stage.sweep();
-  assert.equal(stage.vm.power, 'off', 'production on dropped layers is not left running');
-  assert.deepEqual(await stage.violations('whenIdle'), []);
-});
-
-test('the target goes away at the commit: what is left of the branch is swept when it is back', async () => {
-  await using stage = await Stage.open();
-  await failedOver(stage);
-  await failback(stage);
-  await switchOver(stage);
-  for (let nth = 1; nth <= 8; nth += 1) {
-    stage.world.faults.on('recovery.store.deleteBranch', nth, 'fail', { code: 'host-unreachable' });
-  }
-  await commit(stage);
-  assert.equal((await stage.replica()).phase, 'Ready');
-  stage.world.faults.clear();
-  await stage.sweep();
-  assert.deepEqual(await stage.violations('whenIdle'), []);
-  await assertIncremental(stage);
 });

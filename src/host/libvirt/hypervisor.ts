@@ -13,6 +13,7 @@ import { askGuest } from './guest.ts';
 import { freeBytes, type HostFacts, readHostFacts, readNetworks } from './host-facts.ts';
 import { describeVm, listVms, readFlags, readPower } from './inspect.ts';
 import { setNicsConnected } from './nics.ts';
+import { placeDisks } from './place-disks.ts';
 import { powerOffVm, shutDownVm, startVm } from './power.ts';
 import { preflightSourceVm } from './preflight-source.ts';
 import { preflightTargetVm } from './preflight-target.ts';
@@ -72,6 +73,7 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
       const traits = await target.traits(options);
       return defineReplicaVm(settings, { request, target: traits }, options);
     },
+    placeDisks: (command, options) => placeDisks(virsh, command, options),
     undefine: ({ vmId }, options) => undefineReplicaVm(virsh, vmId, options),
     start: ({ vmId }, options) => startVm(virsh, vmId, options),
     shutdown: ({ vmId, deadlineMs }, options) =>

@@ -19,15 +19,17 @@ export async function readPower(
   return powerStateOf(words);
 }
 
-/** Four lists instead of the table for people, whose columns cannot be told from a name with blanks in it. */
+/**
+ * Four lists instead of the table for people, whose columns cannot be told from a name with blanks in it; by one `virsh`,
+ * because a controller at rest does little else.
+ */
 export async function listVms(virsh: Virsh, options: CallOptions): Promise<VmSummary[]> {
-  const list = (...args: string[]) => virsh.run(['list', '--uuid', ...args], options);
-  const [all, running, paused, off] = await Promise.all([
-    list('--all', '--name'),
-    list('--state-running'),
-    list('--all', '--state-paused'),
-    list('--all', '--state-shutoff'),
-  ]);
+  const told = await askTogether(virsh, LISTS, options);
+  // Nothing told: an empty list, or one that failed. All VMs is never empty where there is something to misjudge.
+  const isTold = told[0] !== null;
+  const [all = '', running = '', paused = '', off = ''] = isTold
+    ? told.map((list) => list ?? '')
+    : await Promise.all(LISTS.map((list) => virsh.run(list, options)));
   const powers = new Map<string, PowerState>();
   for (const id of lines(running)) powers.set(id, 'running');
   for (const id of lines(paused)) powers.set(id, 'paused');
@@ -39,6 +41,13 @@ export async function listVms(virsh: Virsh, options: CallOptions): Promise<VmSum
     power: powers.get(line.slice(0, 36)) ?? 'unknown',
   }));
 }
+
+const LISTS = [
+  ['list', '--uuid', '--all', '--name'],
+  ['list', '--uuid', '--state-running'],
+  ['list', '--uuid', '--all', '--state-paused'],
+  ['list', '--uuid', '--all', '--state-shutoff'],
+] as const;
 
 /** What `virsh dominfo` tells. */
 export type VmFlags = {

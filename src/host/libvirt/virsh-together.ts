@@ -35,5 +35,10 @@ export async function askTogether(
   const answers = text.split(SEPARATOR);
   // Somebody wrote our separator into a description: then its parts are anybody's guess.
   if (answers.length !== commands.length) return unknown;
-  return answers.map((answer) => (answer.trim() === '' ? null : answer.trim()));
+  return answers.map((answer) => (answer.trim() === '' ? null : withoutLineEnds(answer)));
+}
+
+/** A name may end in a blank. */
+function withoutLineEnds(text: string): string {
+  return text.replace(/^\n+|\n+$/g, '');
 }
