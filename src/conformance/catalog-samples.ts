@@ -88,6 +88,12 @@ export const replica: Replica = {
     answeredBy: null,
   },
   failback: null,
+  formerSource: {
+    hostId: hostId('host-0'),
+    vmId: vmId('00000000-0000-4000-8000-000000000009'),
+    name: 'web',
+    leftAt: at,
+  },
   archives: [
     {
       branchId: branchId('br-0'),

@@ -10,7 +10,7 @@
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import type { FormerSource, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -103,6 +103,15 @@ async function recordReady(
   { point, vmId }: { readonly point: RestorePoint; readonly vmId: VmId },
 ): Promise<Replica> {
   const { hostId, name } = failback.home;
+  const { sourceHostId, sourceVmId, sourceVmName } = replica;
+  const requestedAt = await context.now('committed-at');
+  const isElsewhere = hostId !== sourceHostId || vmId !== sourceVmId;
+  const former = {
+    hostId: sourceHostId,
+    vmId: sourceVmId,
+    name: sourceVmName,
+    leftAt: requestedAt,
+  };
   const moved: Replica = {
     ...replica,
     sourceHostId: hostId,
@@ -112,10 +121,10 @@ async function recordReady(
     newestPointId: point.id,
     failover: null,
     failback: null,
+    formerSource: isElsewhere ? former : replica.formerSource,
   };
   const ready = apply(moved, 'failback-committed');
   const newJobId = await context.freshId('new-job-id', 'job');
-  const requestedAt = await context.now('committed-at');
   const { branchId } = failover;
   const { operationId } = context;
   const branch = branchTemporary(operationId, { replica: ready, branchId, requestedAt });
@@ -131,13 +140,29 @@ async function recordReady(
         branch.registered,
         { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
         ...followed.changes,
-        { type: 'condition-cleared', replicaId: replica.id, name: 'unfenced-source' },
+        ...(await unfencedAfter(ports, ready, isElsewhere ? former : null)),
       ];
     },
     undo: 'nothing',
   });
   await context.record('record-ready', changes, { undo: 'irreversible' });
   return ready;
+}
+
+/** A source that was not fenced, and whose place another VM has taken, may still come back. */
+async function unfencedAfter(
+  { catalog }: EnginePorts,
+  { id, sourceVmName }: Replica,
+  former: FormerSource | null,
+): Promise<readonly CatalogChange[]> {
+  const conditions = await catalog.conditions(id);
+  const standing = conditions.find(({ name }) => name === 'unfenced-source');
+  if (standing === undefined) return [];
+  if (former === null) return [{ type: 'condition-cleared', replicaId: id, name: standing.name }];
+  const message =
+    `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
+    'Make sure that it does not: shut it down at its old host and remove it there.';
+  return [{ type: 'condition-raised', replicaId: id, condition: { ...standing, message } }];
 }
 
 /** Its state is a restore point now. What cannot be tidied this moment is registered: the sweeper comes back for it. */

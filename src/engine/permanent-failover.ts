@@ -129,12 +129,21 @@ async function forgottenPoints(
   return points.map((point) => ({ type: 'point-removed', replicaId: id, pointId: point.id }));
 }
 
+/** That the source was never fenced stays true, and two of one identity may meet. */
 async function clearedConditions(
   ports: EnginePorts,
-  { id }: Replica,
+  { id, name, sourceVmName }: Replica,
 ): Promise<readonly CatalogChange[]> {
   const conditions = await ports.catalog.conditions(id);
-  return conditions.map(({ name }) => ({ type: 'condition-cleared', replicaId: id, name }));
+  return conditions.map((condition) => {
+    if (condition.name !== 'unfenced-source') {
+      return { type: 'condition-cleared', replicaId: id, name: condition.name };
+    }
+    const message =
+      `${name} is production now, and its source VM ${sourceVmName} was not fenced, so that it may still run. ` +
+      'Make sure that it does not: shut it down at its host and remove it there.';
+    return { type: 'condition-raised', replicaId: id, condition: { ...condition, message } };
+  });
 }
 
 async function dropChain(

@@ -24,7 +24,7 @@ export type SourceSeen = SourceAtFailover & {
 
 export async function lookAtSource(
   { hypervisor, clock }: { readonly hypervisor: Hypervisor; readonly clock: Clock },
-  replica: Replica,
+  replica: Pick<Replica, 'sourceVmId'>,
   options: CallOptions,
 ): Promise<SourceSeen> {
   try {
@@ -42,7 +42,7 @@ export async function lookAtSource(
 
 async function askSource(
   hypervisor: Hypervisor,
-  replica: Replica,
+  replica: Pick<Replica, 'sourceVmId'>,
   options: CallOptions,
 ): Promise<SourceSeen> {
   const power = await hypervisor.power(replica.sourceVmId, options);

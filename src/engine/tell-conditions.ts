@@ -1,4 +1,5 @@
 /** Keeps the conditions that follow from time and operations equal to the facts; each is written only when it changes. */
+import type { WatchedVm } from '../domain/failover/watched-source.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import { formatInstant, type Instant } from '../domain/instant.ts';
 import type { Job } from '../domain/job/job.ts';
@@ -43,21 +44,31 @@ export async function tellSuspended(
 export async function tellReturned(
   ports: ControllerPorts,
   replica: Replica,
+  { name: vm }: WatchedVm,
   now: Instant,
 ): Promise<string | null> {
-  const { name, sourceVmName, phase, id } = replica;
-  const choices =
-    phase === 'Permanent'
-      ? `${name} is production now: shut ${sourceVmName} down at its old host and remove it there.`
-      : `Cut it off with \`understudy fence ${name} --with nics\` (or shutdown, power-off), or go back to it with ` +
-        `\`understudy undo-failover ${name}\`.`;
-  const message = `The source VM ${sourceVmName} runs and is connected again while its replica serves. ${choices}`;
+  const { name, sourceVmName, phase, id, failback } = replica;
+  const successor = failback?.home.name ?? sourceVmName;
+  const removeIt = `shut ${vm} down at its old host and remove it there.`;
+  const message =
+    phase === 'Ready' || phase === 'Failback'
+      ? `The VM ${vm} runs and is connected again, whose place ${successor} has taken: ${removeIt}`
+      : `The source VM ${vm} runs and is connected again while its replica serves. ` +
+        (phase === 'Permanent'
+          ? `${name} is production now: ${removeIt}`
+          : `Cut it off with \`understudy fence ${name} --with nics\` (or shutdown, power-off), or go back to it with ` +
+            `\`understudy undo-failover ${name}\`.`);
   const isNews = await raise(ports, id, { name: 'source-returned', message, since: now });
   return isNews ? message : null;
 }
 
 export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promise<void> {
   return clear(ports, id, 'source-returned');
+}
+
+/** What may have run beside the VM that took its place is seen to be off, cut off, or gone. */
+export function withdrawUnfenced(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'unfenced-source');
 }
 
 /** A test that ran and failed tells so itself; this one could not even be carried out. */

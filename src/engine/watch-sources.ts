@@ -1,12 +1,12 @@
 /**
- * Looks out for sources that come back after a failover: a host that was away boots, and with it the VM whose replica
- * serves by now. Two machines of one identity are told at once, with the commands to choose from. It looks only at hosts
+ * Looks out for sources that come back after a failover, or after a failback to another place: a host that was away boots,
+ * and with it the VM whose place is taken by now. Two machines of one identity are told at once, with the commands to choose from. It looks only at hosts
  * with such sources, once each however many there are, and a host that does not answer keeps nobody else waiting. Hosts with a start guard
  * are told what they must not start (keep-guards.ts).
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import { type WatchedVm, watchedSource } from '../domain/failover/watched-source.ts';
 import type { HostId } from '../domain/ids.ts';
-import type { Instant } from '../domain/instant.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, type VmSummary } from '../domain/vm/vm.ts';
@@ -15,11 +15,9 @@ import type { ControllerPorts } from './control/controller-ports.ts';
 import { withDeadline } from './deadline.ts';
 import { keepGuards } from './keep-guards.ts';
 import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
-import { tellReturned, withdrawReturned } from './tell-conditions.ts';
+import { tellReturned, withdrawReturned, withdrawUnfenced } from './tell-conditions.ts';
 
 const LOOK_EVERY_MS = 5_000;
-/** So long after a permanent failover its former source is looked for: a host that is repaired later than this is new. */
-const PERMANENT_WATCHED_MS = 30 * 24 * 3600 * 1000;
 const OPEN_OPERATIONS_MAX = 100_000;
 
 type Watch = CallOptions & {
@@ -47,15 +45,15 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
   const bySubject = Map.groupBy(open, ({ subject }) => subject);
   const isBusy = (replica: Replica) =>
     bySubject.get(replica.id)?.some((operation) => isAtSource(replica, operation)) === true;
-  const watched = new Map<HostId, Replica[]>();
+  const watched = new Map<HostId, Watched[]>();
   const now = ports.clock.now();
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
   for (const replica of replicas) {
-    if (!isWatched(replica, now)) await withdrawReturned(ports, replica);
+    const vm = watchedSource(replica, now);
+    if (vm === null) await withdrawReturned(ports, replica);
     // What an operation is doing to the source right now, it finds out itself.
     else if (!isBusy(replica)) {
-      const { sourceHostId } = replica;
-      watched.set(sourceHostId, [...(watched.get(sourceHostId) ?? []), replica]);
+      watched.set(vm.hostId, [...(watched.get(vm.hostId) ?? []), { replica, vm }]);
     }
   }
   await Promise.all([
@@ -69,27 +67,28 @@ function isAtSource({ failover }: Replica, { id }: OperationRecord): boolean {
   return failover?.operationId !== id || failover.runningAfterMs === null;
 }
 
-/** A replica that is not connected can meet nobody; an accepted duplicate is no news. */
-function isWatched({ phase, failover }: Replica, now: Instant): boolean {
-  if (failover === null || !failover.isConnected || failover.isDuplicateAccepted) return false;
-  if (phase === 'Permanent') return now - failover.startedAt < PERMANENT_WATCHED_MS;
-  return phase === 'Failover' || phase === 'ReadyToSwitch';
-}
+type Watched = { readonly replica: Replica; readonly vm: WatchedVm };
 
 async function lookAtHost(
   ports: ControllerPorts,
   host: HostId,
-  replicas: readonly Replica[],
+  sources: readonly Watched[],
   watch: Watch,
 ): Promise<void> {
   const vms = await listedVms(ports, host, watch);
   if (vms === null) return;
-  for (const replica of replicas) {
-    const listed = vms.find(({ id }) => id === replica.sourceVmId);
+  for (const source of sources) {
+    const listed = vms.find(({ id }) => id === source.vm.vmId);
     if (listed?.power === 'unknown') continue;
-    if (listed === undefined || listed.power === 'off') await withdrawReturned(ports, replica);
-    else await lookAtRunning(ports, replica, watch);
+    if (listed === undefined || listed.power === 'off') await withdrawQuiet(ports, source.replica);
+    else await lookAtRunning(ports, source, watch);
   }
+}
+
+/** Seen to serve nobody. During a failover it is the fence that is looked at, not one moment. */
+async function withdrawQuiet(ports: ControllerPorts, replica: Replica): Promise<void> {
+  await withdrawReturned(ports, replica);
+  if (replica.phase === 'Ready') await withdrawUnfenced(ports, replica);
 }
 
 /** Null: no answer, which says nothing about any VM (invariant 10). */
@@ -111,17 +110,18 @@ async function listedVms(
 
 async function lookAtRunning(
   ports: ControllerPorts,
-  replica: Replica,
+  { replica, vm }: Watched,
   watch: Watch,
 ): Promise<void> {
-  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
-  const seen = await lookAtSource({ hypervisor, clock: ports.clock }, replica, watch);
+  const { hypervisor } = await ports.hosts.ports(vm.hostId);
+  const parts = { hypervisor, clock: ports.clock };
+  const seen = await lookAtSource(parts, { sourceVmId: vm.vmId }, watch);
   if (seen.power === 'unknown') return;
-  if (!isServing(seen)) return withdrawReturned(ports, replica);
+  if (!isServing(seen)) return withdrawQuiet(ports, replica);
   // Looking took its time: somebody may have undone the failover meanwhile.
   const now = ports.clock.now();
   const current = (await ports.catalog.replica(replica.id))?.value;
-  if (current === undefined || !isWatched(current, now)) return;
-  const told = await tellReturned(ports, current, now);
+  if (current === undefined || watchedSource(current, now)?.vmId !== vm.vmId) return;
+  const told = await tellReturned(ports, current, vm, now);
   if (told !== null) watch.onReturned(told);
 }

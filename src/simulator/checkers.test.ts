@@ -48,6 +48,7 @@ function replicaIn(phase: Phase, newestPointId: PointId, source: string): Replic
     seed: null,
     failover: null,
     failback: null,
+    formerSource: null,
     archives: [],
     createdAt: instant(0),
   };

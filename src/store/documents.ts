@@ -79,10 +79,11 @@ const readCurrentReplica = reader<Replica>(
     seed: 'object?',
     failover: 'object?',
     failback: 'object?',
+    formerSource: 'object?',
     archives: 'array',
     createdAt: 'number',
   },
-  { failback: null, seed: null },
+  { failback: null, seed: null, formerSource: null },
 );
 
 /** Older versions did not know branches over branches, nor remember which NICs they disconnected. */

@@ -1,10 +1,11 @@
 /** What tests of failback share: a replica that serves and has written, the orders, and what must hold afterwards. */
 import assert from 'node:assert/strict';
-import type { DiskKey } from '../../src/domain/ids.ts';
+import { type DiskKey, hostId } from '../../src/domain/ids.ts';
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import type { Replica } from '../../src/domain/replica/replica.ts';
 import type { Controller } from '../../src/ports/controller.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
+import type { SimulatedHost } from '../../src/simulator/host.ts';
 import {
   type DiskContent,
   differenceBetween,
@@ -101,3 +102,28 @@ export const facts = ({ phase, failover, failback }: Replica) => [
   failover !== null,
   failback !== null,
 ];
+
+/** A third host that the controller knows. */
+export async function addElsewhere(stage: Stage): Promise<SimulatedHost> {
+  const elsewhere = stage.world.addHost({ id: hostId('elsewhere') });
+  const addedAt = stage.world.clock.now();
+  await stage.life.ports.catalog.apply([
+    {
+      type: 'host-saved',
+      host: {
+        id: elsewhere.id,
+        name: elsewhere.id,
+        kind: 'simulated',
+        address: 'sim:elsewhere',
+        storageFolder: '/elsewhere/replicas',
+        scratchFolder: '/elsewhere/scratch',
+        transferSlots: 2,
+        testSlots: 2,
+        startGuard: null,
+        addedAt,
+      },
+      expectedVersion: null,
+    },
+  ]);
+  return elsewhere;
+}

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
-import { diskKey, hostId } from '../../src/domain/ids.ts';
+import { diskKey } from '../../src/domain/ids.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
 import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
 import {
+  addElsewhere,
   assertIncremental,
   assertTookOver,
   cancel,
@@ -205,26 +206,7 @@ test('switchover by itself: automatic, at a time, and when little is left', asyn
 
 test('to a VM that is made elsewhere: the job follows it, the next run is incremental', async () => {
   await using stage = await Stage.open();
-  const elsewhere = stage.world.addHost({ id: hostId('elsewhere') });
-  const addedAt = stage.world.clock.now();
-  await stage.life.ports.catalog.apply([
-    {
-      type: 'host-saved',
-      host: {
-        id: elsewhere.id,
-        name: elsewhere.id,
-        kind: 'simulated',
-        address: 'sim:elsewhere',
-        storageFolder: '/elsewhere/replicas',
-        scratchFolder: '/elsewhere/scratch',
-        transferSlots: 2,
-        testSlots: 2,
-        startGuard: null,
-        addedAt,
-      },
-      expectedVersion: null,
-    },
-  ]);
+  const elsewhere = await addElsewhere(stage);
   await failedOver(stage);
   stage.production.isUnreachable = true;
   await failback(stage, { to: { type: 'new', host: 'elsewhere', name: 'web-2' } });

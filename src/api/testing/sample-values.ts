@@ -137,6 +137,7 @@ export const REPLICA: Replica = {
     answeredBy: null,
   },
   failback: null,
+  formerSource: null,
   archives: [
     {
       branchId: branchId('br-a0'),

@@ -49,6 +49,7 @@ function replica(wishes: Partial<Replica> = {}): Replica {
     seed: null,
     failover: FAILOVER,
     failback: null,
+    formerSource: null,
     archives: [],
     createdAt: NOON,
     ...wishes,

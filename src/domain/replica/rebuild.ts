@@ -94,6 +94,7 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     failover,
     // Only production's host knows of one: see docs/runbooks/controller-lost.md.
     failback: null,
+    formerSource: null,
     archives: archivesOf(found, branch, now),
     createdAt: about?.createdAt ?? newest?.takenAt ?? now,
   };

@@ -60,9 +60,18 @@ export type Replica = {
   readonly failover: FailoverRecord | null;
   /** Present exactly in ReadyToSwitch and Failback. */
   readonly failback: FailbackRecord | null;
+  /** The VM that was protected before a failback went to another one; null: there was none. It may come back yet. */
+  readonly formerSource: FormerSource | null;
   /** Branches of undone failovers, still readable until `keepUntil`. */
   readonly archives: readonly ArchivedBranch[];
   readonly createdAt: Instant;
+};
+
+export type FormerSource = {
+  readonly hostId: HostId;
+  readonly vmId: VmId;
+  readonly name: string;
+  readonly leftAt: Instant;
 };
 
 export type ArchivedBranch = {

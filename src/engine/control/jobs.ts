@@ -224,6 +224,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
     seed: null,
     failover: null,
     failback: null,
+    formerSource: null,
     archives: [],
     createdAt: job.createdAt,
   };

@@ -1,0 +1,48 @@
+/** Which VM may come back beside the one that took its place, and must be told then. Pure. */
+import type { HostId, VmId } from '../ids.ts';
+import type { Instant } from '../instant.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { FailbackHome } from './failback.ts';
+
+export type WatchedVm = { readonly hostId: HostId; readonly vmId: VmId; readonly name: string };
+
+/** So long after it was replaced for good it is looked for: a host that is repaired later than this is new. */
+export const REPLACED_WATCHED_MS = 30 * 24 * 3600 * 1000;
+
+/** Null: nobody can come back who is not expected. */
+export function watchedSource(replica: Replica, now: Instant): WatchedVm | null {
+  const { phase, failover, failback, formerSource } = replica;
+  switch (phase) {
+    case 'Pending':
+    case 'Ready':
+      if (formerSource === null || isLongAgo(formerSource.leftAt, now)) return null;
+      return { hostId: formerSource.hostId, vmId: formerSource.vmId, name: formerSource.name };
+    case 'Failover':
+    case 'ReadyToSwitch':
+      return isUnexpected(replica) ? sourceOf(replica) : null;
+    case 'Failback': // production serves; where that is another VM, this one must not
+      return failback !== null && isElsewhere(replica, failback.home) ? sourceOf(replica) : null;
+    case 'Permanent':
+      if (failover === null || isLongAgo(failover.startedAt, now)) return null;
+      return isUnexpected(replica) ? sourceOf(replica) : null;
+    default:
+      return null;
+  }
+}
+
+/** A replica that is not connected can meet nobody; an accepted duplicate is no news. */
+function isUnexpected({ failover }: Replica): boolean {
+  return failover?.isConnected === true && !failover.isDuplicateAccepted;
+}
+
+function isElsewhere({ sourceHostId, sourceVmId }: Replica, home: FailbackHome): boolean {
+  return home.hostId !== sourceHostId || home.vmId !== sourceVmId;
+}
+
+function sourceOf({ sourceHostId, sourceVmId, sourceVmName }: Replica): WatchedVm {
+  return { hostId: sourceHostId, vmId: sourceVmId, name: sourceVmName };
+}
+
+function isLongAgo(then: Instant, now: Instant): boolean {
+  return now - then >= REPLACED_WATCHED_MS;
+}
