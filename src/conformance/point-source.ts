@@ -106,6 +106,8 @@ export function pointSourceSuite(
       harness.settled(harness.pointSource.freeze(request, { signal }));
     const end = (key: OperationKey): Promise<void> =>
       harness.settled(harness.pointSource.end({ key, vmId: vm.id }, { signal }));
+    const endAll = (id: VmId): Promise<void> =>
+      harness.settled(harness.pointSource.endAll(id, { signal }));
     const check = (key: OperationKey) =>
       harness.settled(harness.pointSource.check({ key, vmId: vm.id }, { signal }));
     const sweep = (...keep: readonly string[]): Promise<void> =>
@@ -202,6 +204,8 @@ export function pointSourceSuite(
       // Ended, it is gone: the same key begins anew, and its mark may be there from before.
       const again = await freeze(request);
       assert.equal(again.disks[0]?.mark, 'us-1');
+      for (const _ of ['whatever its key', 'and none']) await endAll(vm.id);
+      assert.equal((await check(request.key)).isIntact, false);
     });
 
     it("removes our marks but those that count, and nobody else's", async () => {
@@ -328,6 +332,7 @@ export function pointSourceSuite(
       const key = operationKey(operationId('op-absent'), 'freeze');
       await end(key);
       await harness.settled(pointSource.end({ key, vmId: ABSENT }, { signal }));
+      await endAll(ABSENT);
       const request = { ...requestOf('us-1'), vmId: ABSENT };
       await rejects('vm-missing', freeze(request));
     });

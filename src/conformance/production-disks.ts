@@ -28,8 +28,10 @@ import type {
 } from '../ports/production-disks.ts';
 import {
   diskIn,
+  foundAs,
   type HomeVm,
   type ProductionDisksHarness,
+  powerOff,
   rejects,
   valuesAt,
   whileSeen,
@@ -99,6 +101,8 @@ export function productionDisksSuite(
           { signal },
         ),
       );
+    const off = (id: VmId) => powerOff(harness, { key: command.key, vmId: id });
+    const found = () => foundAs(harness, command);
     const power = (id: VmId) => harness.settled(harness.hypervisor.power(id, { signal }));
     const describeVm = (id: VmId) => harness.settled(harness.hypervisor.vm(id, { signal }));
     const files = async () =>
@@ -106,11 +110,6 @@ export function productionDisksSuite(
 
     function over(key: DiskKey, since: MarkName | null = null): LayRequest['disks'][number] {
       return { key, sizeBytes: DISK_BYTES, base: 'disk', since };
-    }
-
-    async function off(id: VmId): Promise<void> {
-      const vmCommand = { key: command.key, vmId: id };
-      await harness.settled(harness.hypervisor.powerOff(vmCommand, { signal })).catch(() => {});
     }
 
     /** What was on the disks before: 1 in block 1 of both. */
@@ -144,10 +143,8 @@ export function productionDisksSuite(
     it('shows what is below until a layer is written to, and parks the VM', async () => {
       await fill();
       const laid = await lay();
-      assert.deepEqual(
-        laid.map(({ key }) => key),
-        [tracked, raw],
-      );
+      const keys = laid.map(({ key }) => key);
+      assert.deepEqual(keys, [tracked, raw]);
       for (const { key, layer, below } of laid) {
         assert.ok(below !== null);
         assert.deepEqual(
@@ -168,10 +165,10 @@ export function productionDisksSuite(
 
     it('keeps what was moved over settling and laying again, however often', async () => {
       await move();
-      await settle();
-      await settle();
-      for (const { layer } of await lay()) assert.deepEqual(await values(layer, [1, 2]), [5, 6]);
-      for (const { layer } of await lay()) assert.deepEqual(await values(layer, [1, 2]), [5, 6]);
+      for (const _ of ['once', 'again']) await settle();
+      for (const laid of [await lay(), await lay()]) {
+        for (const { layer } of laid) assert.deepEqual(await values(layer, [1, 2]), [5, 6]);
+      }
       await assert.rejects(vm.start());
     });
 
@@ -213,6 +210,7 @@ export function productionDisksSuite(
     });
 
     it('knows no failback that was not laid, and refuses an older epoch', async () => {
+      assert.deepEqual(await found(), [0, 'none', null]);
       await rejects('failback-missing', settle());
       await rejects('failback-missing', park());
       await rejects('failback-missing', commit());
@@ -255,14 +253,15 @@ export function productionDisksSuite(
       await move();
       await attach();
       assert.equal(await power(vm.id), 'off');
+      assert.deepEqual(await found(), [3, 'attached', vm.id]);
       await vm.start();
       for (const key of [tracked, raw]) {
         assert.deepEqual(await valuesOf(`us-look-${key}`, key, [1, 2]), [5, 6]);
         await vm.write(key, 4, 8);
       }
       await vm.stop();
-      await park();
-      await park();
+      for (const _ of ['once', 'again']) await park();
+      assert.deepEqual(await found(), [3, 'laid', vm.id]);
       await assert.rejects(vm.start());
       for (const { layer, below } of await lay()) {
         assert.deepEqual(await values(layer, [1, 2]), [5, 6]);
@@ -285,6 +284,7 @@ export function productionDisksSuite(
         if (!isRunning) await vm.stop();
         await commit();
         await commit();
+        assert.deepEqual(await found(), [3, 'committed', vm.id]);
         if (isRunning) for (const key of [tracked, raw]) await vm.write(key, 9, 2);
         assert.deepEqual(await files(), own);
         const last = isRunning ? 2 : 0;

@@ -179,6 +179,12 @@ export const ERROR_CATALOG = {
     message: 'Replica {replica} cannot be failed back to VM {vm}: {reason}.',
     remedy: 'Fail back to a new location instead: `understudy failback {replica} --new`.',
   },
+  'failback-merged': {
+    kind: 'conflict',
+    message:
+      'The failback of replica {replica} cannot be undone: its commit has begun, and VM {vm} holds what was merged.',
+    remedy: 'Finish it: `understudy commit-failback {replica}`.',
+  },
   'fence-failed': {
     kind: 'conflict',
     message: 'The source VM {vm} could not be fenced: {reason}.',

@@ -2,7 +2,7 @@
  * Commit failback: production keeps what it took over, and is protected again.
  *
  *   load → see that the replica is off → seal its state at the switchover as a restore point → merge production's layers
- *        → record Ready → rest the replica VM → drop its branch → retention
+ *        → tell the replica folder → record Ready → rest the replica VM → drop its branch → retention
  *
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
  * point failed over to stay beside it as restore points until retention takes them.
@@ -23,6 +23,7 @@ import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
+import { tellOfHome } from './tell-folder.ts';
 import { branchTemporary, marksLeft } from './temporaries.ts';
 import { whyLater } from './why-later.ts';
 
@@ -99,9 +100,10 @@ async function merge(
 async function recordReady(
   ports: EnginePorts,
   context: OperationContext,
-  { replica, failover, failback, version }: Failback,
+  loaded: Failback,
   { point, vmId }: { readonly point: RestorePoint; readonly vmId: VmId },
 ): Promise<Replica> {
+  const { replica, failover, failback, version } = loaded;
   const { hostId, name } = failback.home;
   const { sourceHostId, sourceVmId, sourceVmName } = replica;
   const requestedAt = await context.now('committed-at');
@@ -124,6 +126,7 @@ async function recordReady(
     formerSource: isElsewhere ? former : replica.formerSource,
   };
   const ready = apply(moved, 'failback-committed');
+  await tellOfHome(context, loaded, ready);
   const newJobId = await context.freshId('new-job-id', 'job');
   const { branchId } = failover;
   const { operationId } = context;

@@ -124,7 +124,7 @@ async function copyAll(
   const command = commandOf(pass, attempt.key);
   const isWhole = pass.since === null || frozen.disks.some((disk) => hasLostMark(pass, disk));
   // What an earlier pass moved may have been changed back since, and no mark tells: begin anew over untouched disks.
-  if (pass.since !== null && isWhole) await productionDisks.drop(command, attempt);
+  if (pass.number > 1 && isWhole) await productionDisks.drop(command, attempt);
   const disks = extendLayers(pass.layers, frozen.disks);
   const request = { ...command, vmId: pass.homeVmId, disks };
   const working = await productionDisks.lay(request, attempt);

@@ -6,6 +6,7 @@ import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
 import { copyHome, freezeReplica, type Pass, sweepReplicaMarks } from './copy-home.ts';
 import { type FailbackFacts, markOfPass } from './failback-facts.ts';
+import { unpark } from './park-replica.ts';
 import { orLeaveToSweeper, PATIENCE_MS, replicaFreezeTemporary } from './temporaries.ts';
 
 export type PassOrder = {
@@ -39,9 +40,25 @@ export async function beginPass(
   await context.record('register-freeze', [{ type: 'temporary-registered', temporary }], {
     undo: 'nothing',
   });
+  if (number > 1 && pass.since === null) await takeUpReplica(context, facts);
   const frozen = await freezeReplica(context, pass);
   const { sentBytes } = await copyHome(context, pass, frozen);
   return { pass, mark, sentBytes, frozen, layers: extendLayers(order.layers, frozen.disks) };
+}
+
+/**
+ * Of a failback that was found when the catalogue was rebuilt, nobody knows the passes: their marks must not be taken for ours. And
+ * a switchover that was cut off may have parked the replica.
+ */
+async function takeUpReplica(context: OperationContext, facts: FailbackFacts): Promise<void> {
+  await context.step<null>('take-up-replica', {
+    do: async ({ key, signal }) => {
+      await unpark(facts, { key, signal });
+      await sweepReplicaMarks(facts, null, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
 }
 
 /** What cannot be tidied now is registered, and the sweeper comes back for it. */

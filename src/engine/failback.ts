@@ -1,7 +1,8 @@
 /**
  * Failback, the long first half: the replica serves on while all that differs is copied over production's disks.
  *
- *   load → look at production → record epoch → stop production → lay working layers → copy → record ReadyToSwitch
+ *   load → look at production → record epoch → tell the branch → stop production → lay working layers → copy
+ *        → record ReadyToSwitch
  *
  * Production's own disks are only read; what is copied goes into layers over them. Until the record a failure drops
  * them and starts production again if it ran. Production's disks must stand still from here on, so it is off.
@@ -29,6 +30,7 @@ import { flagIn, numberIn, textIn, textOrNullIn } from './input.ts';
 import { markNamedBy } from './kept-marks.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
+import { tellBranch } from './tell-branch.ts';
 import { layersTemporary } from './temporaries.ts';
 
 export function failbackDefinition(ports: EnginePorts): OperationDefinition {
@@ -36,6 +38,7 @@ export function failbackDefinition(ports: EnginePorts): OperationDefinition {
     kind: 'failback',
     run: async (context, input) => {
       const begun = await begin(ports, context, input);
+      await tell(context, begun);
       const hasStoppedHome = await stopHome(context, begun, input);
       await layLayers(context, begun);
       const moved = await context.part('pass-1', 'operation', async (part) => {
@@ -114,6 +117,18 @@ function lookAtBoth(
       });
     },
     undo: 'nothing',
+  });
+}
+
+/** Before anything is done to production: who loses this controller's records finds there where the replica's writes were going. */
+async function tell(context: OperationContext, { facts, homeVm, failback }: Begun): Promise<void> {
+  const hasStoppedHome = homeVm !== null && homeVm.power !== 'off';
+  await context.step<null>('tell-branch', {
+    do: async (attempt) => {
+      await tellBranch(facts, { ...failback, hasStoppedHome, switched: null }, attempt);
+      return null;
+    },
+    undo: (attempt) => tellBranch(facts, null, attempt),
   });
 }
 

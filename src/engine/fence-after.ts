@@ -2,8 +2,8 @@
  * Fencing after the fact: the source of a failover is cut off, or given back what it was cut off from, while the replica
  * serves. What was done is recorded with the failover, so that its undo lifts it.
  *
- *   fence:   load → look at the source → fence → record → hold the source back
- *   unfence: load → let the source go → lift the fence → look at the source → record
+ *   fence:   load → look at the source → tell the branch → fence → record → hold the source back
+ *   unfence: load → let the source go → lift the fence → look at the source → tell the branch → record
  */
 import { UnderstudyError } from '../domain/error.ts';
 import { fenceRefusal, neededFence } from '../domain/failover/connection.ts';
@@ -26,6 +26,7 @@ import {
   lookAtSource,
   type SourceSeen,
 } from './source-fence.ts';
+import { tellBranchOrNot } from './tell-branch.ts';
 
 export function fenceDefinition(ports: EnginePorts): OperationDefinition {
   return { kind: 'fence-source', run: (context, input) => fence(ports, context, input) };
@@ -49,9 +50,10 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   }
   const needed = neededFence(seen, wanted);
   const fencing = fencingOf(seen, needed);
-  await fenceSource(context, source, facts.replica, fencing);
   const added = addFence(failover, fencing);
   const fenced = { ...failover, ...added, isDuplicateAccepted: false, isSourceReleased: false };
+  await tell(ports, context, facts.replica, fenced);
+  await fenceSource(context, source, facts.replica, fencing);
   await recordFence(context, facts, fenced, CLEARED);
   await holdSource(ports, context, { ...facts, replica: { ...facts.replica, failover: fenced } });
   if (needed === 'none') await context.note('note-quiet', quietNote(seen));
@@ -84,8 +86,20 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
     isSourceReleased: true,
   };
   const told = meets ? [duplicateAccepted(facts.replica, now)] : [];
+  await tell(ports, context, facts.replica, lifted);
   await recordFence(context, facts, lifted, () => told);
   return { lifted: failover.fence, sourcePower: seen.power };
+}
+
+/** Before a fence, because it must not be forgotten; after one was lifted, because lifting it again does no harm. */
+async function tell(
+  { hosts, catalog, clock }: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+  failover: FailoverRecord,
+): Promise<void> {
+  const target = await hosts.ports(replica.targetHostId);
+  await tellBranchOrNot(context, 'tell-branch', { catalog, clock, target, replica, failover });
 }
 
 /** Also asked before the operation is accepted; the replica may have been connected since. */

@@ -51,7 +51,8 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       const { fence, fencedNics, isSourceReleased } = former.failover;
       const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics });
       await powerOff(context, hop, former);
-      const branch = await makeBranch(context, hop);
+      const planned = newFailover(context, hop, connection, hop.requestedAt);
+      const branch = await makeBranch(context, hop, { ...planned, isSourceReleased });
       const undo = (takeover: Takeover, attempt: Attempt) => goBack(takeover, former, attempt);
       const vmId = await defineOnBranch(context, hop, { branch, connection, undo });
       const now = await context.now('hopped-at');

@@ -14,7 +14,9 @@ import { type Failback, layersCommand, loadFailback } from './failback-facts.ts'
 import { holdSource } from './guard-source.ts';
 import { flagIn, numberIn } from './input.ts';
 import { unparkReplica } from './park-replica.ts';
+import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
+import { tellBranchOrNot } from './tell-branch.ts';
 import {
   layersTemporary,
   orLeaveToSweeper,
@@ -28,8 +30,10 @@ export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinitio
     kind: 'cancel-failback',
     run: async (context, input) => {
       const failback = await loadFailback(ports, context, input, 'cancel-failback');
-      await recordFailover(context, failback, 'failback-cancelled', []);
-      await dropLayers(context, failback);
+      // Found when the catalogue was rebuilt: a switchover that was cut off may have parked it.
+      if (failback.failback.syncedMark === null) await unparkReplica(context, failback);
+      const replica = await recordFailover(context, failback, 'failback-cancelled', []);
+      await dropLayers(context, failback, replica);
       await sweepPasses(context, failback);
       return null;
     },
@@ -42,16 +46,16 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
     kind: 'undo-failback',
     run: async (context, input) => {
       const failback = await loadFailback(ports, context, input, 'undo-failback');
-      const isOff = await stopProduction(context, failback, {
-        deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
-        force: flagIn(input, 'force'),
-      });
+      const force = flagIn(input, 'force');
+      await refuseMerged(context, failback, force);
+      const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
+      const isOff = await stopProduction(context, failback, { deadlineMs, force });
       const more = isOff ? [] : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
       await unparkReplica(context, { ...failback, replica });
       await startReplica(context, failback);
-      await dropLayers(context, failback);
+      await dropLayers(context, failback, replica);
       await sweepPasses(context, failback);
       return { isProductionOff: isOff };
     },
@@ -136,13 +140,14 @@ async function startReplica(
 
 async function dropLayers(
   context: OperationContext,
-  { home, failback, replica, clock }: Failback,
+  { home, failback, clock, catalog, target }: Failback,
+  /** As it is recorded now. */
+  replica: Replica,
 ): Promise<void> {
-  const raised = { ...replica, epoch: replica.epoch + 1 };
   const isGone = await context.step<boolean>('drop-layers', {
     do: ({ key, signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
-        home.productionDisks.drop(layersCommand(failback, raised, key), options),
+        home.productionDisks.drop(layersCommand(failback, replica, key), options),
       ),
     undo: 'nothing',
   });
@@ -157,6 +162,9 @@ async function dropLayers(
   await context.record('release-layers', [{ type: 'temporary-released', key }], {
     undo: 'nothing',
   });
+  const { failover } = replica;
+  if (failover === null) return;
+  await tellBranchOrNot(context, 'tell-branch', { catalog, clock, target, replica, failover });
 }
 
 /** A failback that begins anew looks at everything again. */

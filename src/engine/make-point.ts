@@ -17,10 +17,7 @@ import {
   type ReplicaId,
 } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
-import type { Json } from '../domain/operation/operation.ts';
-import { aboutReplica } from '../domain/replica/about.ts';
 import { apply } from '../domain/replica/phase.ts';
-import type { Replica } from '../domain/replica/replica.ts';
 import { seedName } from '../domain/replication/seed.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -38,6 +35,7 @@ import { type MovedDisk, moveBlocks, stageSidecars } from './move-blocks.ts';
 import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { type Rested, restReplica } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
+import { aboutOf } from './tell-folder.ts';
 import {
   orLeaveToSweeper,
   PATIENCE_MS,
@@ -119,7 +117,7 @@ async function prepareRun(
   await context.step('prepare-target', {
     do: async ({ key, signal }) => {
       const { id: replicaId, epoch, name } = loaded.replica;
-      const about = await aboutOf(ports, loaded.replica);
+      const about = await aboutOf(ports.catalog, loaded.replica);
       await target.store.createReplica({ key, replicaId, epoch, name, about }, { signal });
       return null;
     },
@@ -132,15 +130,6 @@ async function prepareRun(
   const { clock, catalog } = ports;
   const parts = { settings, source, target, pointId: newPoint, temporaries, startedAt };
   return { ...facts, ...parts, clock, catalog };
-}
-
-/** For a controller that knows nothing any more. */
-async function aboutOf({ catalog }: EnginePorts, replica: Replica): Promise<Json> {
-  const job = replica.jobId === null ? null : await catalog.job(replica.jobId);
-  const sourceHost = await catalog.host(replica.sourceHostId);
-  const points = await catalog.points(replica.id);
-  const known = { sourceHost: sourceHost?.value ?? null, job: job?.value ?? null, points };
-  return aboutReplica(replica, known);
 }
 
 function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {

@@ -5,7 +5,7 @@
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
-import type { Failback } from './failback-facts.ts';
+import type { Failback, FailbackFacts } from './failback-facts.ts';
 import { orLeaveToSweeper } from './temporaries.ts';
 
 /** Production waits for it. */
@@ -53,7 +53,8 @@ async function park(failback: Failback, { key, signal }: Attempt): Promise<void>
   await target.hypervisor.placeDisks({ key, vmId, disks: resting }, { signal });
 }
 
-async function unpark(failback: Failback, { key, signal }: Attempt): Promise<void> {
+/** The replica's VM, off, on its branch again; one that runs on it is left as it is. */
+export async function unpark(failback: FailbackFacts, { key, signal }: Attempt): Promise<void> {
   const { target, replicaVmId: vmId } = failback;
   const { disks } = await servingBranch(failback, { key, signal });
   await target.hypervisor.placeDisks({ key, vmId, disks }, { signal });
@@ -61,7 +62,7 @@ async function unpark(failback: Failback, { key, signal }: Attempt): Promise<voi
 
 /** What the replica serves from. The branch is there, so that making it is asking for it. */
 export function servingBranch(
-  { replica, failover, target }: Failback,
+  { replica, failover, target }: FailbackFacts,
   { key, signal }: Attempt,
 ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }> {
   const { branchId, pointId, overBranchId: archiveId } = failover;

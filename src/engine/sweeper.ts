@@ -157,7 +157,15 @@ async function remove(
   switch (kind) {
     case 'freeze': {
       const vm = vmId(identity.vmId ?? '');
-      await pointSource.end({ key, vmId: vm }, options);
+      if (identity.whose === 'unknown') await pointSource.endAll(vm, options);
+      else await pointSource.end({ key, vmId: vm }, options);
+      // Of a failback that was found again, production has a mark that no restore point names yet: the next run sweeps.
+      if (
+        identity.whose === 'unknown' &&
+        hostId === replica.sourceHostId &&
+        vm === replica.sourceVmId
+      )
+        break;
       const keep =
         hostId === replica.targetHostId
           ? branchMarks(replica)

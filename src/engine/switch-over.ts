@@ -33,6 +33,7 @@ import { parkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
+import { tellBranch } from './tell-branch.ts';
 
 export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -127,6 +128,10 @@ async function attach(
       const own = to.vmId === null ? null : await home.hypervisor.vm(to.vmId, { signal });
       const changes =
         own === null ? [] : switchoverChanges(moved.layers, own, moved.frozen.vm, appliesChanges);
+      const { takenAt } = moved.frozen;
+      const switched = { pointId: id, takenAt, changes };
+      const told = { ...failback.failback, layers: moved.layers, switched };
+      await tellBranch(failback, told, { key, signal });
       const vmId = await home.productionDisks.attach(
         {
           ...layersCommand(failback.failback, replica, key),

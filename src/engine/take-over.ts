@@ -9,10 +9,11 @@
  * is known to be fine must stay open, as in a planned failover, all of that is undone until the replica runs.
  */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
+import { aboutBranch } from '../domain/failover/branch-about.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';
 import { type BranchId, branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
-import type { Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { Versioned } from '../ports/catalog.ts';
 import { NO_RETRY, type OperationContext, type StepAttempt } from '../ports/durable.ts';
@@ -26,7 +27,7 @@ import { holdSource } from './guard-source.ts';
 import { markOfBranch } from './kept-marks.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import { type Basis, loadBasis } from './load-basis.ts';
-import { recordFailover, recordRunning, recordTimes } from './record-failover.ts';
+import { newFailover, recordFailover, recordRunning, recordTimes } from './record-failover.ts';
 import {
   loadReplica,
   loadSettings,
@@ -74,7 +75,8 @@ export async function takeOver(
   await checkDrift(context, prepared);
   const { connection, isAnswering, ...fencing } = await settleSource(ports, context, prepared);
   const takeover = await raiseEpoch(context, { ...prepared, ...fencing });
-  const branch = await makeBranch(context, takeover);
+  const planned = newFailover(context, takeover, connection, takeover.requestedAt);
+  const branch = await makeBranch(context, takeover, planned);
   const vmId = await defineOnBranch(context, takeover, { branch, connection, undo: toRest });
   const recorded = await recordFailover(context, takeover, vmId, connection);
   // A host that does not answer is told when it does: the outage does not wait for it twice.
@@ -169,7 +171,12 @@ export type Branch = {
   readonly sidecars: readonly Sidecar[];
 };
 
-export function makeBranch(context: OperationContext, takeover: Takeover): Promise<Branch> {
+/** With what it is for beside it, so that a controller which lost its own records finds the fence again. */
+export function makeBranch(
+  context: OperationContext,
+  takeover: Takeover,
+  failover: FailoverRecord,
+): Promise<Branch> {
   const { replica, target, epoch, archiveId } = takeover;
   const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
   return context.step<Branch>('make-branch', {
@@ -179,7 +186,13 @@ export function makeBranch(context: OperationContext, takeover: Takeover): Promi
       // Setting it aside may have been left for later.
       if (archive !== undefined)
         await archiveBranch(target, { ...replica, epoch }, archive, attempt);
-      const over = { pointId: takeover.point.id, archiveId, mark: markOfBranch(takeover.branchId) };
+      const mark = markOfBranch(takeover.branchId);
+      const over = {
+        pointId: takeover.point.id,
+        archiveId,
+        mark,
+        about: aboutBranch(failover, null),
+      };
       return target.store.createBranch({ ...command, key, ...over }, { signal });
     },
     undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),

@@ -6,10 +6,13 @@ import { asUnderstudyError } from '../domain/error.ts';
 import type { FailbackRecord } from '../domain/failover/failback.ts';
 import {
   type BranchId,
+  type HostId,
   type OperationId,
   type OperationKey,
+  operationId,
   operationKey,
   type PointId,
+  type VmId,
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
@@ -106,6 +109,22 @@ export function replicaFreezeTemporary(
     identity: { replicaId: id, vmId: targetVmId ?? '' },
     expiresAt: instant(since + LIFETIME_MS),
   };
+}
+
+/** Freezes that a lost controller may have left: nobody knows their keys. */
+export function unknownFreezes(
+  { id, sourceHostId, sourceVmId, targetHostId, targetVmId }: Replica,
+  since: Instant,
+): readonly Temporary[] {
+  const at = (end: string, hostId: HostId, vmId: VmId): Temporary => ({
+    key: operationKey(operationId(`op-${id}`), `freezes-at-${end}`),
+    hostId,
+    kind: 'freeze',
+    identity: { replicaId: id, vmId, whose: 'unknown' },
+    expiresAt: instant(since + LIFETIME_MS),
+  });
+  const source = at('source', sourceHostId, sourceVmId);
+  return targetVmId === null ? [source] : [source, at('target', targetHostId, targetVmId)];
 }
 
 /** Working layers over production's disks are temporary until the failback that laid them is recorded, and once it is given up. */

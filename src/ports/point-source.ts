@@ -78,6 +78,9 @@ export interface PointSource {
   /** Ends the freeze and removes scratch, sockets and exports; the marks stay. No freeze is success. */
   end(command: FreezeCommand, options: CallOptions): Promise<void>;
 
+  /** The same for every freeze of ours on the VM, whoever began it: a controller that was lost leaves one that nobody knows. */
+  endAll(vmId: VmId, options: CallOptions): Promise<void>;
+
   /**
    * Removes every mark of ours on the VM except those to keep, which stay exact. Other people's marks are left alone.
    * None to keep: all of ours go. A disk that is not there, as those of a replica at rest, has none.

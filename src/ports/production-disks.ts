@@ -1,3 +1,4 @@
+import type { FoundLayers } from '../domain/failover/failback-evidence.ts';
 import type {
   DiskKey,
   FailbackId,
@@ -105,4 +106,13 @@ export interface ProductionDisks {
 
   /** The layers go and the VM is defined as it was before; one made by `attach` goes. Nothing there is success. Throws `vm-not-off`. */
   drop(command: FailbackCommand, options: CallOptions): Promise<void>;
+
+  /**
+   * What is there of a replica's failbacks, and the highest epoch seen of it (0: none was). One that was dropped whole, or
+   * committed and dropped, is not told. Changes nothing, and no epoch guards it.
+   */
+  found(
+    replicaId: ReplicaId,
+    options: CallOptions,
+  ): Promise<{ readonly epoch: number; readonly failbacks: readonly FoundLayers[] }>;
 }

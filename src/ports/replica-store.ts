@@ -68,6 +68,8 @@ export type StoredBranch = {
   /** `active`: its VM runs or may be started. `archived`: read-only. `promoted`: the VM's own disks for good. */
   readonly state: 'active' | 'archived' | 'promoted';
   readonly keepUntil: Instant | null;
+  /** What was last given to `createBranch` or `noteBranch`; null when nothing was. */
+  readonly about: Json;
   readonly disks: readonly {
     readonly key: DiskKey;
     readonly path: string;
@@ -257,9 +259,16 @@ export interface ReplicaStore {
       readonly pointId: PointId;
       readonly archiveId?: BranchId | null;
       readonly mark?: MarkName;
+      readonly about?: Json;
     },
     options: CallOptions,
   ): Promise<{ readonly disks: readonly BranchDisk[]; readonly sidecars: readonly Sidecar[] }>;
+
+  /** Keeps this with the branch, in place of what was, for a controller that knows nothing any more. Throws `branch-missing`. */
+  noteBranch(
+    command: StoreCommand & { readonly branchId: BranchId; readonly about: Json },
+    options: CallOptions,
+  ): Promise<void>;
 
   /**
    * The branch goes on with these sidecars beside it, in place of those that it was made with: the state that its VM was

@@ -3,6 +3,7 @@ import { BLOCK_BYTES } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { BranchId, DiskKey, MarkName, PointId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import type { Json } from '../domain/operation/operation.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type {
   BranchDisk,
@@ -34,7 +35,7 @@ type At = Omit<Folder, 'newLayerId'>;
 
 export function createBranchOn(
   at: At,
-  { branchId, pointId, archiveId = null, mark }: BranchOrder,
+  { branchId, pointId, archiveId = null, mark, about = null }: BranchOrder,
 ): BranchAnswer {
   const { folder } = at;
   const present = folder.branches.get(branchId);
@@ -64,7 +65,7 @@ export function createBranchOn(
     return { key, image, parentId };
   });
   const { sidecars } = base;
-  const made = { id: branchId, mark: mark ?? null, keepUntil: null, isPromoted: false };
+  const made = { id: branchId, mark: mark ?? null, keepUntil: null, isPromoted: false, about };
   const branch: StoredBranch = { ...base, ...made, disks };
   for (const [name, content] of sidecars) {
     at.around.files.set(`${branchPath(folder, branchId)}/${name}`, { type: 'sidecar', content });
@@ -78,10 +79,11 @@ type BranchOrder = {
   readonly pointId: PointId;
   readonly archiveId?: BranchId | null;
   readonly mark?: MarkName;
+  readonly about?: Json;
 };
 
 /** `mark`: that of the archive. */
-type Base = Omit<StoredBranch, 'id' | 'keepUntil' | 'isPromoted'>;
+type Base = Omit<StoredBranch, 'id' | 'keepUntil' | 'isPromoted' | 'about'>;
 
 /** What an archived branch between the new one and its point has written; null: nobody knows any more. */
 function changedBelow({ overBranchId, mark }: Base, below: Image): Iterable<number> | null {
@@ -257,6 +259,7 @@ export function listedBranches(folder: ReplicaFolder): readonly ListedBranch[] {
     vm: branch.vm,
     state: branch.isPromoted ? 'promoted' : branch.keepUntil === null ? 'active' : 'archived',
     keepUntil: branch.keepUntil,
+    about: branch.about,
     disks: branch.disks.map(({ key, image }) => ({
       key,
       path: image.path,

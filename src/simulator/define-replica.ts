@@ -46,6 +46,8 @@ export function defineReplicaVm(definer: Definer, request: DefineReplicaRequest)
       identity: identity ?? request.source.id,
     },
   });
+  // It is held by the VM's identity, whatever its definition is.
+  vm.freeze = present?.freeze ?? null;
   host.vms.set(id, vm);
   return id;
 }

@@ -37,7 +37,7 @@ export type SimulatedHost = {
   /** Working layers over production's disks. */
   readonly failbacks: Map<FailbackId, LaidLayers>;
   /** Failbacks whose layers were merged: asked again, they say so. */
-  readonly committedFailbacks: Set<FailbackId>;
+  readonly committedFailbacks: Map<FailbackId, LaidLayers>;
   readonly exports: Map<string, SimulatedExport>;
   /** Isolated networks of test failovers, by test. */
   readonly testNetworks: Set<string>;
@@ -113,7 +113,7 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     replicas: new Map(),
     readings: new Map(),
     failbacks: new Map(),
-    committedFailbacks: new Set(),
+    committedFailbacks: new Map(),
     exports: new Map(),
     testNetworks: new Set(),
     evidence: new Map(),

@@ -55,6 +55,11 @@ export function createSimulatedPointSource(
         const vm = host.vms.get(command.vmId);
         if (vm?.freeze?.key === command.key) endFreeze(parts, vm);
       }),
+    endAll: (vmId, options) =>
+      call('endAll', options, () => {
+        const vm = host.vms.get(vmId);
+        if (vm !== undefined && vm.freeze !== null) endFreeze(parts, vm);
+      }),
     sweepMarks: ({ vmId, keep }, options) =>
       call('sweepMarks', options, () => {
         const vm = requireVm(host, vmId);

@@ -12,9 +12,10 @@ import type {
 } from '../ports/production-disks.ts';
 import type { CallGate, Passing } from './call-gate.ts';
 import { sidecarAt } from './files.ts';
+import { foundLayers } from './found-layers.ts';
 import { admitEpoch, requireVm, type SimulatedHost, type Surroundings } from './host.ts';
 import { commitInto, createImage, type Image, releaseImage } from './image.ts';
-import { serveImage } from './partial-point.ts';
+import { invalid, serveImage } from './partial-point.ts';
 import { newVmOver } from './restored-vm.ts';
 import { changesSince } from './store.ts';
 import type { DiskSlot, SimulatedVm } from './vm.ts';
@@ -54,7 +55,12 @@ export function createSimulatedProductionDisks(
       call('drop', command, options, () => {
         const laid = host.failbacks.get(command.failbackId);
         if (laid !== undefined) drop(parts, laid);
+        else host.committedFailbacks.delete(command.failbackId);
       }),
+    found: (replicaId, options) =>
+      gate.call({ host, port: 'productionDisks', method: 'found' }, options, () =>
+        foundLayers(host, replicaId),
+      ),
   };
 }
 
@@ -101,6 +107,7 @@ function layAnew(parts: Parts, request: LayRequest): LaidLayers {
     original: vm === null ? null : originalOf(vm),
     layers,
     isAttached: false,
+    isCommitting: false,
   };
   for (const { image } of layers) parts.around.files.set(image.path, { type: 'disk', image });
   host.failbacks.set(laid.id, laid);
@@ -247,6 +254,7 @@ function applyChanges(
 
 /** Throws `vm-not-off`. */
 function park({ host }: Parts, laid: LaidLayers): void {
+  if (laid.isCommitting) throw invalid(`failback ${laid.id} is committed`);
   const vm = laid.vmId === null ? undefined : host.vms.get(laid.vmId);
   if (vm !== undefined && laid.isAttached) {
     if (vm.power !== 'off') throw new UnderstudyError('vm-not-off', { vm: vm.state.name });
@@ -277,6 +285,8 @@ async function commit(
   const laid = requireLaid(host, command);
   if (laid.vmId === null) throw new Error(`failback ${laid.id} has no VM to commit to`);
   const vm = requireVm(host, laid.vmId);
+  if (!laid.isAttached) throw invalid(`failback ${laid.id} has not switched over`);
+  laid.isCommitting = true;
   for (const [index, layer] of laid.layers.entries()) {
     if (layer.below !== null && !layer.image.isRemoved) {
       merge(vm, layer, layer.below, laid.original);
@@ -287,7 +297,7 @@ async function commit(
     options.onProgress?.(index + 1, laid.layers.length);
   }
   host.failbacks.delete(laid.id);
-  host.committedFailbacks.add(laid.id);
+  host.committedFailbacks.set(laid.id, laid);
 }
 
 /** The VM goes on with its own disk. Older marks of that disk see what was merged; the layer's own goes along. */

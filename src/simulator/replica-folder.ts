@@ -67,6 +67,7 @@ export type StoredBranch = {
   /** Only of an archived one. */
   keepUntil: Instant | null;
   isPromoted: boolean;
+  about: Json;
 };
 
 export type BranchImage = { readonly key: DiskKey; readonly image: Image; parentId: LayerId };

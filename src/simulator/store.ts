@@ -114,6 +114,10 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
     restingDisks: (replicaId, disks) => restingPaths(host, replicaId, disks),
     createBranch: (request, options) =>
       change('createBranch', request, options, (at) => createBranchOn(at, request)),
+    noteBranch: ({ branchId, about, ...command }, options) =>
+      change('noteBranch', command, options, ({ folder }) => {
+        requireBranch(folder, branchId).about = about;
+      }),
     keepSidecars: ({ branchId, sidecars, ...command }, options) =>
       change('keepSidecars', command, options, (at) => keepSidecarsOf(at, branchId, sidecars)),
     archiveBranch: ({ branchId, keepUntil, ...command }, options) =>

@@ -13,6 +13,8 @@ export type LaidLayers = {
   readonly original: OriginalVm | null;
   readonly layers: WorkingLayer[];
   isAttached: boolean;
+  /** Some layers may be merged: there is no way back. */
+  isCommitting: boolean;
 };
 
 export type OriginalVm = Pick<VmState, 'disks' | 'nics' | 'memoryBytes' | 'cpuCount' | 'sidecars'>;

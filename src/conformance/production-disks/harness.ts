@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
 import type { DiskKey, MarkName, OperationKey, VmId } from '../../domain/ids.ts';
-import type { Hypervisor } from '../../ports/hypervisor.ts';
+import type { Hypervisor, VmCommand } from '../../ports/hypervisor.ts';
 import type { BlockEndpoint, ExtentSelection } from '../../ports/mover.ts';
 import type { FrozenDisk, FrozenPoint, PointSource } from '../../ports/point-source.ts';
-import type { ProductionDisks } from '../../ports/production-disks.ts';
+import type { FailbackCommand, ProductionDisks } from '../../ports/production-disks.ts';
 
 /** A VM with two empty disks of exactly 256 blocks, off. */
 export interface HomeVm {
@@ -91,4 +91,26 @@ export async function rejects(code: ErrorCode, call: Promise<unknown>): Promise<
     assert.equal(error.code, code, error.message);
     return true;
   });
+}
+
+/** The highest epoch seen, and how this failback is found: its state and its VM. */
+export async function foundAs(
+  harness: ProductionDisksHarness,
+  { replicaId, failbackId }: FailbackCommand,
+): Promise<readonly unknown[]> {
+  const { signal } = new AbortController();
+  const { epoch, failbacks } = await harness.settled(
+    harness.productionDisks.found(replicaId, { signal }),
+  );
+  const own = failbacks.find((one) => one.failbackId === failbackId);
+  return [epoch, own?.state ?? 'none', own?.vmId ?? null];
+}
+
+/** Nothing to power off is as good. */
+export async function powerOff(
+  { hypervisor, settled }: ProductionDisksHarness,
+  command: VmCommand,
+): Promise<void> {
+  const { signal } = new AbortController();
+  await settled(hypervisor.powerOff(command, { signal })).catch(() => {});
 }

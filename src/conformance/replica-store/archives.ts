@@ -66,7 +66,7 @@ export function archiveTests(suite: StoreTest): void {
     const told = listed
       .map(({ disks, vm, ...branch }) => ({ ...branch, hasVm: vm !== null, paths: disks.length }))
       .toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    const common = { pointId: P1, takenAt: point?.takenAt, hasVm: true, paths: 1 };
+    const common = { pointId: P1, takenAt: point?.takenAt, about: null, hasVm: true, paths: 1 };
     assert.deepEqual(told, [
       { id: A, overBranchId: null, state: 'archived', keepUntil: KEEP_UNTIL, ...common },
       { id: second.id, overBranchId: null, state: 'active', keepUntil: null, ...common },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { branchId, diskKey, pointId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
+import type { Json } from '../../domain/operation/operation.ts';
 import { NEVER, type PointPlan, REPLICA, type StoreTest, storyTest } from './story.ts';
 
 const P1 = pointId('p1');
@@ -65,6 +66,30 @@ export function branchTests(suite: StoreTest): void {
       await assert.rejects(story.branch('b2', pointId('gone')), { code: 'point-missing' });
     },
   );
+
+  storyTest(suite, 'what is kept with a branch is told, whatever it is', async (story) => {
+    await story.replicate('p1', null, BASE);
+    const id = branchId('b1');
+    const about = async () => (await story.store.branches(REPLICA, NEVER)).map((one) => one.about);
+    const branch = { ...story.command(), branchId: id };
+    const note = (to: Json) => story.store.noteBranch({ ...branch, about: to }, NEVER);
+    await assert.rejects(note(null), { code: 'branch-missing' });
+    const over = { ...branch, pointId: P1 };
+    await story.store.createBranch({ ...over, about: { of: [1, null] } }, NEVER);
+    await story.store.createBranch({ ...over, about: 'made again' }, NEVER);
+    assert.deepEqual(await about(), [{ of: [1, null] }]);
+    for (const _ of ['once', 'again']) await note(['later', { x: 2 }]);
+    await story.reopen();
+    assert.deepEqual(await about(), [['later', { x: 2 }]]);
+    await story.store.archiveBranch({ ...branch, keepUntil: KEEP_UNTIL }, NEVER);
+    assert.deepEqual(await about(), [['later', { x: 2 }]]);
+    const above = { ...over, branchId: branchId('b2'), archiveId: id };
+    await story.store.createBranch(above, NEVER);
+    assert.deepEqual((await about()).toSorted(), [null, ['later', { x: 2 }]].toSorted());
+    story.epoch += 1;
+    await story.tidy();
+    await assert.rejects(note(null), { code: 'epoch-refused' });
+  });
 
   storyTest(suite, 'the disks of a replica at rest never exist', async (story) => {
     await story.replicate('p1', null, BASE);

@@ -11,6 +11,7 @@ import {
 import { type PointId, pointId, type VmId, vmId } from '../ids.ts';
 import { type Instant, instant } from '../instant.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job, protectedVm } from '../job/job.ts';
+import { countOf, listOf, objectOf, parsed, textOf } from '../lenient-json.ts';
 import type { Json } from '../operation/operation.ts';
 import type { RestorePoint } from '../restore-point/restore-point.ts';
 import { DEFAULT_RETENTION } from '../restore-point/retention.ts';
@@ -132,29 +133,4 @@ function networksOf(value: Json): Job['networkMap'] {
       to === null || typeof to === 'string' ? [[from, to] as const] : [],
     ),
   );
-}
-
-function objectOf(value: Json | undefined): { readonly [key: string]: Json } {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) return {};
-  return value as { readonly [key: string]: Json };
-}
-
-function listOf(value: Json | undefined): readonly Json[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function textOf(value: Json | undefined): string | null {
-  return typeof value === 'string' ? value : null;
-}
-
-function countOf(value: Json | undefined): number | null {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null;
-}
-
-function parsed<Id>(parse: (text: string) => Id, value: Json | undefined): Id | null {
-  try {
-    return typeof value === 'string' ? parse(value) : null;
-  } catch {
-    return null;
-  }
 }

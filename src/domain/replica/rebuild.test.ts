@@ -30,6 +30,7 @@ const FOLDER: FoundFolder = {
   points: [sample.point(1), sample.point(2)],
   branches: [],
   vms: [],
+  home: null,
 };
 
 function branch(
@@ -44,6 +45,7 @@ function branch(
     state,
     keepUntil: state === 'archived' ? instant(1) : null,
     vm: null,
+    about: null,
   };
 }
 

@@ -3,12 +3,20 @@
  * is doubtful is kept and said. Whoever lost the controller does not know what it was doing: so the epoch grows, which shuts
  * out a controller that is not lost after all.
  */
-import { type BranchId, type HostId, type JobId, operationId, type VmId } from '../ids.ts';
+import type { BranchAbout } from '../failover/branch-about.ts';
+import type { BranchId, FailbackId, HostId, JobId, VmId } from '../ids.ts';
 import { type Instant, instant } from '../instant.ts';
 import type { RestorePoint } from '../restore-point/restore-point.ts';
 import type { PowerState, VmDescription } from '../vm/vm.ts';
 import type { ReplicaAbout } from './about.ts';
-import type { ArchivedBranch, Condition, FailoverRecord, Replica } from './replica.ts';
+import { conditionsOf, notesOf } from './rebuild-notes.ts';
+import {
+  type FoundHome,
+  rebuiltFailback,
+  rebuiltFailover,
+  standingOf,
+} from './rebuilt-failover.ts';
+import type { ArchivedBranch, Condition, Replica } from './replica.ts';
 
 export type FoundBranch = {
   readonly id: BranchId;
@@ -17,6 +25,8 @@ export type FoundBranch = {
   readonly state: 'active' | 'archived' | 'promoted';
   readonly keepUntil: Instant | null;
   readonly vm: VmDescription | null;
+  /** Null: an older version made it. */
+  readonly about: BranchAbout | null;
 };
 
 /** A VM at the target whose disks are in the replica's folder. */
@@ -38,6 +48,8 @@ export type FoundFolder = {
   readonly points: readonly RestorePoint[];
   readonly branches: readonly FoundBranch[];
   readonly vms: readonly FoundVm[];
+  /** Null: it is not known which host that is, or it does not answer. */
+  readonly home: FoundHome | null;
 };
 
 type Place = {
@@ -51,6 +63,8 @@ export type Rebuilt = {
   readonly replica: Replica;
   readonly points: readonly RestorePoint[];
   readonly conditions: readonly Condition[];
+  /** Working layers at the host of production that nobody wants any more. */
+  readonly leftovers: readonly FailbackId[];
   /** For people: what was assumed, and what they may want to look at. */
   readonly notes: readonly string[];
 };
@@ -58,8 +72,9 @@ export type Rebuilt = {
 /** Long enough for somebody to look at what was found before any of it is swept. */
 export const REBUILT_ARCHIVE_MS = 30 * 24 * 3600 * 1000;
 
-/** Why there is nothing to rebuild, a sentence part; null when there is. */
-export function rebuildRefusal({ about, points, branches }: FoundFolder): string | null {
+/** Why nothing is rebuilt, a sentence part; null when something is. */
+export function rebuildRefusal(found: FoundFolder): string | null {
+  const { about, points, branches } = found;
   if (branches.some(({ state }) => state === 'promoted')) {
     return 'it was made permanent: its VM is an ordinary one, and its source is protected no more';
   }
@@ -69,16 +84,37 @@ export function rebuildRefusal({ about, points, branches }: FoundFolder): string
   return null;
 }
 
+/** Why it cannot be said what there is, a sentence part; null when it can. Nothing is guessed: the wrong phase would cost somebody's writes. */
+export function rebuildDoubt(found: FoundFolder): string | null {
+  const standing = standingOf(found, replicaVm(found));
+  if (standing?.stand?.type === 'unclear') return standing.stand.because;
+  const told = standing?.branch.about?.failback?.id ?? null;
+  const isOfOlder = standing !== null && standing.branch.about === null;
+  for (const { failbackId, state } of found.home?.failbacks ?? []) {
+    if (failbackId === told) continue;
+    const isInUse = state === 'attached' || state === 'committing';
+    if (!isInUse && !(isOfOlder && state === 'laid')) continue;
+    return (
+      `working layers of failback ${failbackId} are ${state} at ${found.home?.hostName}, and its branch says nothing of them. ` +
+      'Merge or drop them by hand as docs/formats/working-layers.md describes'
+    );
+  }
+  return null;
+}
+
 export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
-  const { about, points } = found;
+  const { about, points, home } = found;
   const newest = points.at(-1) ?? null;
   const vm = replicaVm(found);
-  const branch = found.branches.find(({ id, state }) => state === 'active' && id === vm?.branchId);
-  const failover = branch === undefined || vm === null ? null : failoverOf(branch, vm, place.now);
+  const { now, ...hosts } = place;
+  const standing = standingOf(found, vm);
+  const isConnected = vm?.isConnected ?? false;
+  const failover =
+    standing === null ? null : rebuiltFailover(standing.branch, standing.stand, isConnected, now);
+  const failback = standing === null ? null : rebuiltFailback(standing, home, now);
   const pinned = new Set(about?.pinnedPointIds ?? []);
   const sourceVmId = about?.sourceVmId ?? newest?.vm.id;
   if (sourceVmId === undefined) throw new Error(`replica ${found.id} is of no VM`);
-  const { now, ...hosts } = place;
   const replica: Replica = {
     ...hosts,
     id: found.id,
@@ -87,23 +123,33 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     // A record that had to be made anew does not know what the replica VM is called.
     name: about === null ? (vm?.name ?? found.name) : found.name,
     targetVmId: vm?.id ?? null,
-    phase: failover !== null ? 'Failover' : newest === null ? 'Pending' : 'Ready',
-    epoch: found.epoch + 1,
+    phase: phaseOf({ failover, failback, newestPointId: newest?.id ?? null }),
+    epoch: Math.max(found.epoch, home?.epoch ?? 0) + 1,
     newestPointId: newest?.id ?? null,
     seed: null,
     failover,
-    // Only production's host knows of one: see docs/runbooks/controller-lost.md.
-    failback: null,
+    failback,
     formerSource: null,
-    archives: archivesOf(found, branch, now),
+    archives: archivesOf(found, standing?.branch, now),
     createdAt: about?.createdAt ?? newest?.takenAt ?? now,
   };
   return {
     replica,
     points: points.map((point) => ({ ...point, isPinned: point.isPinned || pinned.has(point.id) })),
-    conditions: failover?.isConnected === true ? [unfenced(now)] : [],
-    notes: notesOf(found, replica, vm),
+    conditions: conditionsOf(replica, vm, { homePower: home?.homePower ?? 'unknown' }, now),
+    leftovers: leftoversOf(found, failback?.id ?? null),
+    notes: notesOf(found, replica, { vm, standing }),
   };
+}
+
+function phaseOf({
+  failover,
+  failback,
+  newestPointId,
+}: Pick<Replica, 'failover' | 'failback' | 'newestPointId'>): Replica['phase'] {
+  if (failback !== null) return failback.switched === null ? 'ReadyToSwitch' : 'Failback';
+  if (failover !== null) return 'Failover';
+  return newestPointId === null ? 'Pending' : 'Ready';
 }
 
 /** By its identity, else by its name; else any that uses the folder. */
@@ -116,28 +162,12 @@ function replicaVm({ about, name, vms }: FoundFolder): FoundVm | null {
   );
 }
 
-function failoverOf(
-  { id, pointId, overBranchId }: FoundBranch,
-  { isConnected }: FoundVm,
-  startedAt: Instant,
-): FailoverRecord {
-  return {
-    pointId,
-    branchId: id,
-    overBranchId,
-    operationId: operationId('op-rebuilt'),
-    reason: 'found in progress when the catalogue was rebuilt',
-    fence: 'none',
-    fencedNics: [],
-    isDuplicateAccepted: false,
-    isSourceReleased: false,
-    startedAt,
-    isConnected,
-    connectionBecause: 'it was found so when the catalogue was rebuilt',
-    runningAfterMs: null,
-    answeringAfterMs: null,
-    answeredBy: null,
-  };
+/** Production is parked over them, or was: it gets its disks back. */
+function leftoversOf({ home }: FoundFolder, current: FailbackId | null): readonly FailbackId[] {
+  return (home?.failbacks ?? [])
+    .filter(({ state }) => state === 'laid' || state === 'dropped')
+    .filter(({ failbackId }) => failbackId !== current)
+    .map(({ failbackId }) => failbackId);
 }
 
 /** What lies over another comes after it. An active branch that no VM of the replica is on is kept as one, too. */
@@ -169,47 +199,4 @@ function isWaiting(
   done: readonly ArchivedBranch[],
 ): boolean {
   return all.some((branch) => branch.id === id) && !done.some(({ branchId }) => branchId === id);
-}
-
-function unfenced(since: Instant): Condition {
-  const message =
-    'The replica was found serving when the catalogue was rebuilt; whether its source is fenced is not known. ' +
-    'Make sure that only one of them serves.';
-  return { name: 'unfenced-source', message, since };
-}
-
-function notesOf(found: FoundFolder, replica: Replica, vm: FoundVm | null): readonly string[] {
-  const notes: string[] = [];
-  if (replica.failover !== null) {
-    notes.push(
-      `It is in Failover, ${vm?.power ?? 'off'}, at restore point ${replica.failover.pointId}. ` +
-        'Whether its source was fenced is not known: an undo leaves the source as it is.',
-    );
-  }
-  for (const { id, state } of found.branches) {
-    if (state !== 'active' || id === replica.failover?.branchId) continue;
-    notes.push(`Branch ${id} was in use by no VM of the replica: it is kept as an archive.`);
-  }
-  for (const other of found.vms) {
-    if (other === vm) continue;
-    notes.push(`VM ${other.name} (${other.id}) uses its files, too, and was left alone.`);
-  }
-  if (vm === null && found.points.length > 0) {
-    notes.push('Its VM is not defined at the target; the next run or failover defines it.');
-  } else if (vm !== null && replica.failover === null && vm.power !== 'off') {
-    notes.push(
-      `Its VM ${vm.name} is ${vm.power} although it should be off: see \`understudy rescan\`.`,
-    );
-  }
-  if (replica.archives.length > 0) {
-    notes.push(
-      `Its archived branches are kept for 30 days at least: see \`understudy archive list\`.`,
-    );
-  }
-  if (found.about === null) {
-    notes.push(
-      'An older version made it: it does not say which job it had. A new job takes it over.',
-    );
-  } else if (replica.jobId === null) notes.push('It had no job. A new job takes it over.');
-  return notes;
 }

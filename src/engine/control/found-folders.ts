@@ -1,5 +1,6 @@
 /** What lies on one host: replica folders, and the VMs that use them. Reads only. */
 import { asUnderstudyError } from '../../domain/error.ts';
+import { readBranchAbout } from '../../domain/failover/branch-about.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { operationId, operationKey } from '../../domain/ids.ts';
 import { readAbout } from '../../domain/replica/about.ts';
@@ -9,6 +10,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { HostPorts } from '../../ports/host-directory.ts';
 import type { FoundReplica, StoredBranch } from '../../ports/replica-store.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { findHome, type KnownHosts } from './found-home.ts';
 
 export type HostFolders = {
   readonly host: Host;
@@ -24,7 +26,11 @@ export type HostFolders = {
 export async function findFolders(
   ports: ControllerPorts,
   host: Host,
-  { repairsAt, ...options }: CallOptions & { readonly repairsAt: number | null },
+  {
+    repairsAt,
+    known,
+    ...options
+  }: CallOptions & { readonly repairsAt: number | null; readonly known: KnownHosts },
 ): Promise<HostFolders> {
   const at = await ports.hosts.ports(host.id);
   if (repairsAt !== null) await repairRecords(at, repairsAt, options);
@@ -33,7 +39,8 @@ export async function findFolders(
   const folders: HostFolders['folders'][number][] = [];
   for (const replica of found) {
     try {
-      const folder = await readFolder(at, replica, vms, options);
+      const read = await readFolder(at, replica, vms, options);
+      const folder = { ...read, home: await findHome(ports, known, read, options) };
       folders.push({ replica, folder, because: null });
     } catch (error) {
       const { code, kind, message } = asUnderstudyError(error);
@@ -71,14 +78,15 @@ async function readFolder(
   replica: FoundReplica,
   vms: readonly VmDescription[],
   options: CallOptions,
-): Promise<FoundFolder> {
+): Promise<Omit<FoundFolder, 'home'>> {
   const { replicaId: id, name, epoch } = replica;
   const points = await store.points(id, options);
-  const branches = await store.branches(id, options);
+  const stored = await store.branches(id, options);
+  const branches = stored.map((branch) => ({ ...branch, about: readBranchAbout(branch.about) }));
   const keys = [...new Set(points.flatMap((point) => point.disks.map(({ key }) => key)))];
   const resting = new Set(store.restingDisks(id, keys).map(({ path }) => path));
   const using = vms.flatMap((vm) => {
-    const use = useOf(vm, branches, resting);
+    const use = useOf(vm, stored, resting);
     return use === null ? [] : [use];
   });
   return { id, name, epoch, about: readAbout(replica.about), points, branches, vms: using };

@@ -4,11 +4,13 @@
  */
 import { asUnderstudyError } from '../../domain/error.ts';
 import type { Host } from '../../domain/host/host.ts';
+import { type HostId, operationId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import { type ReplicaAbout, readAbout } from '../../domain/replica/about.ts';
 import {
   type FoundFolder,
   type Rebuilt,
+  rebuildDoubt,
   rebuildRefusal,
   rebuiltReplica,
 } from '../../domain/replica/rebuild.ts';
@@ -16,8 +18,10 @@ import type { CatalogChange } from '../../ports/catalog.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
 import type { RebuildOrder, RebuildReport, RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { FoundReplica } from '../../ports/replica-store.ts';
+import { layersTemporary, unknownFreezes } from '../temporaries.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findFolders, type HostFolders } from './found-folders.ts';
+import { hostThatWas, type KnownHosts } from './found-home.ts';
 import { createRebuiltJobs, type RebuiltJobs } from './rebuilt-jobs.ts';
 import { findHost } from './references.ts';
 
@@ -32,11 +36,11 @@ export async function rebuild(
     order.sourceHost === null ? null : (await findHost(ports.catalog, order.sourceHost)).value;
   const unreachable: RebuildReport['unreachable'][number][] = [];
   const found: HostFolders[] = [];
+  const known = { hosts: all, fallback };
+  const how = { ...options, repairsAt: repairsAt(ports, order), known };
   for (const host of asked) {
     try {
-      found.push(
-        await findFolders(ports, host, { ...options, repairsAt: repairsAt(ports, order) }),
-      );
+      found.push(await findFolders(ports, host, how));
     } catch (error) {
       if (options.signal.aborted || asUnderstudyError(error).kind === 'bug') throw error;
       unreachable.push({ hostName: host.name, because: asUnderstudyError(error).message });
@@ -52,10 +56,7 @@ export async function rebuild(
   const decided = found.flatMap(({ host, folders }) =>
     folders.map((folder) => decide(rebuilding, host, folder)),
   );
-  const changes = [
-    ...rebuilding.jobs.changes(),
-    ...decided.flatMap(({ rebuilt }) => (rebuilt === null ? [] : changesOf(rebuilt))),
-  ];
+  const changes = [...rebuilding.jobs.changes(), ...decided.flatMap(({ changes }) => changes)];
   if (!order.isDryRun && changes.length > 0) await ports.catalog.apply(changes);
   return { folders: decided.map(({ told }) => told), unreachable, isDryRun: order.isDryRun };
 }
@@ -76,9 +77,7 @@ async function hostsNamed(
   return [...new Map(found.map(({ value }) => [value.id, value])).values()];
 }
 
-type Rebuilding = {
-  readonly hosts: readonly Host[];
-  readonly fallback: Host | null;
+type Rebuilding = KnownHosts & {
   readonly now: Instant;
   /** Replica ids in the catalogue, with whether they were removed on purpose. */
   readonly known: ReadonlyMap<string, boolean>;
@@ -90,17 +89,18 @@ async function knownReplicas({ catalog }: ControllerPorts): Promise<ReadonlyMap<
   return new Map(replicas.map(({ id, phase }) => [id, phase === 'Removed']));
 }
 
-type Decided = { readonly told: RebuiltFolder; readonly rebuilt: Rebuilt | null };
+type Decided = { readonly told: RebuiltFolder; readonly changes: readonly CatalogChange[] };
 
 function decide(
-  { hosts, fallback, now, known, jobs }: Rebuilding,
+  rebuilding: Rebuilding,
   target: Host,
   { replica, folder, because }: HostFolders['folders'][number],
 ): Decided {
+  const { now, known, jobs } = rebuilding;
   const about = readAbout(replica.about);
   const told = (outcome: RebuiltFolder['outcome'], ...notes: readonly string[]): Decided => ({
     told: { ...plain(replica, target, folder), outcome, notes },
-    rebuilt: null,
+    changes: [],
   });
   const wasRemoved = known.get(replica.replicaId);
   if (wasRemoved === true) {
@@ -113,7 +113,9 @@ function decide(
   if (folder === null) return told('skipped', because ?? 'Its folder cannot be read.');
   const refused = rebuildRefusal(folder);
   if (refused !== null) return told('skipped', `There is nothing to rebuild: ${refused}.`);
-  const source = sourceOf(hosts, about) ?? fallback;
+  const doubt = rebuildDoubt(folder);
+  if (doubt !== null) return told('skipped', `It cannot be said how far it is: ${doubt}.`);
+  const source = sourceOf(rebuilding, about) ?? rebuilding.fallback;
   if (source === null) return told('skipped', sourceMissing(about));
   const sourceVmId = about?.sourceVmId ?? folder.points.at(-1)?.vm.id;
   const job =
@@ -134,7 +136,7 @@ function decide(
   const notes = [...rebuilt.notes, ...(job === null ? [] : [job.note])];
   return {
     told: { ...plain(replica, target, folder), outcome: 'rebuilt', phase, jobName, notes },
-    rebuilt,
+    changes: changesOf(rebuilt, folder.home?.hostId ?? source.id, now),
   };
 }
 
@@ -147,11 +149,9 @@ function plain(
   return { replicaId, name, targetHostName: target.name, phase: null, jobName: null, pointCount };
 }
 
-/** Its id is another one now: by the name it had, else by its address. */
-function sourceOf(hosts: readonly Host[], about: ReplicaAbout | null): Host | null {
+function sourceOf(known: KnownHosts, about: ReplicaAbout | null): Host | null {
   if (about === null) return null;
-  const byName = hosts.find(({ name }) => name === about.sourceHostName);
-  return byName ?? hosts.find(({ address }) => address === about.sourceHostAddress) ?? null;
+  return hostThatWas(known, { name: about.sourceHostName, address: about.sourceHostAddress });
 }
 
 function sourceMissing(about: ReplicaAbout | null): string {
@@ -165,12 +165,25 @@ function sourceMissing(about: ReplicaAbout | null): string {
   );
 }
 
-function changesOf({ replica, points, conditions }: Rebuilt): readonly CatalogChange[] {
+function changesOf(
+  { replica, points, conditions, leftovers }: Rebuilt,
+  homes: HostId,
+  now: Instant,
+): readonly CatalogChange[] {
   return [
     { type: 'replica-saved', replica, expectedVersion: null },
     ...points.map((point) => ({ type: 'point-saved', point }) as const),
     ...conditions.map(
       (condition) => ({ type: 'condition-raised', replicaId: replica.id, condition }) as const,
     ),
+    ...unknownFreezes(replica, now).map(
+      (temporary) => ({ type: 'temporary-registered', temporary }) as const,
+    ),
+    ...leftovers.map((id) => {
+      // Nobody's VM is powered off for it.
+      const home = { hostId: homes, vmId: null, name: '', kind: 'original' } as const;
+      const temporary = layersTemporary(operationId(`op-${id}`), replica, { id, home }, now);
+      return { type: 'temporary-registered', temporary } as const;
+    }),
   ];
 }

@@ -110,14 +110,15 @@ export async function listBranches(
   await requireRecord(layout);
   const branches = await readBranches(layout);
   return await Promise.all(
-    branches.map(async ({ id, pointId, overBranchId, takenAt, vm, state, keepUntil, disks }) => ({
+    branches.map(async ({ disks, id, pointId, overBranchId, takenAt, vm, ...branch }) => ({
       id,
       pointId,
       overBranchId,
       takenAt,
       vm,
-      state,
-      keepUntil,
+      state: branch.state,
+      keepUntil: branch.keepUntil,
+      about: branch.about,
       disks: await Promise.all(
         disks.map(async ({ key }) => ({
           key,

@@ -9,6 +9,7 @@ import {
   type PointId,
 } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
+import type { Json } from '../../domain/operation/operation.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import { readJson, writeJson } from './durable-file.ts';
@@ -36,6 +37,8 @@ export type BranchFile = {
   readonly keepUntil: Instant | null;
   readonly disks: readonly BranchFileDisk[];
   readonly sidecars: readonly Sidecar['name'][];
+  /** Of the controller, and only carried through. Null in older files. */
+  readonly about: Json;
 };
 
 export type BranchFileDisk = {
@@ -64,6 +67,7 @@ const schema: z.ZodType<BranchFile> = z.strictObject({
     }),
   ),
   sidecars: text.sidecarNames,
+  about: z.json().default(null),
 });
 
 export function writeBranch(layout: ReplicaLayout, branch: BranchFile): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, MarkName, PointId, ReplicaId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
+import type { Json } from '../../domain/operation/operation.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import type { BranchDisk, StoreCommand } from '../../ports/replica-store.ts';
@@ -43,6 +44,7 @@ type CreateCommand = BranchCommand & {
   readonly pointId: PointId;
   readonly archiveId?: BranchId | null;
   readonly mark?: MarkName;
+  readonly about?: Json;
 };
 type CreatedBranch = {
   readonly disks: readonly BranchDisk[];
@@ -54,7 +56,7 @@ export async function createBranch(
   command: CreateCommand,
   options: CallOptions,
 ): Promise<CreatedBranch> {
-  const { replicaId, branchId, pointId, mark = null } = command;
+  const { replicaId, branchId, pointId, mark = null, about = null } = command;
   const layout = layoutOf(context, replicaId);
   const record = await admit(layout, command);
   const existing = await readBranch(layout, branchId);
@@ -73,7 +75,7 @@ export async function createBranch(
   }
   const tops = stored.point.disks.map(({ layerId }) => layerId);
   await checkChains(layout, record, tops);
-  const branch = { ...newBranch(branchId, stored), mark };
+  const branch = { ...newBranch(branchId, stored), mark, about };
   const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
   const sidecar = (name: Sidecar['name']) => layout.pointSidecar(pointId, name);
   const below = null;
@@ -87,7 +89,7 @@ async function branchOverArchive(
   command: CreateCommand & { readonly archiveId: BranchId },
   options: CallOptions,
 ): Promise<CreatedBranch> {
-  const { replicaId, branchId, pointId, archiveId, mark = null } = command;
+  const { replicaId, branchId, pointId, archiveId, mark = null, about = null } = command;
   const layout = layoutOf(context, replicaId);
   const below = await requireBranch(layout, archiveId);
   if (below.state !== 'archived' || below.pointId !== pointId) {
@@ -97,7 +99,7 @@ async function branchOverArchive(
   const sizes = await checkArchive(layout, below);
   const disks = below.disks.map((disk) => ({ ...disk, identity: null }));
   const state = 'active' as const;
-  const over = { overBranchId: archiveId, state, keepUntil: null, disks, mark };
+  const over = { overBranchId: archiveId, state, keepUntil: null, disks, mark, about };
   const branch: BranchFile = { ...below, ...over, id: branchId };
   const sidecar = (name: Sidecar['name']) => layout.branchSidecar(archiveId, name);
   await makeBranchFolder(context, layout, { branch, below, sizes, sidecar }, options);
@@ -117,6 +119,7 @@ function newBranch(id: BranchId, { point, sidecars }: StoredPoint): BranchFile {
     keepUntil: null,
     disks: point.disks.map(({ key, layerId }) => ({ key, layerId, identity: null })),
     sidecars,
+    about: null,
   };
 }
 
@@ -189,25 +192,6 @@ function branchAnswer(layout: ReplicaLayout, branch: BranchFile): CreatedBranch 
       path: layout.branchSidecar(branch.id, name),
     })),
   };
-}
-
-/** The files are there before the branch says so. */
-export async function keepSidecars(
-  context: StoreContext,
-  command: BranchCommand & { readonly sidecars: readonly Sidecar[] },
-): Promise<void> {
-  const layout = layoutOf(context, command.replicaId);
-  await admit(layout, command);
-  const branch = await requireBranch(layout, command.branchId);
-  if (branch.state !== 'active') return;
-  for (const { name, path } of command.sidecars) {
-    await copyDurably(path, layout.branchSidecar(branch.id, name), BRANCH_MODE);
-  }
-  context.crashPoint('sidecars: copied');
-  const names = new Set([...branch.sidecars, ...command.sidecars.map(({ name }) => name)]);
-  if (names.size > branch.sidecars.length) {
-    await writeBranch(layout, { ...branch, sidecars: [...names] });
-  }
 }
 
 export async function archiveBranch(

@@ -12,14 +12,9 @@ import type { Processes } from '../../ports/processes.ts';
 import type { ReplicaStore } from '../../ports/replica-store.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
+import { keepSidecars, noteBranch } from './beside-branch.ts';
 import { readBootId } from './boot.ts';
-import {
-  archiveBranch,
-  branchBytes,
-  createBranch,
-  deleteBranch,
-  keepSidecars,
-} from './branches.ts';
+import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
 import { admit, epochOf, layoutOf, type StoreContext } from './context.ts';
 import { differingBlocks } from './differing-blocks.ts';
 import { makeFolder } from './durable-file.ts';
@@ -109,6 +104,7 @@ function storeOf(context: StoreContext): ReplicaStore {
       return disks.map((key) => ({ key, path: layout.restingImage(key), format: 'qcow2' }));
     },
     createBranch: ofCommand(createBranch),
+    noteBranch: ofCommand(noteBranch),
     stageSidecars: ofCommand(stageSidecars),
     keepSidecars: ofCommand(keepSidecars),
     archiveBranch: ofCommand(archiveBranch),

@@ -7,7 +7,7 @@
  *   <storage>/failbacks/<id>/nvram          firmware variables that came with the replica
  *   <storage>/failbacks/<id>/kept-tpm.tar   the VM's own TPM state, while another is in its place
  */
-import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
@@ -15,6 +15,7 @@ import {
   type DiskKey,
   diskKey,
   type FailbackId,
+  failbackId,
   type MarkName,
   markName,
   type ReplicaId,
@@ -131,6 +132,20 @@ export async function writeLayers(
   return record;
 }
 
+/** Failbacks that have a folder. */
+export async function laidFailbacks(storageFolder: string): Promise<readonly FailbackId[]> {
+  let names: readonly string[];
+  try {
+    names = await readdir(join(storageFolder, 'failbacks'));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+  return names.filter((name) => FAILBACK.test(name)).map(failbackId);
+}
+
+const FAILBACK = /^fb-[a-z0-9-]+$/;
+
 /** The record goes last: while anything is left, it can be found. */
 export async function removeLayers(
   places: LayersPlaces,
@@ -151,19 +166,27 @@ async function removeFolder({ folder, nvramPath, recordPath }: LayersPlaces): Pr
   await rm(folder, { recursive: true, force: true });
 }
 
+/** The highest epoch seen per replica. Throws `invalid-file`. */
+export async function seenEpochs(storageFolder: string): Promise<Readonly<Record<string, number>>> {
+  const path = epochsPath(storageFolder);
+  const content = await readJson(path);
+  const parsed = z.record(z.string(), z.number()).safeParse(content ?? {});
+  if (parsed.success) return parsed.data;
+  throw new UnderstudyError('invalid-file', { path, reason: z.prettifyError(parsed.error) });
+}
+
+function epochsPath(storageFolder: string): string {
+  return join(storageFolder, 'failbacks', 'epochs.json');
+}
+
 /** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. One at a time. */
 export async function admitEpoch(
   storageFolder: string,
   replica: ReplicaId,
   epoch: number,
 ): Promise<void> {
-  const path = join(storageFolder, 'failbacks', 'epochs.json');
-  const content = await readJson(path);
-  const parsed = z.record(z.string(), z.number()).safeParse(content ?? {});
-  if (!parsed.success) {
-    throw new UnderstudyError('invalid-file', { path, reason: z.prettifyError(parsed.error) });
-  }
-  const seen = parsed.data;
+  const path = epochsPath(storageFolder);
+  const seen = await seenEpochs(storageFolder);
   const current = seen[replica] ?? 0;
   if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
   if (epoch === current) return;

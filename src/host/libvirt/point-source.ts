@@ -68,6 +68,8 @@ export function createLibvirtPointSource(parts: PointSourceParts): PointSource {
         const record = await readRecord(places.recordPath);
         await endFreeze(context, { places, vmId, record }, options);
       }),
+    endAll: (vmId, options) =>
+      inTurn(vmId, options, () => endLeftovers(context, { places: null, vmId }, options)),
     sweepMarks: (request, options) =>
       inTurn(request.vmId, options, () => sweepMarks(context, request, options)),
   };
@@ -156,7 +158,7 @@ async function registerFreeze(
 /** At most one freeze per VM: an earlier one, of any key, was left by somebody who died, or was cut off. */
 async function endLeftovers(
   context: FreezeContext,
-  { places: own, vmId }: { readonly places: FreezePlaces; readonly vmId: VmId },
+  { places: own, vmId }: { readonly places: FreezePlaces | null; readonly vmId: VmId },
   options: CallOptions,
 ): Promise<void> {
   for (const record of await recordsOf(context.scratchFolder, vmId)) {
@@ -164,7 +166,8 @@ async function endLeftovers(
     await endFreeze(context, { places, vmId, record }, options);
   }
   // Folders without a record: somebody tidied up by hand, or removing them was cut off at its last step.
-  if (await hasFolders(own)) await endFreeze(context, { places: own, vmId, record: null }, options);
+  if (own !== null && (await hasFolders(own)))
+    await endFreeze(context, { places: own, vmId, record: null }, options);
 }
 
 /** A mark of a freeze that failed names nothing. If it cannot go now, the next sweep finds it by its name. */

@@ -6,6 +6,7 @@
  *   park     definition on nothing                                                                 layers-park.ts
  *   commit   block commit with pivot, or qemu-img                                                  layers-commit.ts
  *   drop     definition as it was, layers gone                                                     layers-drop.ts
+ *   found    what the records tell                                                                 layers-found.ts
  *
  * A record written first (layers-record.ts) makes each call repeatable and each leftover findable, whatever died when.
  */
@@ -17,6 +18,7 @@ import { attach } from './layers-attach.ts';
 import { commit } from './layers-commit.ts';
 import { type LayersContext, requireLaid } from './layers-context.ts';
 import { drop } from './layers-drop.ts';
+import { foundLayers } from './layers-found.ts';
 import { lay } from './layers-lay.ts';
 import { park } from './layers-park.ts';
 import { endServer } from './layers-server.ts';
@@ -53,5 +55,6 @@ export function createLibvirtProductionDisks(parts: ProductionDisksParts): Produ
       }),
     commit: (command, options) => inTurn(command, options, () => commit(context, command, options)),
     drop: (command, options) => inTurn(command, options, () => drop(context, command, options)),
+    found: (replicaId) => foundLayers(context.storageFolder, replicaId),
   };
 }
