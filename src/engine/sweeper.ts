@@ -159,13 +159,8 @@ async function remove(
       const vm = vmId(identity.vmId ?? '');
       if (identity.whose === 'unknown') await pointSource.endAll(vm, options);
       else await pointSource.end({ key, vmId: vm }, options);
-      // Of a failback that was found again, production has a mark that no restore point names yet: the next run sweeps.
-      if (
-        identity.whose === 'unknown' &&
-        hostId === replica.sourceHostId &&
-        vm === replica.sourceVmId
-      )
-        break;
+      // Found switched over by a rebuild, production has a mark that no restore point names yet: the next run sweeps.
+      if (identity.whose === 'unknown' && (replica.failback?.switched ?? null) !== null) break;
       const keep =
         hostId === replica.targetHostId
           ? branchMarks(replica)

@@ -228,12 +228,14 @@ test('layers that were to go when production did not answer still go, and produc
   await assertIncremental(stage);
 });
 
-test('both run: it is told, and a person decides', async () => {
+test('undone past a host that did not answer, and lost: both run, it is told, and a person decides', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);
   await failback(stage);
   await switchOver(stage);
-  replicaVm(stage).start();
+  stage.production.isUnreachable = true;
+  await done(stage, (it) => it.undoFailback('web-replica', true, options));
+  stage.production.isUnreachable = false;
   const folder = await lost(stage);
   assert.equal(folder.phase, 'Failback');
   assert.match(folder.notes.join(' '), /Its own VM runs, too/);
