@@ -6,7 +6,7 @@
  *   open the seed (read-only) → open the partial → copy disk by disk → settle: the layers hold what the seed held
  */
 import { UnderstudyError } from '../domain/error.ts';
-import type { DiskKey } from '../domain/ids.ts';
+import { type DiskKey, operationKey, type ReplicaId } from '../domain/ids.ts';
 import { type Seed, seededDisks, seedUnfit } from '../domain/replication/seed.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -16,7 +16,7 @@ import type { OpenPartialDisk, ReadableDisk, SeedImage } from '../ports/replica-
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './make-point.ts';
 import { nameFullStorage, progressOf } from './move-blocks.ts';
-import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
+import { orLeaveToSweeper, readingTemporary, UNDO_PATIENCE_MS } from './temporaries.ts';
 
 /** The disks that were seeded; none where the replica is not, or has a point to lie over. */
 export async function copySeed(
@@ -26,6 +26,24 @@ export async function copySeed(
 ): Promise<readonly DiskKey[]> {
   const { seed } = run.replica;
   if (seed === null || run.newest !== null) return [];
+  const readingKey = operationKey(context.operationId, 'copy-seed');
+  const reading = readingTemporary(readingKey, run.replica, readId(run, seed), run.startedAt);
+  await context.record('register-seed', [{ type: 'temporary-registered', temporary: reading }], {
+    undo: 'nothing',
+  });
+  const seeded = await readSeed(ports, context, run, seed);
+  await context.record('release-seed', [{ type: 'temporary-released', key: readingKey }], {
+    undo: 'nothing',
+  });
+  return seeded;
+}
+
+function readSeed(
+  ports: EnginePorts,
+  context: OperationContext,
+  run: Run,
+  seed: Seed,
+): Promise<readonly DiskKey[]> {
   return context.step<readonly DiskKey[]>('copy-seed', {
     do: (attempt) => copy(ports, context, { run, seed, attempt }),
     undo: async ({ key, signal }) => {
@@ -167,11 +185,15 @@ export async function seedImages(
 }
 
 async function closeSeed(
-  { replica, target }: Run,
+  run: Run,
   seed: Seed,
   key: StepAttempt['key'],
   options: CallOptions,
 ): Promise<void> {
-  const replicaId = seed.type === 'replica' ? seed.replicaId : replica.id;
-  await target.store.closeReading({ key, replicaId, epoch: replica.epoch }, options);
+  const { epoch } = run.replica;
+  await run.target.store.closeReading({ key, replicaId: readId(run, seed), epoch }, options);
+}
+
+function readId({ replica }: Run, seed: Seed): ReplicaId {
+  return seed.type === 'replica' ? seed.replicaId : replica.id;
 }

@@ -174,6 +174,12 @@ async function remove(
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
       break;
+    case 'reading':
+      await store.closeReading(
+        { ...command, replicaId: replicaId(identity.readId ?? '') },
+        options,
+      );
+      break;
     case 'export':
       await store.discardExport({ ...command, exportId: identity.exportId ?? '' }, options);
       break;

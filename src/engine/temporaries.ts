@@ -12,6 +12,7 @@ import {
   operationId,
   operationKey,
   type PointId,
+  type ReplicaId,
   type VmId,
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
@@ -172,6 +173,22 @@ export function testTemporary(
       },
     },
     released: { type: 'temporary-released', key },
+  };
+}
+
+/** A replica (its own, or the one it is seeded from) that is served to be read, under the key of the step that reads. */
+export function readingTemporary(
+  key: OperationKey,
+  { id, targetHostId }: Replica,
+  readId: ReplicaId,
+  since: Instant,
+): Temporary {
+  return {
+    key,
+    hostId: targetHostId,
+    kind: 'reading',
+    identity: { replicaId: id, readId },
+    expiresAt: instant(since + LIFETIME_MS),
   };
 }
 

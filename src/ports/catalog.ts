@@ -41,7 +41,14 @@ export type CatalogChange =
 export type Temporary = {
   readonly key: OperationKey;
   readonly hostId: HostId;
-  readonly kind: 'freeze' | 'partial-point' | 'branch' | 'export' | 'test' | 'working-layers';
+  readonly kind:
+    | 'freeze'
+    | 'partial-point'
+    | 'branch'
+    | 'export'
+    | 'test'
+    | 'working-layers'
+    | 'reading';
   /** What the sweeper needs to remove it, e.g. `{ vmId }` or `{ replicaId, pointId }`. */
   readonly identity: Readonly<Record<string, string>>;
   readonly expiresAt: Instant;

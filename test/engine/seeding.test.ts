@@ -179,3 +179,15 @@ test('a disk that changes its size after the seed was copied has its next run se
   if (state !== 'succeeded') assert.equal((await stage.replicate()).state, 'succeeded');
   await assertSound(stage);
 });
+
+test('a target that goes away while the seed is read serves it to nobody once it is back', async () => {
+  await using stage = await Stage.open();
+  bringFile(stage);
+  await stage.protect({ seeds: [FROM_FILE] });
+  stage.world.faults.on('recovery.mover.transfer', 1, 'away-before');
+  assert.equal((await stage.replicate()).state, 'failed');
+  await stage.world.clock.advance(10 * 60_000);
+  await assertSound(stage);
+  assert.equal((await stage.replicate()).state, 'succeeded');
+  assert.equal((await newest(stage)).get(VDA)?.transfer, 'resync');
+});
