@@ -27,5 +27,9 @@ export async function readCatalogue({
     );
   }
   const operations = await durable.operations({ limit: OPERATIONS_MAX });
-  return { replicas, points, conditions, operations, temporaries: await catalog.temporaries() };
+  const hosts = (await catalog.hosts()).map(({ value }) => value);
+  const guarded = hosts.filter(({ startGuard }) => startGuard !== null).map(({ id }) => id);
+  const temporaries = await catalog.temporaries();
+  const guardedHosts = new Set(guarded);
+  return { replicas, points, conditions, operations, temporaries, guardedHosts };
 }

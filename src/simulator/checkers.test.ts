@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { branchId, jobId, type PointId, vmId } from '../domain/ids.ts';
+import { branchId, jobId, operationId, type PointId, pointId, vmId } from '../domain/ids.ts';
 import { instant } from '../domain/instant.ts';
 import type { Phase } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
@@ -157,3 +157,36 @@ test('replication in Failover and a running replica in Ready are told', async ()
   const idle = checkers.whenIdle(world, view('Ready', { acceptedDuplicates: accepted }));
   assert.match(idle.join(), /could be started from/);
 });
+
+test('a source that its host holds for nothing, or does not hold, is told', async () => {
+  const { world, production, vm, view, checkers } = await replicated();
+  const guardedHosts = new Set([PRODUCTION]);
+  production.guard = 'active';
+  const held = { vmId: vm.id, replicaId: REPLICA, epoch: 1, since: instant(0), reason: 'a test' };
+  production.held.set('web', held);
+  const idle = checkers.whenIdle(world, view('Ready', { guardedHosts }));
+  assert.match(idle.join(), /web on production is held back, and .* is Ready/);
+  production.held.clear();
+  assert.deepEqual(checkers.whenIdle(world, view('Ready', { guardedHosts })), []);
+  const serving = view('Failover').replicas.map((replica) => ({ ...replica, failover: FAILOVER }));
+  const told = checkers.whenIdle(world, view('Failover', { guardedHosts, replicas: serving }));
+  assert.match(told.join(), /web on production is not held back/);
+});
+
+const FAILOVER: Replica['failover'] = {
+  pointId: pointId('pt-1'),
+  branchId: branchId('br-1'),
+  overBranchId: null,
+  operationId: operationId('op-1'),
+  reason: 'a test',
+  fence: 'none',
+  fencedNics: [],
+  isDuplicateAccepted: false,
+  isSourceReleased: false,
+  startedAt: instant(0),
+  isConnected: true,
+  connectionBecause: 'the source is off',
+  runningAfterMs: 1,
+  answeringAfterMs: null,
+  answeredBy: null,
+};

@@ -4,12 +4,13 @@
  * Some hold at every instant (`everyStep`), some only when nothing is under way (`whenIdle`). Those that
  * compare with the past need one `createCheckers` per world, called after every step.
  */
-import type { ReplicaId } from '../domain/ids.ts';
+import type { HostId, ReplicaId } from '../domain/ids.ts';
 import { hasEnded, type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import { marksForgetNothing } from './checkers-of-changes.ts';
+import { guardsHoldSources } from './checkers-of-guards.ts';
 import { createHistoryCheckers } from './checkers-of-history.ts';
 import {
   createPromiseCheckers,
@@ -41,6 +42,8 @@ export type CatalogueView = {
   readonly acceptedDuplicates: ReadonlySet<string>;
   /** What is registered to be swept. */
   readonly temporaries?: readonly Temporary[];
+  /** Where a person asked for sources to be held back. */
+  readonly guardedHosts?: ReadonlySet<HostId>;
 };
 
 /** One sentence per violation; none is good. */
@@ -80,6 +83,7 @@ export function createCheckers(): Checkers {
     replicasAtRestCannotStart,
     nothingTemporaryIsLeft,
     onlyNamedMarks,
+    guardsHoldSources,
   ];
   const all = (checkers: readonly Checker[]): Checker => {
     return (world, view) => checkers.flatMap((check) => check(world, view));

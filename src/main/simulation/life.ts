@@ -6,6 +6,7 @@ import { createController } from '../../engine/control/controller.ts';
 import type { ControllerPorts } from '../../engine/control/controller-ports.ts';
 import { operationDefinitions } from '../../engine/operations.ts';
 import { runScheduler } from '../../engine/scheduler.ts';
+import { runSourceWatch } from '../../engine/watch-sources.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { Controller } from '../../ports/controller.ts';
 import type { World } from '../../simulator/world.ts';
@@ -25,7 +26,7 @@ export type LifeSpec = {
   readonly world: World;
   readonly folder: string;
   readonly observer: Observer;
-  /** Whether the production scheduler runs, looking once a second. */
+  /** Whether what a server does by itself is done: the production scheduler looks once a second, the watch on sources every five. */
   readonly hasScheduler: boolean;
   /** For proofs that observers notice what is broken: lays something over the ports of the engine. */
   readonly sabotage?: (ports: ControllerPorts) => ControllerPorts;
@@ -67,7 +68,7 @@ export async function beginLife(spec: LifeSpec): Promise<Life> {
     ports.durable.register(definition);
   }
   await ports.durable.resume();
-  if (spec.hasScheduler) void runScheduler(ports, { signal: end.signal, onError: ignore });
+  if (spec.hasScheduler) goOnByItself(ports, end.signal);
   return {
     ports,
     controller: createController(ports),
@@ -76,6 +77,11 @@ export async function beginLife(spec: LifeSpec): Promise<Life> {
     isDead: view.isDead,
     kill: view.kill,
   };
+}
+
+function goOnByItself(ports: ControllerPorts, signal: AbortSignal): void {
+  void runScheduler(ports, { signal, onError: ignore });
+  void runSourceWatch(ports, { signal, onError: ignore, onReturned: ignore });
 }
 
 function composePorts(

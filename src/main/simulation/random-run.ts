@@ -7,9 +7,11 @@ import { BRANCH_WISHES } from './branch-wishes.ts';
 import { calmDown, revive } from './calm.ts';
 import { type Chronicle, createChronicle } from './chronicle.ts';
 import { FAILBACK_WISHES } from './failback-wishes.ts';
+import { GUARD_WISHES } from './guard-wishes.ts';
 import type { LifeSpec } from './life.ts';
 import { HOSTS, populate } from './random-world.ts';
 import type { Move, Scene } from './scene.ts';
+import { SEED_WISHES } from './seed-wishes.ts';
 import { Site } from './site.ts';
 import { TEST_WISHES } from './test-wishes.ts';
 import { TROUBLES } from './troubles.ts';
@@ -41,6 +43,8 @@ const MOVES: readonly Move[] = [
   ...BRANCH_WISHES,
   ...FAILBACK_WISHES,
   ...TEST_WISHES,
+  ...GUARD_WISHES,
+  ...SEED_WISHES,
 ];
 
 export async function playRandomRun(spec: RunSpec): Promise<RunResult> {

@@ -1,8 +1,10 @@
 /** Moves that people make: everything that can be asked of Understudy. */
+import { hostId } from '../../domain/ids.ts';
 import type { SourceFence } from '../../domain/replica/replica.ts';
 import type { Controller, PointSelector } from '../../ports/controller.ts';
 import { JOBS } from './random-world.ts';
 import { about, type Begin, type Move, pick, replicaIn, said } from './scene.ts';
+import { someSeed } from './seed-wishes.ts';
 import { BY_HAND } from './site.ts';
 
 const FENCES: readonly SourceFence[] = ['none', 'nics', 'shutdown', 'power-off'];
@@ -88,7 +90,8 @@ export const WISHES: readonly Move[] = [
   {
     name: 'protect again',
     weight: 2,
-    act: async ({ site, random }) => {
+    act: async (scene) => {
+      const { site, random } = scene;
       const request = random.pick(JOBS);
       const { controller } = site.living;
       const jobs = await controller.jobs(BY_HAND);
@@ -98,7 +101,13 @@ export const WISHES: readonly Move[] = [
         if (present !== undefined) await controller.deleteJob(present.job.id, BY_HAND);
         // A replica that was removed left its VM in place, with its name.
         const replicaSuffix = `-replica-${random.hex(3)}`;
-        await controller.createJob({ ...request, replicaSuffix }, BY_HAND);
+        const archiveSeconds = random.pick([600, request.archiveSeconds, 24 * 3600]);
+        const seeds = request.vms.flatMap((vm) => {
+          const wanted = { sourceVmName: vm, targetHostId: hostId(request.targetHost) };
+          const from = random.chance(0.5) ? someSeed(scene, wanted) : null;
+          return from === null ? [] : [{ vm, from }];
+        });
+        await controller.createJob({ ...request, replicaSuffix, archiveSeconds, seeds }, BY_HAND);
         return [];
       });
       return said(`protect again: ${request.name}`, answer);
