@@ -5,7 +5,7 @@ import { instant } from '../../domain/instant.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { FailbackDestination, FailbackOrder, ShutdownOrder } from '../../ports/orders.ts';
 import { contentOf } from '../../simulator/image.ts';
-import type { DiskSlot } from '../../simulator/vm.ts';
+import type { DiskSlot, SimulatedVm } from '../../simulator/vm.ts';
 import type { DiskSpec } from '../../simulator/vm-factory.ts';
 import { about, hostsOf, type Move, ownVms, pick, type Scene, sourceVms } from './scene.ts';
 import { BY_HAND } from './site.ts';
@@ -112,7 +112,8 @@ function restoreCopy(scene: Scene, { sourceVmId, sourceVmName, targetHostId }: R
   const isThere = sourceVms(scene).some(({ vm }) => vm.state.name === name);
   if (source === undefined || host === null || isThere) return null;
   const { disks, guest, identity } = source.state;
-  const copy = scene.site.world.addVm(host, { name, guest, identity, disks: disks.map(specOf) });
+  const specs = disks.map((slot) => specOf(source, slot));
+  const copy = scene.site.world.addVm(host, { name, guest, identity, disks: specs });
   copy.start();
   for (const { key } of disks) {
     for (const [block, token] of contentOf(source.image(key))) {
@@ -123,6 +124,7 @@ function restoreCopy(scene: Scene, { sourceVmId, sourceVmName, targetHostId }: R
   return `somebody restores ${sourceVmName} as ${name} on ${host.id}`;
 }
 
-function specOf({ key, format, sizeBytes }: DiskSlot): DiskSpec {
-  return { key, format, sizeBytes };
+/** As large as the disk is now. */
+function specOf(source: SimulatedVm, { key, format }: DiskSlot): DiskSpec {
+  return { key, format, sizeBytes: source.image(key).sizeBytes };
 }

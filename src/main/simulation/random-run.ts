@@ -54,7 +54,9 @@ export async function playRandomRun(spec: RunSpec): Promise<RunResult> {
   await using site = await Site.open(sabotage === undefined ? common : { ...common, sabotage });
   chronicle.watch(site.world);
   await populate(site);
-  const { violations, failedAt } = await playSteps(site, chronicle, { seed, steps });
+  const { violations, failedAt } = await playSteps(site, chronicle, { seed, steps }).catch(
+    stumbled,
+  );
   for (const text of violations) chronicle.say(`VIOLATED: ${text}`);
   return {
     violations,
@@ -63,6 +65,12 @@ export async function playRandomRun(spec: RunSpec): Promise<RunResult> {
     operations: await countOperations(site),
     faults: site.world.faults.happened.length,
   };
+}
+
+/** A bug of the simulation itself must not end a soak that others would go on in. */
+function stumbled(error: unknown): Outcome {
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { violations: [`the run stumbled: ${what}`], failedAt: null };
 }
 
 type Outcome = Pick<RunResult, 'violations' | 'failedAt'>;

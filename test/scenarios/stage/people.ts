@@ -1,5 +1,6 @@
 /** Lines that are wishes to Understudy, and what befalls its controllers. */
 
+import { parseSeeds } from '../../../src/cli/seeds.ts';
 import { asUnderstudyError } from '../../../src/domain/error.ts';
 import { instant } from '../../../src/domain/instant.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../../src/domain/job/job.ts';
@@ -8,9 +9,8 @@ import { sweepAll } from '../../../src/engine/scheduler.ts';
 import { BY_HAND } from '../../../src/main/simulation/site.ts';
 import type { CreateJob, PointSelector } from '../../../src/ports/controller.ts';
 import type { OperationAnswer } from '../../../src/ports/orders.ts';
-import { reloadHost } from '../../../src/simulator/start-guard.ts';
 import type { Command, Play } from './play.ts';
-import { byteCount, durationMs, hostNamed } from './words.ts';
+import { byteCount, durationMs } from './words.ts';
 
 function line(pattern: string, act: Command['act']): Command {
   return { pattern: new RegExp(`^${pattern}$`), act };
@@ -97,10 +97,6 @@ export const PEOPLE: readonly Command[] = [
   line('undo (?<vm>\\S+)(?<force> by force)?', async (play, { vm, force }) => {
     const id = await nameOf(play, vm);
     return play.site.ask((controller) => controller.undoFailover(id, force !== undefined, BY_HAND));
-  }),
-  line('start guard at (?<host>\\S+)', async ({ site }, { host = '' }) => {
-    await site.run(site.living.controller.installGuard(host, null, BY_HAND));
-    reloadHost(hostNamed(site.world, host));
   }),
   line('make (?<vm>\\S+) permanent', async (play, { vm }) => {
     const id = await nameOf(play, vm);
@@ -217,18 +213,19 @@ export const PEOPLE: readonly Command[] = [
   }),
 ];
 
-/** Wishes: `every 15 min`, `keep 3`, `archive for 1 h`, `at most 1 MiB a second`, `scratch 1 MiB`, `quiesced`. */
+/** Wishes: `every 15 min`, `keep 3`, `archive for 1 h`, `at most 1 MiB a second`, `scratch 1 MiB`, `quiesced`, `seed vda:/a/file`. */
 function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
   const wishes = words.wishes?.split(', ') ?? [];
   const wish = (prefix: string, suffix = '') =>
     wishes
       .find((one) => one.startsWith(prefix))
       ?.slice(prefix.length, suffix.length > 0 ? -suffix.length : undefined);
-  const [every, archive, rate, quota] = [
+  const [every, archive, rate, quota, seed] = [
     wish('every '),
     wish('archive for '),
     wish('at most ', ' a second'),
     wish('scratch '),
+    wish('seed '),
   ];
   return {
     name: `${words.vms} to ${words.target}`,
@@ -246,5 +243,6 @@ function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
     scratch:
       quota === undefined ? DEFAULT_SCRATCH : { ...DEFAULT_SCRATCH, quotaBytes: byteCount(quota) },
     testing: null,
+    seeds: seed === undefined ? [] : [{ vm: words.vms ?? '', from: parseSeeds([seed]) }],
   };
 }

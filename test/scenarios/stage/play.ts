@@ -5,10 +5,12 @@ import { type Chronicle, createChronicle } from '../../../src/main/simulation/ch
 import { type Answer, BY_HAND, Site } from '../../../src/main/simulation/site.ts';
 import { CALAMITIES } from './calamities.ts';
 import { EXPECTATIONS } from './expectations.ts';
+import { GUARDS } from './guards.ts';
 import { HOMECOMING } from './homecoming.ts';
 import { ledgers } from './ledgers.ts';
 import { PEOPLE } from './people.ts';
 import { PROOFS } from './proofs.ts';
+import { SEEDS } from './seeds.ts';
 import type { Story, StoryLine } from './story.ts';
 
 /** What commands work with. */
@@ -59,6 +61,8 @@ const COMMANDS: readonly Command[] = [
   ...PEOPLE,
   ...HOMECOMING,
   ...PROOFS,
+  ...GUARDS,
+  ...SEEDS,
   ...EXPECTATIONS,
 ];
 
