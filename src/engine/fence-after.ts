@@ -77,7 +77,8 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
   });
   const seen = await look(ports, context, 'look-at-source', facts.replica);
   const now = await context.now('unfenced-at');
-  const meets = isServing(seen) && failover.isConnected;
+  // No answer is not "off": what was expressly accepted is recorded, then, too.
+  const meets = (isServing(seen) || seen.power === 'unknown') && failover.isConnected;
   const lifted: FailoverRecord = {
     ...failover,
     fence: 'none',
@@ -85,7 +86,7 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
     isDuplicateAccepted: meets,
     isSourceReleased: true,
   };
-  const told = meets ? [duplicateAccepted(facts.replica, now)] : [];
+  const told = meets ? [duplicateAccepted(facts.replica, seen, now)] : [];
   await tell(ports, context, facts.replica, lifted);
   await recordFence(context, facts, lifted, () => told);
   return { lifted: failover.fence, sourcePower: seen.power };
@@ -147,9 +148,10 @@ const CLEARED = ({ id: replicaId }: Replica): readonly CatalogChange[] => [
   { type: 'condition-cleared', replicaId, name: 'source-returned' },
 ];
 
-function duplicateAccepted(replica: Replica, since: Instant): CatalogChange {
+function duplicateAccepted(replica: Replica, seen: SourceSeen, since: Instant): CatalogChange {
+  const may = seen.power === 'unknown' ? 'may run and be' : 'runs and is';
   const message =
-    `The source VM ${replica.sourceVmName} runs and is connected beside its replica, which was expressly accepted. ` +
+    `The source VM ${replica.sourceVmName} ${may} connected beside its replica, which was expressly accepted. ` +
     `Cut it off with \`understudy fence ${replica.name} --with nics\`.`;
   return {
     type: 'condition-raised',

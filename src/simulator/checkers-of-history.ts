@@ -83,7 +83,8 @@ function createMarksAreKept(): Checker {
   return (world, view) => {
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
-    for (const { name, vm, isThere, replicaId, pointId } of namedMarks(world, view)) {
+    for (const mark of namedMarks(world, view)) {
+      const { name, vm, isThere, replicaId, pointId, takenAt } = mark;
       losses.set(vm, vm.powerLosses);
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
@@ -93,6 +94,7 @@ function createMarksAreKept(): Checker {
       else missing.add(name);
       if (isThere || wasMissing || isFallback) continue;
       if (lossesBefore.get(vm) !== vm.powerLosses) continue;
+      if (hasLostPowerSince(world, vm, takenAt)) continue; // before its point was there to name it
       lost.push(`the mark ${name} was removed while the newest point names it`);
     }
     for (const { vm } of hostedVms(world)) losses.set(vm, vm.powerLosses);
@@ -107,7 +109,14 @@ type NamedMark = {
   readonly isThere: boolean;
   readonly replicaId: string;
   readonly pointId: string;
+  /** Of the point. */
+  readonly takenAt: number;
 };
+
+function hasLostPowerSince({ instants }: World, vm: SimulatedVm, since: number): boolean {
+  const frozen = instants.find(({ vmId, takenAt }) => vmId === vm.id && takenAt === since);
+  return frozen !== undefined && frozen.powerLosses !== vm.powerLosses;
+}
 
 /** The marks that every newest point names, as `vm/disk/mark`. */
 function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMark[] {
@@ -127,7 +136,11 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
       // Raw ones keep none, whatever the layer that was merged into them could do.
       if (images.some((image) => image?.format === 'raw')) return [];
       const isThere = images.some((image) => image?.marks.has(mark) === true);
-      const ids = { replicaId: replica.id, pointId: point?.id ?? '' };
+      const ids = {
+        replicaId: replica.id,
+        pointId: point?.id ?? '',
+        takenAt: point?.takenAt ?? 0,
+      };
       return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere, ...ids }];
     });
   });

@@ -8,6 +8,7 @@ import { tamperLayer } from './calamities.ts';
 import { type CatalogueView, createCheckers, EMPTY_VIEW } from './checkers.ts';
 import {
   createTwoHosts,
+  LEDGER,
   NEVER,
   PRODUCTION,
   RECOVERY,
@@ -62,6 +63,20 @@ test('a removed mark is told, one lost with its power or replaced by a newer poi
   second.vm.image(ROOT).marks.clear();
   const [violation] = second.checkers.everyStep(second.world, second.view('Ready'));
   assert.match(violation ?? '', /mark .* was removed/);
+});
+
+test('a mark that was lost with its power before its point was sealed is not told', async () => {
+  const { world, vm, view } = await replicated();
+  vm.image(ROOT).marks.clear();
+  vm.image(LEDGER).marks.clear();
+  vm.powerLosses += 1;
+  const unsealed = createCheckers(); // its first look at a world in which the point is not there yet
+  const { replicas } = world.host(RECOVERY);
+  const folders = [...replicas];
+  replicas.clear();
+  unsealed.everyStep(world, view('Ready'));
+  for (const [id, folder] of folders) replicas.set(id, folder);
+  assert.deepEqual(unsealed.everyStep(world, view('Ready')), []);
 });
 
 test('a point that only one side knows is told', async () => {

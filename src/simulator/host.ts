@@ -77,6 +77,8 @@ export type FrozenInstant = {
   readonly vmId: VmId;
   readonly key: OperationKey;
   readonly takenAt: Instant;
+  /** How often the VM had lost its power, and its marks with it, by then. */
+  readonly powerLosses: number;
   readonly disks: ReadonlyMap<string, FrozenContent>;
 };
 

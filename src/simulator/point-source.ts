@@ -247,7 +247,9 @@ function rememberInstant({ host, around }: Parts, vm: SimulatedVm, freeze: Freez
     ({ key: disk, image, sizeBytes }) => [disk, { sizeBytes, content: contentOf(image) }] as const,
   );
   const { takenAt } = answer;
-  around.instants.push({ hostId: host.id, vmId: vm.id, key, takenAt, disks: new Map(disks) });
+  const { id: vmId, powerLosses } = vm;
+  const frozen = { hostId: host.id, vmId, key, takenAt, powerLosses, disks: new Map(disks) };
+  around.instants.push(frozen);
 }
 
 type WatchCommand = Parameters<PointSource['watch']>[0];

@@ -173,3 +173,14 @@ test('unfence puts two machines on the network only when that is accepted, which
   assert.equal((await fence(stage, 'shutdown')).state, 'succeeded');
   assert.deepEqual(await conditions(stage), []);
 });
+
+test('an accepted duplicate is recorded also when the source cannot be looked at after its fence is lifted', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  await failOver(stage, 'nics');
+  stage.world.faults.on('production.hypervisor.power', 1, 'fail-after');
+  assert.equal((await unfence(stage, true)).state, 'succeeded');
+  assert.equal((await stage.replica()).failover?.isDuplicateAccepted, true);
+  assert.deepEqual(await conditions(stage), ['unfenced-source']);
+  assert.deepEqual(await watch(stage), [], 'an accepted duplicate is no news');
+});
