@@ -57,6 +57,7 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   await recordFence(context, facts, fenced, CLEARED);
   await holdSource(ports, context, { ...facts, replica: { ...facts.replica, failover: fenced } });
   if (needed === 'none') await context.note('note-quiet', quietNote(seen));
+  if (!failover.isConnected) await context.note('note-nobody', NOBODY_SERVES);
   return { fence: needed };
 }
 
@@ -159,6 +160,10 @@ function duplicateAccepted(replica: Replica, seen: SourceSeen, since: Instant): 
     condition: { name: 'unfenced-source', message, since },
   };
 }
+
+const NOBODY_SERVES =
+  'The replica stays disconnected, as it was started beside the running source: now neither is on the network. ' +
+  'To let it serve, undo the failover and fail over with --fence.';
 
 function quietNote({ power }: SourceSeen): string {
   const state: Record<string, string> = {

@@ -36,7 +36,7 @@ export async function tellSuspended(
   if (suspended === undefined) return clear(ports, id, 'operation-suspended');
   const message =
     `${suspended.title} (${suspended.id}) needs a decision: ${suspended.error?.message ?? ''} ` +
-    '`understudy operation retry` tries again, `understudy operation cancel` gives it up.';
+    `\`understudy operation retry ${suspended.id}\` tries again, \`understudy operation cancel ${suspended.id}\` gives it up.`;
   await raise(ports, id, { name: 'operation-suspended', message, since: ports.clock.now() });
 }
 

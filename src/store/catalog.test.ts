@@ -120,6 +120,17 @@ test('changes can join a transaction of someone else', async () => {
   database.close();
 });
 
+test('a full data folder is told as such, and nothing of the change stays', async () => {
+  const database = openDatabase({ path: ':memory:', schemas });
+  const catalog = createSqliteCatalog({ database });
+  database.exec('PRAGMA max_page_count = 1');
+  const wide = { ...sample.host, address: 'x'.repeat(1_000_000) };
+  const change: CatalogChange = { type: 'host-saved', host: wide, expectedVersion: null };
+  await assert.rejects(catalog.apply([change]), { code: 'target-full' });
+  assert.deepEqual(await catalog.hosts(), []);
+  database.close();
+});
+
 test('a replica that an older version wrote is read: its branches lay over points', async () => {
   const database = openDatabase({ path: ':memory:', schemas });
   const catalog = createSqliteCatalog({ database });

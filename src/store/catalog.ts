@@ -13,6 +13,7 @@ import {
   readReplica,
   readTemporary,
 } from './documents.ts';
+import { storeError } from './errors.ts';
 
 export type SqliteCatalog = Catalog & {
   /**
@@ -89,7 +90,7 @@ function inTransaction(database: DatabaseSync, apply: () => void): void {
     database.exec('COMMIT');
   } catch (error) {
     if (database.isTransaction) database.exec('ROLLBACK');
-    throw error;
+    throw storeError(database.location() ?? 'the data folder', error);
   }
 }
 

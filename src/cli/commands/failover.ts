@@ -90,6 +90,9 @@ function failoverCommand(program: Command, runner: Runner): void {
   });
 }
 
+const MAY_FORCE =
+  'If the target host stays away: repeat it with --force. What still runs there is ended when the host is back.';
+
 function undoCommand(program: Command, runner: Runner): void {
   const undo = waitOptions(
     leaf(
@@ -109,7 +112,9 @@ function undoCommand(program: Command, runner: Runner): void {
         parameters: { replica },
         body: { force: force === true },
       });
-      return settleAndShow(session, accepted, wait);
+      const exitCode = await settleAndShow(session, accepted, wait);
+      if (exitCode === EXIT.failed && force !== true) session.say(MAY_FORCE);
+      return exitCode;
     },
   );
 }

@@ -108,6 +108,7 @@ function renderJobs(jobs: readonly JobAnswer[], nowMs: number): string {
 function nextRun(job: JobAnswer, nowMs: number): string {
   if (job.isPaused) return 'paused';
   if (!job.isScheduled) return 'by hand';
+  if (job.nextRunAt !== null && Date.parse(job.nextRunAt) <= nowMs) return 'due now';
   return formatAge(job.nextRunAt, nowMs);
 }
 

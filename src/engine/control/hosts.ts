@@ -102,8 +102,7 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
     ),
   ];
   if (users.length > 0) {
-    const names = users.map((user) => user.name).join(', ');
-    throw new UnderstudyError('host-in-use', { host: host.name, what: names });
+    throw new UnderstudyError('host-in-use', { host: host.name, what: someNames(users) });
   }
   if (host.startGuard !== null) {
     const what = `its start guard (\`understudy guard remove ${host.name}\`)`;
@@ -111,6 +110,14 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
   }
   await ports.catalog.apply([{ type: 'host-removed', hostId: host.id }]);
   return host;
+}
+
+const NAMES_MAX = 5;
+
+function someNames(users: readonly { readonly name: string }[]): string {
+  const names = users.slice(0, NAMES_MAX).map(({ name }) => name);
+  const more = users.length - names.length;
+  return [...names, ...(more > 0 ? [`${more} more`] : [])].join(', ');
 }
 
 export async function listVms(

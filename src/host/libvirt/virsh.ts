@@ -118,7 +118,10 @@ function programError(
   { hostName, action, timeoutMs }: { hostName: string; action: string; timeoutMs: number },
 ): unknown {
   if (hasCode(error, 'timed-out')) {
-    return hostUnreachable(hostName, `libvirt did not answer ${action} for ${timeoutMs} ms`, error);
+    // Several questions in one are known by the first of them.
+    const asked = action.split(' ', 1)[0];
+    const reason = `libvirt did not answer ${asked} for ${timeoutMs / 1000} s`;
+    return hostUnreachable(hostName, reason, error);
   }
   if (hasCode(error, 'command-missing')) {
     return hostUnreachable(hostName, 'the program virsh (libvirt-clients) is not installed', error);
