@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { findOperation, resolve } from '../../src/engine/control/references.ts';
+import { sweepAll } from '../../src/engine/scheduler.ts';
 import { options, Stage } from './stage.ts';
 
 function addSecondVm(stage: Stage): void {
@@ -228,4 +229,36 @@ test('two hosts cannot share a storage folder', async () => {
     });
   }
   assert.equal((await ports.catalog.hosts()).length, 2);
+});
+
+test('housekeeping makes way for whoever ends a job or makes one, and is done later', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { controller, ports } = stage.life;
+  const { faults } = stage.world;
+  faults.on('recovery.mover.transfer', 1, 'hang');
+  const [run] = await stage.run(controller.runJob('nightly', null, options));
+  await stage.until(() => faults.happened.length === 1);
+  stage.production.isUnreachable = true;
+  await stage.run(controller.cancelOperation(run?.id ?? '', options));
+  await stage.settleAll();
+  stage.production.isUnreachable = false;
+  const orders: (() => Promise<unknown>)[] = [
+    () => stage.run(controller.deleteJob('nightly', options)),
+    () => stage.protect(),
+  ];
+  for (const order of orders) {
+    const before = faults.happened.length;
+    faults.clear();
+    faults.on('production.pointSource.end', 1, 'hang');
+    await stage.world.clock.advance(3_600_000);
+    await stage.run(sweepAll(ports, options));
+    await stage.until(() => faults.happened.length > before);
+    await order();
+  }
+  faults.clear();
+  await stage.world.clock.advance(3_600_000);
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
 });

@@ -7,6 +7,7 @@ import { type OperationId, operationId } from '../../domain/ids.ts';
 import type { Json, OperationKind, OperationRecord } from '../../domain/operation/operation.ts';
 import { type ReplicaOperation, requireAllowed } from '../../domain/replica/phase.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
+import type { CallOptions } from '../../ports/call.ts';
 import type { CommandOptions } from '../../ports/controller.ts';
 import type { Claims } from '../../ports/durable.ts';
 import { STOP_WAITING } from '../await-guest.ts';
@@ -163,10 +164,11 @@ async function makeWay(
   return fresh.value;
 }
 
-async function stop(
+/** Asks it to end, and waits until it has. Throws `operation-in-progress` when it does not. */
+export async function stop(
   { durable, clock }: ControllerPorts,
   operation: OperationRecord,
-  { signal }: CommandOptions,
+  { signal }: CallOptions,
 ): Promise<void> {
   // Not null: that is what receiving nothing answers.
   await durable.send(operation.id, STOP_WAITING, true);

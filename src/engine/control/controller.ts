@@ -41,7 +41,7 @@ export function createController(ports: ControllerPorts): Controller {
     job: (reference) => showJob(ports, reference),
     runJob: (job, vms, options) => runJob(ports, job, vms, options),
     setJobPaused: (job, isPaused) => setJobPaused(ports, job, isPaused),
-    deleteJob: (job) => deleteJob(ports, job),
+    deleteJob: (job, options) => deleteJob(ports, job, options),
     replicas: () => replicas.listReplicas(ports),
     replica: (reference) => replicas.showReplica(ports, reference),
     seedReplica: (replica, order, options) => seedReplica(ports, replica, order, options),

@@ -8,7 +8,7 @@ import { type Job, type ProtectedVm, protectedVm } from '../../domain/job/job.ts
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { CatalogChange, Versioned } from '../../ports/catalog.ts';
+import type { CatalogChange } from '../../ports/catalog.ts';
 import type {
   CommandOptions,
   CreateJob,
@@ -19,9 +19,9 @@ import type {
 } from '../../ports/controller.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { idleReplica } from './idle-replica.ts';
 import { type ReplicaSaved, seeded, seedOrders } from './job-seeds.ts';
 import { byName, findHost, findJob, findVm } from './references.ts';
-import { requireIdle } from './require-idle.ts';
 import { replicasOf } from './run-job.ts';
 
 export async function createJob(
@@ -86,7 +86,7 @@ async function make(
     createdAt: ports.clock.now(),
   };
   const orders = seedOrders(vms, seeds ?? [], source);
-  const wanted = await newReplicas(ports, job, options.seed);
+  const wanted = await newReplicas(ports, job, options);
   const replicas = await seeded(ports, wanted, orders, options);
   await requireFreeName(ports, request.name); // again: asking the hosts took its time
   await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: null }, ...replicas]);
@@ -166,7 +166,7 @@ async function preflight(
 async function newReplicas(
   ports: ControllerPorts,
   job: Job,
-  seed: string | null,
+  { seed, signal }: CommandOptions,
 ): Promise<readonly ReplicaSaved[]> {
   const existing = await ports.catalog.replicas();
   const changes: ReplicaSaved[] = [];
@@ -180,7 +180,7 @@ async function newReplicas(
         value.phase !== 'Permanent',
     );
     if (kept !== undefined) {
-      changes.push(await adoption(ports, job, vm, kept));
+      changes.push(await adoption(ports, job, vm, kept.value, { signal }));
     } else {
       const id = replicaId(seed === null ? ports.ids.fresh('rp') : `rp-${seed}-${index}`);
       const replica = newReplica(job, vm.vmId, id);
@@ -195,14 +195,15 @@ async function adoption(
   ports: ControllerPorts,
   job: Job,
   vm: ProtectedVm,
-  { value, version }: Versioned<Replica>,
+  replica: Replica,
+  options: CallOptions,
 ): Promise<ReplicaSaved> {
+  const { value, version } = await idleReplica(ports, replica.id, options);
   if (value.jobId !== null) {
     const owner = await ports.catalog.job(value.jobId);
     const details = { vm: vm.name, job: owner?.value.name ?? value.jobId };
     throw new UnderstudyError('already-protected', details);
   }
-  await requireIdle(ports, value);
   const adopted = { ...value, jobId: job.id };
   return { type: 'replica-saved', replica: adopted, expectedVersion: version };
 }
@@ -270,12 +271,16 @@ export async function setJobPaused(
   return jobView(ports, job);
 }
 
-export async function deleteJob(ports: ControllerPorts, reference: Reference): Promise<Job> {
+export async function deleteJob(
+  ports: ControllerPorts,
+  reference: Reference,
+  options: CallOptions,
+): Promise<Job> {
   const { value: job } = await findJob(ports.catalog, reference);
   const changes: CatalogChange[] = [{ type: 'job-removed', jobId: job.id }];
-  for (const { value, version } of await ports.catalog.replicas()) {
-    if (value.jobId !== job.id) continue;
-    await requireIdle(ports, value);
+  for (const { value: owned } of await ports.catalog.replicas()) {
+    if (owned.jobId !== job.id) continue;
+    const { value, version } = await idleReplica(ports, owned.id, options);
     const orphan = { ...value, jobId: null };
     changes.push({ type: 'replica-saved', replica: orphan, expectedVersion: version });
   }

@@ -8,9 +8,9 @@ import type { Reference, ReplicaView } from '../../ports/controller.ts';
 import type { SeedOrder } from '../../ports/orders.ts';
 import { seedImages } from '../copy-seed.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { idleReplica } from './idle-replica.ts';
 import { findReplica, findVm } from './references.ts';
 import { showReplica } from './replicas.ts';
-import { requireIdle } from './require-idle.ts';
 
 type Wanted = Pick<Replica, 'id' | 'name' | 'targetHostId' | 'sourceHostId' | 'sourceVmId'>;
 
@@ -97,12 +97,14 @@ export async function seedReplica(
   order: SeedOrder | null,
   options: CallOptions,
 ): Promise<ReplicaView> {
-  const { value: replica, version } = await findReplica(ports.catalog, reference);
-  await requireIdle(ports, replica);
+  const found = await findReplica(ports.catalog, reference);
+  const { value: replica } = await idleReplica(ports, found.value.id, options);
   requireSeedable(replica);
   const seed = order === null ? null : await resolveSeed(ports, replica, order, options);
-  await requireIdle(ports, replica); // again: asking the hosts took its time
-  const seeded = { ...replica, seed };
+  // Again: asking the hosts took its time.
+  const { value, version } = await idleReplica(ports, replica.id, options);
+  requireSeedable(value);
+  const seeded = { ...value, seed };
   await ports.catalog.apply([{ type: 'replica-saved', replica: seeded, expectedVersion: version }]);
   return showReplica(ports, replica.id);
 }
