@@ -26,6 +26,13 @@ export interface CliOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Runs the command line with these arguments, and nothing else in its environment but what says where the server is. */
+export type Client = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  options: CliOptions,
+) => Promise<CliOutcome>;
+
 export interface ServerProcess extends AsyncDisposable {
   readonly dataFolder: string;
   readonly logPath: string;
@@ -49,6 +56,8 @@ export interface ServerProcessOptions {
   readonly dataFolder: string;
   /** Short, and the server's alone: the path of a socket has at most 107 bytes. */
   readonly folder: string;
+  /** Default: the program as it is installed, a process for each command. */
+  readonly client?: Client;
   /** Gives up waiting for the server to answer. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -71,7 +80,12 @@ export async function startServerProcess(options: ServerProcessOptions): Promise
   }
 }
 
-function serverProcess({ dataFolder, folder, signal }: ServerProcessOptions): ServerProcess {
+function serverProcess({
+  dataFolder,
+  folder,
+  client = runProgram,
+  signal,
+}: ServerProcessOptions): ServerProcess {
   const socketFolder = join(folder, 'sockets');
   const logPath = join(folder, 'server.log');
   const listen = `unix:${join(folder, 'api.sock')}`;
@@ -83,7 +97,7 @@ function serverProcess({ dataFolder, folder, signal }: ServerProcessOptions): Se
     child = undefined;
     if (ending !== undefined) await endChild(ending, first);
   };
-  const cli: ServerProcess['cli'] = (args, options = {}) => runClient(args, env, options);
+  const cli: ServerProcess['cli'] = (args, options = {}) => client(args, env, options);
   const stop = async (): Promise<void> => {
     await end('SIGTERM');
     await endProcessesOf(socketFolder);
@@ -134,11 +148,7 @@ async function spawnServer(
   }
 }
 
-async function runClient(
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
-  { signal }: CliOptions,
-): Promise<CliOutcome> {
+export const runProgram: Client = async (args, env, { signal }) => {
   signal?.throwIfAborted();
   const child = spawn(process.execPath, [understudyProgram, ...args], {
     env: { ...ownEnvironment(), ...env },
@@ -157,7 +167,7 @@ async function runClient(
   });
   const text = (chunks: Buffer[]) => Buffer.concat(chunks).toString('utf8');
   return { exitCode, stdout: text(stdout), stderr: text(stderr) };
-}
+};
 
 /** Ours, without what an operator may have set for another server. */
 function ownEnvironment(): NodeJS.ProcessEnv {

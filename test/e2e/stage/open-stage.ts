@@ -22,6 +22,7 @@ import { type ServerProcess, startServerProcess } from '../../../src/rig/server-
 import { createTestVm, type TestVm, type TestVmOptions } from '../../../src/rig/test-vm.ts';
 import { type BlockVm, type BlockVmOptions, createBlockVm } from './block-vm.ts';
 import { type Image, requireSameContent } from './bytes.ts';
+import { clientWithin } from './command-line.ts';
 import { type Kept, leftovers, storageDaemonsOf } from './nothing-left.ts';
 import { createOperator, type Operator, type Protection } from './operator.ts';
 import { until } from './until.ts';
@@ -81,7 +82,9 @@ export async function openStage(options: StageOptions = {}): Promise<Stage> {
     const production = await start('production', 'p');
     const recovery = await start('recovery', 'r');
     const dataFolder = join(folder, 'server');
-    const server = cleaning.use(await startServerProcess({ dataFolder, folder }));
+    const server = cleaning.use(
+      await startServerProcess({ dataFolder, folder, client: clientWithin }),
+    );
     return await furnish({ folder, production, recovery, server, cleaning, options });
   } catch (error) {
     await cleaning.disposeAsync();
