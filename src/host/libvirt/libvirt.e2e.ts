@@ -4,14 +4,9 @@
  *   node --test src/host/libvirt/libvirt.e2e.ts
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { promisify } from 'node:util';
-import { type HypervisorHarness, hypervisorSuite } from '../../conformance/hypervisor.ts';
-import { type StartGuardHarness, startGuardSuite } from '../../conformance/start-guard.ts';
 import { UnderstudyError } from '../../domain/error.ts';
 import {
   diskKey,
@@ -24,33 +19,28 @@ import {
 import type { Hypervisor } from '../../ports/hypervisor.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { ensureGuestImage } from '../../rig/guest-image.ts';
-import { type PrivateHost, startPrivateHost } from '../../rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../rig/processes.ts';
 import { createTestVm } from '../../rig/test-vm.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemIds } from '../../system/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
-import { createLibvirtHypervisor, type LibvirtHypervisor } from './hypervisor.ts';
-import { createLibvirtStartGuard } from './start-guard.ts';
-import { createVirsh, type Virsh } from './virsh.ts';
+import { createLibvirtHypervisor } from './hypervisor.ts';
+import {
+  branchFolder,
+  missingProgram,
+  openSite,
+  overlay,
+  run,
+  type Site,
+  SOURCE,
+} from './testing/libvirt-site.ts';
+import { createVirsh } from './virsh.ts';
 
-const run = promisify(execFile);
 const signal = new AbortController().signal;
 const key = operationKey(operationId('e2e'), 'step');
-const SOURCE = vmId('5b1f1c7e-6f4c-4a53-9a0e-0d6d7a3c9b01');
 
 const missing = await missingProgram();
 const skip = missing === null ? false : `needs ${missing}`;
-
-type Site = AsyncDisposable & {
-  readonly host: PrivateHost;
-  readonly virsh: Virsh;
-  readonly hypervisor: LibvirtHypervisor;
-  readonly folder: string;
-};
-
-hypervisorSuite('libvirt', libvirtHarness, { skip });
-startGuardSuite('libvirt', startGuardHarness, { skip });
 
 describe('libvirt beyond the port', { skip }, () => {
   let site: Site;
@@ -239,98 +229,6 @@ describe('libvirt beyond the port', { skip }, () => {
   });
 });
 
-async function libvirtHarness(): Promise<HypervisorHarness> {
-  const site = await openSite();
-  let serial = 0;
-  return {
-    hypervisor: site.hypervisor,
-    sourceVm: SOURCE,
-    async makeDisks(source) {
-      serial += 1;
-      const folder = await branchFolder(site, `branch ${serial}, a:b=c`);
-      return Promise.all(
-        source.disks.map(async (disk) => {
-          const path = join(folder, `${disk.key}.qcow2`);
-          await overlay(site, path);
-          return { key: disk.key, path, format: 'qcow2' as const };
-        }),
-      );
-    },
-    [Symbol.asyncDispose]: () => site[Symbol.asyncDispose](),
-  };
-}
-
-async function startGuardHarness(): Promise<StartGuardHarness> {
-  const site = await openSite();
-  const { host, virsh, hypervisor } = site;
-  const other = vmId('5b1f1c7e-6f4c-4a53-9a0e-0d6d7a3c9b02');
-  await virsh.run(['define', { file: barestXml(other) }], { signal });
-  const hooksFolder = join(host.folder, 'etc', 'hooks');
-  const startGuard = createLibvirtStartGuard({ virsh, hooksFolder, traits: hypervisor.traits });
-  return {
-    hypervisor,
-    startGuard,
-    vms: [SOURCE, other],
-    async reload() {
-      process.kill(host.pid ?? 0, 'SIGHUP'); // as `systemctl reload` does; a thread of the daemon sees to it
-      for (let look = 0; (await startGuard.prove({ signal })).state !== 'active'; look += 1) {
-        assert.ok(look < 10, 'libvirtd never noticed the hook');
-      }
-    },
-    [Symbol.asyncDispose]: () => site[Symbol.asyncDispose](),
-  };
-}
-
-function barestXml(uuid: VmId): string {
-  return `<domain type='qemu'><name>barest</name><uuid>${uuid}</uuid><memory unit='MiB'>16</memory><os><type>hvm</type></os></domain>`;
-}
-
-/** A host with the source VM; nothing is left behind when that fails. */
-async function openSite(): Promise<Site> {
-  const folder = await mkdtemp(join(tmpdir(), 'us-lv-'));
-  await using opening = new AsyncDisposableStack();
-  opening.defer(() => rm(folder, { recursive: true, force: true }));
-  await chmod(folder, 0o755);
-  const host = opening.use(await startPrivateHost({ name: 'e2e', folder: join(folder, 'h') }));
-  const processes = systemProcesses();
-  const virsh = createVirsh({ uri: host.uri, hostName: 'e2e', environment: host.env, processes });
-  const clock = systemClock();
-  const ids = systemIds();
-  const storageFolder = join(folder, 'storage');
-  const hypervisor = createLibvirtHypervisor({ virsh, processes, clock, ids, storageFolder });
-  await defineSource({ virsh, folder });
-  const resources = opening.move();
-  const dispose = () => resources.disposeAsync();
-  return { host, virsh, hypervisor, folder, [Symbol.asyncDispose]: dispose };
-}
-
-/** A machine without a system on its disks: its firmware runs, which is all that is needed here. */
-async function defineSource({ virsh, folder }: Pick<Site, 'virsh' | 'folder'>): Promise<void> {
-  await run('qemu-img', ['create', '-q', '-f', 'raw', join(folder, 'gone.raw'), '1M']);
-  await run('qemu-img', ['create', '-q', '-f', 'raw', join(folder, 'base.raw'), '16M']);
-  const write = ['-f', 'raw', '-c', 'write -q -P 7 1M 3M', join(folder, 'base.raw')];
-  await run('qemu-io', write);
-  const vda = join(folder, 'vda.qcow2');
-  await run('qemu-img', ['convert', '-O', 'qcow2', '-f', 'raw', join(folder, 'base.raw'), vda]);
-  await virsh.run(['define', { file: sourceXml(folder) }], { signal });
-}
-
-function sourceXml(folder: string): string {
-  return `<domain type='qemu'>
-  <name>production 'db" &lt;1&gt;</name><uuid>${SOURCE}</uuid>
-  <memory unit='MiB'>32</memory><vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type></os>
-  <features><acpi/></features>
-  <devices>
-    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${folder}/vda.qcow2'/><target dev='vda' bus='virtio'/></disk>
-    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${folder}/gone.raw'/><target dev='vdb' bus='virtio'/></disk>
-    <disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>
-    <interface type='user'><mac address='52:54:00:aa:bb:01'/><model type='virtio'/></interface>
-    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
-  </devices>
-</domain>`;
-}
-
 async function replicaRequest(site: Site, name: string) {
   const folder = await branchFolder(site, name);
   const path = join(folder, 'vda.qcow2');
@@ -347,17 +245,6 @@ async function replicaRequest(site: Site, name: string) {
     connectNics: false,
     sidecars: [],
   };
-}
-
-async function branchFolder({ folder }: Site, name: string): Promise<string> {
-  const path = join(folder, 'storage', name);
-  await mkdir(path, { recursive: true });
-  return path;
-}
-
-async function overlay({ folder }: Site, path: string): Promise<void> {
-  const base = join(folder, 'base.raw');
-  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, path]);
 }
 
 async function imageInfo(path: string): Promise<string> {
@@ -409,15 +296,4 @@ async function unreachable(call: Promise<unknown>): Promise<void> {
 async function parentOf(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-}
-
-async function missingProgram(): Promise<string | null> {
-  for (const program of ['virsh', 'qemu-img', 'qemu-io', 'qemu-system-x86_64']) {
-    const found = await run(program, ['--version']).then(
-      () => true,
-      () => false,
-    );
-    if (!found) return program;
-  }
-  return null;
 }
