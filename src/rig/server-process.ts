@@ -169,10 +169,10 @@ export const runProgram: Client = async (args, env, { signal }) => {
   return { exitCode, stdout: text(stdout), stderr: text(stderr) };
 };
 
-/** Ours, without what an operator may have set for another server. */
+/** Ours, without what an operator may have set for another server, and with the program's own cache of what it compiled. */
 function ownEnvironment(): NodeJS.ProcessEnv {
-  const entries = Object.entries(process.env);
-  return Object.fromEntries(entries.filter(([name]) => !name.startsWith('UNDERSTUDY_')));
+  const foreign = (name: string) => name.startsWith('UNDERSTUDY_') || name === 'NODE_COMPILE_CACHE';
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign(name)));
 }
 
 type Starting = Pick<ServerProcess, 'dataFolder' | 'logPath'> & {

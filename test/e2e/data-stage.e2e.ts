@@ -4,6 +4,7 @@ import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { run } from '../../src/rig/command.ts';
+import { runProgram } from '../../src/rig/server-process.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { watchPauses } from './stage/guest-watch.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
@@ -24,6 +25,18 @@ suite('the watchers of the end-to-end suite', { skip: skipReason() }, () => {
   });
   after(async () => {
     await stage?.[Symbol.asyncDispose]();
+  });
+
+  test('the program as it is installed says what the tests are told', async () => {
+    const { id } = await stage.replica(protection);
+    for (const args of [
+      ['point', 'list', id, '-o', 'json'],
+      ['failover', id, '--point', 'none'],
+    ]) {
+      const told = await stage.attempt(args);
+      assert.deepEqual(await runProgram(args, stage.server.env, {}), told);
+      assert.ok(told.stdout.length + told.stderr.length > 20);
+    }
   });
 
   test('one byte that differs is found', async () => {
