@@ -81,7 +81,7 @@ async function assertSound(stage: Stage, where: string): Promise<void> {
 
 /** Of the moments of an operation, every nth is tried. */
 const STRIDES = {
-  sample: { controller: 5, hosts: 29 },
+  sample: { controller: 11, hosts: 61 },
   controller: { controller: 1, hosts: 13 },
   whole: { controller: 1, hosts: 1 },
 } as const;
