@@ -14,12 +14,14 @@ import {
   rebuildRefusal,
   rebuiltReplica,
 } from '../../domain/replica/rebuild.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
 import type { RebuildOrder, RebuildReport, RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { FoundReplica } from '../../ports/replica-store.ts';
-import { layersTemporary, unknownFreezes } from '../temporaries.ts';
+import { layersTemporary } from '../temporaries.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { endUnknownFreezes } from './end-unknown-freezes.ts';
 import { findFolders, type HostFolders } from './found-folders.ts';
 import { hostThatWas, type KnownHosts } from './found-home.ts';
 import { createRebuiltJobs, type RebuiltJobs } from './rebuilt-jobs.ts';
@@ -57,7 +59,11 @@ export async function rebuild(
     folders.map((folder) => decide(rebuilding, host, folder)),
   );
   const changes = [...rebuilding.jobs.changes(), ...decided.flatMap(({ changes }) => changes)];
-  if (!order.isDryRun && changes.length > 0) await ports.catalog.apply(changes);
+  if (!order.isDryRun && changes.length > 0) {
+    const found = decided.flatMap(({ rebuilt }) => rebuilt ?? []);
+    const left = await endUnknownFreezes(ports, found, rebuilding.now, options);
+    await ports.catalog.apply([...changes, ...left]);
+  }
   return { folders: decided.map(({ told }) => told), unreachable, isDryRun: order.isDryRun };
 }
 
@@ -89,7 +95,11 @@ async function knownReplicas({ catalog }: ControllerPorts): Promise<ReadonlyMap<
   return new Map(replicas.map(({ id, phase }) => [id, phase === 'Removed']));
 }
 
-type Decided = { readonly told: RebuiltFolder; readonly changes: readonly CatalogChange[] };
+type Decided = {
+  readonly told: RebuiltFolder;
+  readonly rebuilt: Replica | null;
+  readonly changes: readonly CatalogChange[];
+};
 
 function decide(
   rebuilding: Rebuilding,
@@ -100,6 +110,7 @@ function decide(
   const about = readAbout(replica.about);
   const told = (outcome: RebuiltFolder['outcome'], ...notes: readonly string[]): Decided => ({
     told: { ...plain(replica, target, folder), outcome, notes },
+    rebuilt: null,
     changes: [],
   });
   const wasRemoved = known.get(replica.replicaId);
@@ -136,6 +147,7 @@ function decide(
   const notes = [...rebuilt.notes, ...(job === null ? [] : [job.note])];
   return {
     told: { ...plain(replica, target, folder), outcome: 'rebuilt', phase, jobName, notes },
+    rebuilt: rebuilt.replica,
     changes: changesOf(rebuilt, folder.home?.hostId ?? source.id, now),
   };
 }
@@ -175,9 +187,6 @@ function changesOf(
     ...points.map((point) => ({ type: 'point-saved', point }) as const),
     ...conditions.map(
       (condition) => ({ type: 'condition-raised', replicaId: replica.id, condition }) as const,
-    ),
-    ...unknownFreezes(replica, now).map(
-      (temporary) => ({ type: 'temporary-registered', temporary }) as const,
     ),
     ...leftovers.map((id) => {
       // Nobody's VM is powered off for it.
