@@ -142,7 +142,14 @@ test('a branch that an older version made is read: it lies over its point', asyn
     await mkdir(layout.branchFolder(BRANCH), { recursive: true });
     await writeFile(layout.branchFile(BRANCH), JSON.stringify(old));
     const read = await readBranch(layout, BRANCH);
-    assert.deepEqual(read, { ...old, overBranchId: null, takenAt: null, vm: null, mark: null });
+    assert.deepEqual(read, {
+      ...old,
+      overBranchId: null,
+      takenAt: null,
+      vm: null,
+      mark: null,
+      about: null,
+    });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
