@@ -10,10 +10,13 @@ import { z } from 'zod';
 import { jobCreatedSchema, jobSchema } from '../../src/contract/job.ts';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { type RebuildReportAnswer, rebuildReportSchema } from '../../src/contract/rebuild.ts';
+import { run } from '../../src/rig/command.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
+import { requireTookOver, standInOf } from './stage/home.ts';
 import {
   type Archive,
   archiveOf,
+  begin,
   conditionNames,
   failOverBlockVm,
   order,
@@ -72,6 +75,14 @@ suite('the controller is lost', { skip: skipReason() }, () => {
       await stage.server.json(['host', 'add', host.name, '--uri', host.uri, ...folders]);
     }
   }
+
+  async function linkOfSource(): Promise<string> {
+    const [mac] = /(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/.exec(await domiflist()) ?? [];
+    const args = ['domif-getlink', '--domain', vm.uuid, '--interface', mac ?? ''];
+    return (await stage.production.virsh(args)).trim().split(' ').at(-1) ?? '';
+  }
+
+  const domiflist = () => stage.production.virsh(['domiflist', '--domain', vm.uuid]);
 
   function rebuild(...options: readonly string[]): Promise<RebuildReportAnswer> {
     return stage.ask(['rescan', '--rebuild', ...options], rebuildReportSchema);
@@ -135,11 +146,55 @@ suite('the controller is lost', { skip: skipReason() }, () => {
       before.archives.map(({ branchId }) => branchId),
     );
     assert.equal(stage.recovery.qemuPid(before.targetVmId ?? ''), pid, 'it was not touched');
+    assert.deepEqual(after.failover?.fencedNics, before.failover?.fencedNics);
+    assert.equal(await linkOfSource(), 'down');
     protection = { ...protection, job: after.jobId ?? '' };
     await writeReplica(stage, after, 'vda', { offset: 52 * MIB, length: MIB, value: 0x78 });
     await succeed(stage, 'undo-failover', after.id);
+    assert.equal(await linkOfSource(), 'up', 'the fence was known again');
     assert.equal(stage.recovery.qemuPid(before.targetVmId ?? ''), undefined);
     assert.equal((await stage.replica(protection)).archives.length, before.archives.length + 1);
+    assert.deepEqual(transfers(await writeAndReplicate()), ['incremental', 'incremental']);
+    await archive.requireAllExact(protection);
+  });
+
+  test('in the middle of a failback: ready to switch, then switched over, and committed', async () => {
+    const newest = await writeAndReplicate();
+    await vm.write('vda', { offset: 33 * MIB, length: MIB, value: 0x31 });
+    const folder = join(vm.folder, 'stand-in');
+    const replica = await failOverBlockVm(stage, protection, '--fence', 'nics');
+    const serving = await standInOf(stage, replica, archive.expected(newest), folder);
+    await serving.write('vda', { offset: 55 * MIB, length: 3 * 65536, value: 0x91 });
+    await succeed(stage, 'failback', replica.id);
+    await serving.write('vdb', { offset: 44 * MIB, length: 65536, value: 0x92 });
+    await loseServer();
+    assert.equal((await rebuild()).folders[0]?.phase, 'ReadyToSwitch');
+    assert.match((await stage.attempt(['replica', 'show', replica.id])).stdout, /manual/);
+    await assert.rejects(stage.production.virsh(['start', '--domain', vm.uuid]), 'it is parked');
+    await serving.write('vda', { offset: 57 * MIB, length: 65536, value: 0x93 });
+    const now = ['--shutdown-deadline', '1s', '--on-missed-deadline', 'power-off'];
+    await begin(stage, 'switch-over', replica.id, ...now);
+    // While it still waits for a guest that never answers.
+    await untilTrue('production is recorded as running', async () => {
+      const { failback } = await stage.replica(protection);
+      return (failback?.switched?.runningAfterMs ?? null) !== null;
+    });
+    const pid = stage.production.qemuPid(vm.uuid);
+    assert.ok(pid);
+    await loseServer();
+    assert.equal((await rebuild()).folders[0]?.phase, 'Failback');
+    assert.equal(stage.production.qemuPid(vm.uuid), pid, 'it was not touched');
+    await requireTookOver(stage.production, vm.uuid, serving);
+    const { jobId } = await stage.replica(protection);
+    protection = { ...protection, job: jobId ?? '' };
+    await succeed(stage, 'commit-failback', replica.id);
+    assert.equal(await linkOfSource(), 'up');
+    const state = (await stage.points(protection)).at(-1);
+    assert.ok(state);
+    await archive.keep(state, serving.expected);
+    for (const [key, { path }] of serving.expected) {
+      await run('cp', ['--', path, vm.expected(key).path]);
+    }
     assert.deepEqual(transfers(await writeAndReplicate()), ['incremental', 'incremental']);
     await archive.requireAllExact(protection);
   });
