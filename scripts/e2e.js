@@ -1,4 +1,4 @@
-// `npm run e2e [-- FILE...]`: the end-to-end tests on real guests, two files at a time; all of them, or those named.
+// `npm run e2e [-- FILE...]`: the end-to-end tests on real guests, one file at a time; all of them, or those named.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { endToEndTest, root, runInLanes } from './lanes.js';
@@ -13,7 +13,9 @@ const LONGEST = [
   'test/e2e/data-guest.e2e.ts',
 ];
 
-const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest));
+// One beside another is faster by a third, and not proved yet: what a test stops, it must stop alone.
+const LANES_MAX = 1;
+const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest), LANES_MAX);
 if (!isWell) process.exitCode = 1;
 
 function endToEndFiles(named) {
