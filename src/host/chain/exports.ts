@@ -2,15 +2,16 @@
  * Exports: copies of a point or a branch that stand alone, for whoever has only qemu-img. They are filled under a name that
  * means "being made", and get their own by one rename; from then on they belong to the person who asked.
  */
+
 import { chmod, rm, stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import { type DiskKey, diskKey } from '../../domain/ids.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { ExportCommand, ExportedFiles, OpenExportDisk } from '../../ports/replica-store.ts';
+import { isThere } from '../is-there.ts';
 import { type StoreContext, sessionName } from './context.ts';
 import { makeFolder, renameFolder, syncFile, writeJson } from './durable-file.ts';
-import { isNodeError } from './errors.ts';
 import { exportLayout, FOLDER_MODE, PARTIAL_MODE } from './layout.ts';
 import { namesIn } from './point-file.ts';
 
@@ -106,14 +107,4 @@ async function disksIn(folder: string): Promise<readonly DiskKey[]> {
 function layoutOf({ storageFolder }: StoreContext, { exportId }: ExportCommand) {
   if (EXPORT_ID.test(exportId)) return exportLayout(storageFolder, exportId);
   throw new UnderstudyError('invalid-id', { what: 'export', value: exportId });
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isNodeError(error, 'ENOENT')) return false;
-    throw error;
-  }
 }

@@ -9,7 +9,8 @@
  *   <runtimeFolder>/s-XXXXXX/ready          QEMU's pid file, written when all exports are up, removed on a clean exit
  *   <runtimeFolder>/s-XXXXXX/session.json   process identity, and what to remove with the session
  */
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
@@ -17,8 +18,9 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes, ProcessIdentity } from '../../ports/processes.ts';
+import { isThere } from '../is-there.ts';
 import { readJson } from './durable-file.ts';
-import { imageError, isNodeError } from './errors.ts';
+import { imageError } from './errors.ts';
 import { controlArguments, endOrphan, isSessionFolder, SESSION_PREFIX } from './orphan-server.ts';
 import { namesIn } from './point-file.ts';
 
@@ -209,7 +211,7 @@ async function untilReady(
   options: CallOptions,
 ): Promise<void> {
   const startedAt = clock.monotonicMs();
-  while (!(await exists(join(folder, 'ready')))) {
+  while (!(await isThere(join(folder, 'ready')))) {
     if (!(await processes.isAlive(process))) {
       const log = await readFile(join(folder, 'log'), 'utf8').catch(() => '');
       throw imageError('serve', session.images.map(({ path }) => path).join(', '), log);
@@ -259,16 +261,6 @@ async function sessionText(folder: string): Promise<unknown> {
     return await readJson(join(folder, 'session.json'));
   } catch (error) {
     if (error instanceof UnderstudyError && error.code === 'invalid-file') return null;
-    throw error;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isNodeError(error, 'ENOENT')) return false;
     throw error;
   }
 }

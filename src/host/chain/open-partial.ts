@@ -1,5 +1,6 @@
 /** Layers of a point to come: made, found again after a crash, served for writing, and discarded. */
-import { chmod, rm, stat } from 'node:fs/promises';
+
+import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { PointId } from '../../domain/ids.ts';
@@ -11,10 +12,10 @@ import type {
   StoreCommand,
 } from '../../ports/replica-store.ts';
 import { flattenChain } from '../hash-table/layered.ts';
+import { isThere } from '../is-there.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { checkChains } from './drift.ts';
 import { makeFolder, writeOrRemoveFirst } from './durable-file.ts';
-import { isNodeError } from './errors.ts';
 import { removeLayerFolder } from './layer-folder.ts';
 import {
   backingOfLayer,
@@ -183,16 +184,6 @@ async function makeLayer(
   const { disk, parentId, sizeBytes } = layer;
   const backing = parentId === null ? null : backingOfLayer(parentId, disk);
   await context.images.create({ path, sizeBytes, backing, mode: PARTIAL_MODE }, options);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isNodeError(error, 'ENOENT')) return false;
-    throw error;
-  }
 }
 
 /** A partial that had to be made anew, as after the host was, has lost what was settled. Throws `verification-failed`. */

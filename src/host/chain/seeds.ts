@@ -6,6 +6,7 @@
  *   image ──read-only, unlocked──▶ mover ──▶ layers/<id>/<disk>.qcow2   settled: <disk>.seed says what it holds
  *                                            source ──what differs──▶   sealed:  <disk>.hash of both together
  */
+
 import { open, realpath, rm, stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { PointId } from '../../domain/ids.ts';
@@ -13,6 +14,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { ReadableDisk, SeedDisk, SeedImage, StoreCommand } from '../../ports/replica-store.ts';
 import { mergeTables } from '../hash-table/layered.ts';
 import { sealTable } from '../hash-table/seal-table.ts';
+import { isThere } from '../is-there.ts';
 import { admit, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { isNodeError } from './errors.ts';
 import type { ServedImage } from './image-server.ts';
@@ -188,16 +190,6 @@ export async function sealSeededTable(
   const rootHash = await sealTable({ ...table, below: [older], path: newer });
   await mergeTables({ older, newer, isBase: true, path: layout.table(layer) });
   return rootHash;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isNodeError(error, 'ENOENT')) return false;
-    throw error;
-  }
 }
 
 function unfit(path: string, reason: string, cause?: Error): UnderstudyError {

@@ -6,6 +6,7 @@
  *   <runtimeFolder>/fb-<hash>/nbd   the socket of the exports
  *   <runtimeFolder>/fb-<hash>/qmp   its control socket
  */
+
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -15,6 +16,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { isThere } from '../is-there.ts';
 import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import {
   type LaidLayer,
@@ -103,16 +105,6 @@ async function devices({ layers }: LayersRecord): Promise<ReadonlySet<string>> {
     if (below !== null && (await stat(below.path)).isBlockDevice()) found.add(key);
   }
   return found;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
-    throw error;
-  }
 }
 
 /** A file of ours, and its name. */

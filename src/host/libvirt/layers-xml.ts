@@ -1,6 +1,7 @@
 /** The definition of a VM in production while its failback is under way: pure, text in, text out. */
 import { type DiskKey, diskKey, type FailbackId } from '../../domain/ids.ts';
 import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
+import { placeAt } from './disk-source.ts';
 import { diskElements } from './domain-xml.ts';
 import type { LaidLayer } from './layers-record.ts';
 import { UNDERSTUDY_NAMESPACE } from './replica-mark.ts';
@@ -118,12 +119,7 @@ function addDisk(domain: XmlElement, key: DiskKey): XmlElement {
 }
 
 function pointAt(disk: XmlElement, path: string, format: string): void {
-  setAttributes(disk, { type: 'file' });
-  removeChildren(disk, 'backingStore', 'mirror');
-  const source = ensureChild(disk, 'source');
-  for (const { name } of [...source.attributes]) source.removeAttribute(name);
-  source.textContent = '';
-  setAttributes(source, { file: path });
+  placeAt(disk, path);
   setAttributes(ensureChild(disk, 'driver'), { name: 'qemu', type: format });
 }
 

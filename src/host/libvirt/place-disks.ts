@@ -3,20 +3,12 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { DiskKey } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { VmCommand } from '../../ports/hypervisor.ts';
+import { placeAt } from './disk-source.ts';
 import { diskElements } from './domain-xml.ts';
 import { readPower } from './inspect.ts';
 import { readWholeDefinition } from './layers-context.ts';
 import type { Virsh } from './virsh.ts';
-import {
-  attribute,
-  child,
-  ensureChild,
-  parseRoot,
-  removeChildren,
-  serialiseXml,
-  setAttributes,
-  type XmlElement,
-} from './xml.ts';
+import { attribute, child, parseRoot, serialiseXml } from './xml.ts';
 
 type Placed = { readonly key: DiskKey; readonly path: string };
 
@@ -42,17 +34,8 @@ export function placedXml(definition: string, disks: readonly Placed[]): string 
     const key = attribute(child(disk, 'target'), 'dev');
     const path = disks.find((placed) => placed.key === key)?.path;
     if (path === undefined || attribute(child(disk, 'source'), 'file') === path) continue;
-    moveTo(disk, path);
+    placeAt(disk, path);
     isAnyMoved = true;
   }
   return isAnyMoved ? serialiseXml(domain) : null;
-}
-
-function moveTo(disk: XmlElement, path: string): void {
-  setAttributes(disk, { type: 'file' });
-  removeChildren(disk, 'backingStore', 'mirror');
-  const source = ensureChild(disk, 'source');
-  for (const { name } of [...source.attributes]) source.removeAttribute(name);
-  source.textContent = '';
-  setAttributes(source, { file: path });
 }

@@ -1,5 +1,6 @@
 /** The devices of a replica: what the guest sees stays, what hangs on the source host is taken off. */
 import type { DefineReplicaRequest } from '../../ports/hypervisor.ts';
+import { placeAt } from './disk-source.ts';
 import { isRemovable } from './domain-xml.ts';
 import { adaptNic } from './replica-nics.ts';
 import {
@@ -39,17 +40,10 @@ function adaptDisk(disk: XmlElement, files: DefineReplicaRequest['disks']): void
     remove(disk);
     return;
   }
-  setAttributes(disk, { type: 'file', device: 'disk', snapshot: null, rawio: null, sgio: null });
-  removeChildren(disk, 'backingStore', 'mirror', 'encryption', 'auth', 'shareable', 'transient');
-  replaceSource(disk, file.path);
+  setAttributes(disk, { device: 'disk', snapshot: null, rawio: null, sgio: null });
+  removeChildren(disk, 'encryption', 'auth', 'shareable', 'transient');
+  placeAt(disk, file.path);
   setAttributes(ensureChild(disk, 'driver'), { name: 'qemu', type: file.format });
-}
-
-function replaceSource(disk: XmlElement, path: string): void {
-  const source = ensureChild(disk, 'source');
-  for (const { name } of [...source.attributes]) source.removeAttribute(name);
-  source.textContent = '';
-  setAttributes(source, { file: path });
 }
 
 /** Where the guest's serial line goes is the host's business; `pty` works everywhere. */

@@ -5,7 +5,8 @@
  * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
@@ -13,6 +14,7 @@ import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { isThere } from '../is-there.ts';
 import { attribute, child, find, parseRoot, textOf, type XmlElement } from './xml.ts';
 
 /** Where a system daemon keeps TPM state: `<folder>/<VM's UUID>/tpm2/`. */
@@ -148,14 +150,8 @@ async function tar(
   if (exitCode !== 0) return denied(path)(new Error(stderr.trim().split('\n').at(-1)));
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
-    return denied(path)(error);
-  }
+function exists(path: string): Promise<boolean> {
+  return isThere(path).catch(denied(path));
 }
 
 function denied(path: string): (cause: unknown) => never {
