@@ -106,24 +106,6 @@ export const facts = ({ phase, failover, failback }: Replica) => [
 /** A third host that the controller knows. */
 export async function addElsewhere(stage: Stage): Promise<SimulatedHost> {
   const elsewhere = stage.world.addHost({ id: hostId('elsewhere') });
-  const addedAt = stage.world.clock.now();
-  await stage.life.ports.catalog.apply([
-    {
-      type: 'host-saved',
-      host: {
-        id: elsewhere.id,
-        name: elsewhere.id,
-        kind: 'simulated',
-        address: 'sim:elsewhere',
-        storageFolder: '/elsewhere/replicas',
-        scratchFolder: '/elsewhere/scratch',
-        transferSlots: 2,
-        testSlots: 2,
-        startGuard: null,
-        addedAt,
-      },
-      expectedVersion: null,
-    },
-  ]);
+  await stage.knowHost(elsewhere.id);
   return elsewhere;
 }

@@ -1,22 +1,8 @@
 /** Hosts that go away in the middle of a failback: what was served or set for it goes with it, at the latest by the sweeper. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { Controller } from '../../src/ports/controller.ts';
+import { commit, failback, MANUAL, switchOver, undo } from './failback-stage.ts';
 import { options, Stage, VDA } from './stage.ts';
-
-const HOME = {
-  to: { type: 'original' },
-  switchover: { type: 'manual' },
-  discardSavedState: false,
-  applyChanges: false,
-} as const;
-const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
-
-const failback = (controller: Controller) => controller.failback('web-replica', HOME, options);
-const switchOver = (controller: Controller) =>
-  controller.switchOver('web-replica', SHUTDOWN, options);
-const commit = (controller: Controller) => controller.commitFailback('web-replica', options);
 
 async function failedOver(stage: Stage): Promise<void> {
   await stage.protect();
@@ -24,20 +10,12 @@ async function failedOver(stage: Stage): Promise<void> {
   await stage.failover('latest', 'power-off');
 }
 
-async function done(
-  stage: Stage,
-  begin: (controller: Controller) => Promise<OperationRecord>,
-): Promise<void> {
-  const { state, error } = await stage.finish(begin);
-  assert.equal(state, 'succeeded', error?.message);
-}
-
 test('a replica host that is away while its point is read serves nothing once the failback is undone', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);
   stage.world.faults.on('production.mover.survey', 1, 'away-before');
   stage.world.faults.on('recovery.store.closeReading', 1, 'away-before');
-  const { id, state } = await stage.finish(failback);
+  const { id, state } = await stage.finish((it) => it.failback('web-replica', MANUAL, options));
   assert.equal(state, 'suspended', 'the way back needs both hosts');
   await stage.world.clock.advance(10 * 60_000);
   await stage.run(stage.life.ports.durable.retry(id));
@@ -49,10 +27,10 @@ test('a replica host that is away while its point is read serves nothing once th
 /** Its replica host goes away with the answer, and the operator gives the commit up. */
 async function commitWithoutAnswer(stage: Stage): Promise<void> {
   await failedOver(stage);
-  await done(stage, failback);
-  await done(stage, switchOver);
+  await failback(stage);
+  await switchOver(stage);
   stage.world.faults.on('recovery.store.sealPartial', 1, 'away-after');
-  const { id } = await stage.finish(commit);
+  const { id } = await stage.finish((it) => it.commitFailback('web-replica', options));
   await stage.world.clock.advance(10 * 60_000);
   await stage.run(stage.life.ports.durable.retry(id));
   await stage.settleAll();
@@ -63,7 +41,7 @@ async function commitWithoutAnswer(stage: Stage): Promise<void> {
 test('a commit whose seal was never answered succeeds when it is asked for again', async () => {
   await using stage = await Stage.open();
   await commitWithoutAnswer(stage);
-  await done(stage, commit);
+  await commit(stage);
   assert.deepEqual(await stage.violations('whenIdle'), []);
   assert.equal((await stage.replicate()).state, 'succeeded');
   const newest = (await stage.life.ports.catalog.points((await stage.replica()).id)).at(-1);
@@ -77,7 +55,7 @@ test('a commit whose seal was never answered succeeds when it is asked for again
 test('what such a commit sealed is a restore point like any other when the failback is undone', async () => {
   await using stage = await Stage.open();
   await commitWithoutAnswer(stage);
-  await done(stage, (controller) => controller.undoFailback('web-replica', false, options));
+  await undo(stage);
   assert.equal((await stage.undo()).state, 'succeeded');
   stage.vm.write(VDA, 1, 'production again');
   assert.equal((await stage.replicate()).state, 'succeeded');
@@ -87,10 +65,10 @@ test('what such a commit sealed is a restore point like any other when the failb
 test('old marks of production that cannot be swept at the commit go when its host is back', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);
-  await done(stage, failback);
-  await done(stage, switchOver);
+  await failback(stage);
+  await switchOver(stage);
   stage.world.faults.on('production.pointSource.sweepMarks', 1, 'away-before');
-  await done(stage, commit);
+  await commit(stage);
   await stage.world.clock.advance(10 * 60_000);
   assert.deepEqual(await stage.violations('whenIdle'), []);
   stage.vm.write(VDA, 1, 'after the commit');

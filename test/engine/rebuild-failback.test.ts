@@ -2,42 +2,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
-import type { OperationRecord } from '../../src/domain/operation/operation.ts';
-import type { Controller } from '../../src/ports/controller.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
 import type { RebuildReport } from '../../src/ports/rebuild-report.ts';
 import { restartAgent } from '../../src/simulator/calamities.ts';
-import type { SimulatedVm } from '../../src/simulator/vm.ts';
+import {
+  assertIncremental,
+  commit,
+  done,
+  failback as failbackOf,
+  replicaVm,
+  switchOver,
+} from './failback-stage.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
 
-const MANUAL: FailbackOrder = {
-  to: { type: 'original' },
-  switchover: { type: 'automatic' },
-  discardSavedState: false,
-  applyChanges: true,
-};
 const WHOLE = { hosts: null, sourceHost: null, repairs: false, isDryRun: false };
-const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
-
-function replicaVm(stage: Stage): SimulatedVm {
-  const found = [...stage.recovery.vms.values()].find((vm) => vm.state.replicaId !== null);
-  return found ?? assert.fail('the replica VM is not defined');
-}
-
-async function done(
-  stage: Stage,
-  begin: (controller: Controller) => Promise<OperationRecord>,
-): Promise<{ readonly [name: string]: unknown }> {
-  const ended = await stage.finish(begin);
-  assert.equal(ended.state, 'succeeded', `${ended.kind}: ${ended.error?.message}`);
-  return (ended.result ?? {}) as { readonly [name: string]: unknown };
-}
-
+/** It switches over by itself, and carries changes over: neither may a rebuild do. */
 const failback = (stage: Stage, order: Partial<FailbackOrder> = {}) =>
-  done(stage, (it) => it.failback('web-replica', { ...MANUAL, ...order }, options));
-const switchOver = (stage: Stage) =>
-  done(stage, (it) => it.switchOver('web-replica', SHUTDOWN, options));
-const commit = (stage: Stage) => done(stage, (it) => it.commitFailback('web-replica', options));
+  failbackOf(stage, { switchover: { type: 'automatic' }, applyChanges: true, ...order });
 const undoFailback = (stage: Stage) =>
   stage.finish((it) => it.undoFailback('web-replica', false, options));
 
@@ -59,15 +40,6 @@ async function lost(stage: Stage): Promise<RebuildReport['folders'][number]> {
 async function rebuilt(stage: Stage): Promise<RebuildReport['folders'][number]> {
   const { folders } = await stage.run(stage.life.controller.rebuild(WHOLE, options));
   return folders[0] ?? assert.fail('nothing was found');
-}
-
-async function assertIncremental(stage: Stage): Promise<void> {
-  const run = await stage.replicate();
-  assert.equal(run.state, 'succeeded', run.error?.message);
-  const newest = (await stage.life.ports.catalog.points((await stage.replica()).id)).at(-1);
-  const transfers = newest?.disks.map(({ transfer }) => transfer);
-  assert.deepEqual(transfers, ['incremental', 'incremental']);
-  assert.deepEqual(await stage.violations('whenIdle'), []);
 }
 
 test('ready to switch: nothing that was moved is trusted, and nobody is switched over by himself', async () => {
@@ -106,8 +78,12 @@ test('ready to switch: nothing that was moved is trusted, and nobody is switched
   await stage.world.clock.advance(60_000);
   await stage.tick();
   assert.equal((await stage.replica()).phase, 'ReadyToSwitch');
-  const result = await switchOver(stage);
-  assert.equal(result.sentBytes, 3 * BLOCK_BYTES, 'what differs, and nothing more');
+  const { result } = await switchOver(stage);
+  assert.equal(
+    (result as { sentBytes: number }).sentBytes,
+    3 * BLOCK_BYTES,
+    'what differs, and nothing more',
+  );
   assert.deepEqual(
     [stage.vm.read(VDA, 7), stage.vm.read(VDA, 10), stage.vm.read(VDB, 3)],
     ['boot-7', 'by the replica', 'while ready to switch'],

@@ -92,24 +92,24 @@ export class Stage implements AsyncDisposable {
   }
 
   private async addHosts(): Promise<void> {
-    const addedAt = this.world.clock.now();
-    const hosts = [this.production, this.recovery].map(
-      ({ id }): Host => ({
-        id,
-        name: id,
-        kind: 'simulated',
-        address: `sim:${id}`,
-        storageFolder: `/${id}/replicas`,
-        scratchFolder: `/${id}/scratch`,
-        transferSlots: 2,
-        testSlots: 2,
-        startGuard: null,
-        addedAt,
-      }),
-    );
-    await this.life.ports.catalog.apply(
-      hosts.map((host) => ({ type: 'host-saved', host, expectedVersion: null })),
-    );
+    for (const { id } of [this.production, this.recovery]) await this.knowHost(id);
+  }
+
+  /** The controller hears of it, as by `host add`. */
+  async knowHost(id: Host['id']): Promise<void> {
+    const host: Host = {
+      id,
+      name: id,
+      kind: 'simulated',
+      address: `sim:${id}`,
+      storageFolder: `/${id}/replicas`,
+      scratchFolder: `/${id}/scratch`,
+      transferSlots: 2,
+      testSlots: 2,
+      startGuard: null,
+      addedAt: this.world.clock.now(),
+    };
+    await this.life.ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);
   }
 
   #openDatabase(): DatabaseSync {

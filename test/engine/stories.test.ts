@@ -246,25 +246,7 @@ test('a failover does not wait for tidying on a host that hangs', async () => {
 test('two replicas of one VM on two targets: both stay incremental', async () => {
   await using stage = await Stage.open();
   const third = stage.world.addHost({ id: hostId('elsewhere') });
-  const addedAt = stage.world.clock.now();
-  await stage.life.ports.catalog.apply([
-    {
-      type: 'host-saved',
-      host: {
-        id: third.id,
-        name: third.id,
-        kind: 'simulated',
-        address: `sim:${third.id}`,
-        storageFolder: `/${third.id}/replicas`,
-        scratchFolder: `/${third.id}/scratch`,
-        transferSlots: 2,
-        testSlots: 2,
-        startGuard: null,
-        addedAt,
-      },
-      expectedVersion: null,
-    },
-  ]);
+  await stage.knowHost(third.id);
   const near = await stage.protect();
   const far = await stage.protect({ name: 'far', targetHost: 'elsewhere', replicaSuffix: '-far' });
   const runs = (name: string) =>
