@@ -14,16 +14,33 @@ import { commandLineOf, listProcesses } from '../../src/rig/processes.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
 import { type EventLog, watchEvents } from './stage/event-log.ts';
+import { requireTookOver, standInOf } from './stage/home.ts';
 import {
   type Archive,
   archiveOf,
   conditionNames,
   failOverBlockVm,
+  succeed,
+  transfers,
   untilRunning,
 } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
 import { until } from './stage/until.ts';
+
+const SWITCHOVER_STEPS = [
+  'catch-up/freeze-replica',
+  'catch-up/copy-home',
+  'catch-up/end-freeze',
+  'shut-down-replica-1',
+  'power-off-replica',
+  'last-delta/freeze-replica',
+  'last-delta/copy-home',
+  'park-replica',
+  'attach-layers',
+  'start-production',
+  'last-delta-end/end-freeze',
+];
 
 suite('the server is killed at every step', { skip: skipReason() }, () => {
   let stage: Stage;
@@ -86,6 +103,58 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     assert.equal(point.disks[0]?.transfer, 'incremental');
     await archive.keep(point);
     assert.equal((await archive.requireAllExact(protection)).length, 3);
+    await stage.requireNothingLeft(protection);
+  });
+
+  test('of a failback, its switchover, the undo of it, and the commit', async () => {
+    const [, point] = await stage.points(protection);
+    assert.ok(point);
+    await vm.hardKill();
+    const replica = await failOverBlockVm(stage, protection, '--point', point.id);
+    const folder = join(vm.folder, 'stand-in');
+    const serving = await standInOf(stage, replica, archive.expected(point), folder);
+    await serving.write('vda', { offset: 30 * MIB, length: 65536, value: 0x41 });
+    const { id } = replica;
+    const goHome = ['look-at-both', 'pass-1/freeze-replica', 'pass-1/copy-home'];
+    await succeeded(await killAt(goHome, 'failback', id));
+    assert.equal((await stage.replica(protection)).phase, 'ReadyToSwitch');
+
+    await serving.write('vdb', { offset: 4096, length: 65536, value: 0x42 });
+    const switchOver = [
+      'switch-over',
+      id,
+      '--shutdown-deadline',
+      '1s',
+      '--on-missed-deadline',
+      'power-off',
+    ];
+    await succeeded(await killAt(SWITCHOVER_STEPS, ...switchOver));
+    await requireTookOver(stage.production, vm.uuid, serving);
+    assert.deepEqual([await vm.state(), qemusOnRecovery()], ['running', 0]);
+
+    // It has no system that would follow a shutdown, which is waited for.
+    await stage.production.virsh(['destroy', '--domain', vm.uuid]);
+    const goBack = ['stop-production', 'unpark-replica', 'start-replica', 'drop-layers'];
+    await succeeded(await killAt(goBack, 'undo-failback', id));
+    assert.deepEqual([await vm.state(), qemusOnRecovery()], ['shut off', 1]);
+    await serving.write('vda', { offset: 31 * MIB, length: 65536, value: 0x43 });
+    await succeed(stage, 'failback', id);
+    await succeed(stage, ...switchOver);
+    await requireTookOver(stage.production, vm.uuid, serving);
+
+    const commit = ['copy-state', 'seal-state', 'merge-layers', 'leave-branch', 'sweep-marks'];
+    await succeeded(await killAt(commit, 'commit-failback', id));
+    const state = (await stage.points(protection)).at(-1);
+    assert.ok(state);
+    await archive.keep(state, serving.expected);
+    for (const [key, { path }] of serving.expected) {
+      await run('cp', ['--', path, vm.expected(key).path]);
+    }
+    await vm.write('vda', { offset: 10 * MIB, length: 65536, value: 0x44 });
+    const next = await stage.replicate(protection);
+    assert.deepEqual(transfers(next), ['incremental', 'incremental']);
+    await archive.keep(next);
+    await archive.requireAllExact(protection);
     await stage.requireNothingLeft(protection);
   });
 
@@ -161,6 +230,11 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
       const { history } = await stage.ask(args, operationDetailSchema);
       return history.some((event) => event.step === step) ? operationId : undefined;
     });
+  }
+
+  async function succeeded(operationId: string): Promise<void> {
+    const operation = await settled(operationId);
+    assert.equal(operation.state, 'succeeded', describe(operation));
   }
 
   function settled(operationId: string): Promise<OperationDetailAnswer> {
