@@ -1,4 +1,4 @@
-// `npm run e2e [-- FILE...]`: the end-to-end tests on real guests, one file at a time; all of them, or those named.
+// `npm run e2e [-- FILE...]`: the end-to-end tests on real guests, two files at a time; all of them, or those named.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { endToEndTest, root, runInLanes } from './lanes.js';
@@ -7,15 +7,15 @@ import { endToEndTest, root, runInLanes } from './lanes.js';
 const LONGEST = [
   'test/e2e/life-home-blocks.e2e.ts',
   'src/host/libvirt/working-layers.e2e.ts',
+  'test/e2e/life-controller-lost.e2e.ts',
+  'test/e2e/life-killed.e2e.ts',
   'src/host/chain/crash.e2e.ts',
   'src/host/libvirt/point-source.e2e.ts',
   'test/e2e/life-guest.e2e.ts',
   'test/e2e/data-guest.e2e.ts',
 ];
 
-// One beside another is faster by a third, and not proved yet: what a test stops, it must stop alone.
-const LANES_MAX = 1;
-const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest), LANES_MAX);
+const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest));
 if (!isWell) process.exitCode = 1;
 
 function endToEndFiles(named) {

@@ -24,10 +24,10 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 const tasksWaiting = [];
 
 /**
- * At most `lanesMax` at once. A task is { name, program, args, env?, told? }: `told` makes what is printed of one that succeeded out of its output.
+ * A task is { name, program, args, env?, told? }: `told` makes what is printed of one that succeeded out of its output.
  * Returns whether all succeeded; what a failed one printed is printed whole.
  */
-export async function runInLanes(tasks, lanesMax = LANES_MAX) {
+export async function runInLanes(tasks) {
   let isWell = true;
   tasksWaiting.push(...tasks);
   const lane = async () => {
@@ -35,7 +35,7 @@ export async function runInLanes(tasks, lanesMax = LANES_MAX) {
       isWell = (await runTask(task)) && isWell;
     }
   };
-  const lanes = Math.min(lanesMax, availableParallelism());
+  const lanes = Math.min(LANES_MAX, availableParallelism());
   await Promise.all(Array.from({ length: lanes }, lane));
   return isWell && process.exitCode === undefined;
 }

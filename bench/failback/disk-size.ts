@@ -32,7 +32,10 @@ export async function benchDiskSize(stage: Stage, rounds: number): Promise<void>
     table([
       ['', '1 GiB', '64 GiB'],
       ['phase one', ...runs.map((each) => seconds(each.map(durationMs)))],
-      ['  copying', ...runs.map((each) => seconds(each.map((run) => stepMs(run, 'copy-home'))))],
+      [
+        '  copying',
+        ...runs.map((each) => seconds(each.map((run) => stepMs(run, 'pass-1/copy-home')))),
+      ],
     ]);
     for (const [index, size] of ['1 GiB', '64 GiB'].entries()) {
       console.log(`${size}, by step:`);

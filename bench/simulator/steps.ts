@@ -14,6 +14,7 @@ const HOME = {
   switchover: { type: 'manual' },
   discardSavedState: false,
   applyChanges: false,
+  shutdownDeadlineMs: 120_000,
 } as const;
 const FAILOVER = {
   point: { type: 'latest' },

@@ -38,13 +38,12 @@ export function failbackHandlers(controller: Controller): Pick<Handlers, Verbs> 
     commitFailback: async ({ parameters, options }) =>
       operationAnswer(await controller.commitFailback(parameters.replica, options)),
     undoFailback: async ({ parameters, body, options }) =>
-      operationAnswer(await controller.undoFailback(parameters.replica, body.force, options)),
+      operationAnswer(await controller.undoFailback(parameters.replica, body, options)),
   };
 }
 
 function failbackOrder(body: ParsedBody<'failback'>): FailbackOrder {
-  const { to, discardSavedState, applyChanges } = body;
-  return { to, switchover: switchoverMode(body.switchover), discardSavedState, applyChanges };
+  return { ...body, switchover: switchoverMode(body.switchover) };
 }
 
 function switchoverMode(mode: ParsedBody<'failback'>['switchover']): SwitchoverMode {

@@ -6,6 +6,7 @@ import {
   nameSchema,
   powerSchema,
   referenceSchema,
+  shutdownDeadlineSchema,
 } from './values.ts';
 
 const destinationSchema = z.discriminatedUnion('type', [
@@ -41,6 +42,8 @@ export const failbackRequestSchema = z.strictObject({
   discardSavedState: z.boolean().default(false),
   /** Carry what was changed on the replica's configuration over to production. */
   applyChanges: z.boolean().default(false),
+  /** How long the guest of a production that still runs may take to shut down; then it is powered off. */
+  shutdownDeadlineMs: shutdownDeadlineSchema.default(120_000),
 });
 
 export const homeSchema = z.strictObject({
@@ -68,11 +71,7 @@ export const failbackPreviewSchema = z.strictObject({
 
 export const switchOverRequestSchema = z.strictObject({
   /** How long the replica's guest may take to shut down. */
-  shutdownDeadlineMs: z
-    .int()
-    .min(1000)
-    .max(24 * 3600 * 1000)
-    .default(300_000),
+  shutdownDeadlineMs: shutdownDeadlineSchema.default(300_000),
   /** What happens when it takes longer. */
   onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
   /** Carry what was changed on the replica's configuration over to production. Absent: as the failback was asked for. */
@@ -82,6 +81,8 @@ export const switchOverRequestSchema = z.strictObject({
 export const undoFailbackSchema = z.strictObject({
   /** Although production cannot be asked whether it runs. */
   force: z.boolean().default(false),
+  /** How long production's guest may take to shut down; then it is powered off. */
+  shutdownDeadlineMs: shutdownDeadlineSchema.default(120_000),
 });
 
 export const failbackRecordSchema = z.strictObject({

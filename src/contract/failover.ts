@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { fenceSchema } from './replica.ts';
-import { idSchema, instantSchema, powerSchema, referenceSchema, sentenceSchema } from './values.ts';
+import {
+  idSchema,
+  instantSchema,
+  powerSchema,
+  referenceSchema,
+  sentenceSchema,
+  shutdownDeadlineSchema,
+} from './values.ts';
 
 export const failoverRequestSchema = z.strictObject({
   /** `latest`, an id or its unique beginning, or a time: the newest point not after it. */
@@ -21,11 +28,7 @@ export const plannedFailoverSchema = z.strictObject({
   /** The VM is stopped when the last delta is expected to take at most this. */
   lastDeltaMsMax: z.int().min(0).default(5000),
   /** How long the guest may take to shut down. */
-  shutdownDeadlineMs: z
-    .int()
-    .min(1000)
-    .max(24 * 3600 * 1000)
-    .default(300_000),
+  shutdownDeadlineMs: shutdownDeadlineSchema.default(300_000),
   /** What happens when it takes longer. */
   onMissedDeadline: z.enum(['ask', 'power-off', 'give-up']).default('ask'),
 });

@@ -41,6 +41,12 @@ export const byteCountSchema = z.int().min(0);
 
 export const powerSchema = z.enum(['running', 'paused', 'off', 'unknown']);
 
+/** How long a guest may take to shut down. */
+export const shutdownDeadlineSchema = z
+  .int()
+  .min(1000)
+  .max(24 * 3600 * 1000);
+
 /** A list, wrapped so that more can be said beside it later. */
 export function listOf<T extends z.ZodType>(item: T) {
   return z.strictObject({ items: z.array(item) });

@@ -27,6 +27,7 @@ import type {
   PlannedFailoverOrder,
   SeedOrder,
   SwitchOverOrder,
+  UndoFailbackOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
 
@@ -280,10 +281,9 @@ export interface Controller extends GuardControl {
   ): Promise<OperationRecord>;
   cancelFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
   commitFailback(replica: Reference, options: CommandOptions): Promise<OperationRecord>;
-  /** `force`: although production cannot be asked. */
   undoFailback(
     replica: Reference,
-    force: boolean,
+    order: UndoFailbackOrder,
     options: CommandOptions,
   ): Promise<OperationRecord>;
   permanentFailover(replica: Reference, options: CommandOptions): Promise<OperationRecord>;

@@ -39,6 +39,15 @@ export type FailbackOrder = {
   readonly discardSavedState: boolean;
   /** Carry what was changed on the replica's configuration over to production. */
   readonly applyChanges: boolean;
+  /** How long the guest of a production that still runs may take to shut down; then it is powered off. */
+  readonly shutdownDeadlineMs: number;
+};
+
+export type UndoFailbackOrder = {
+  /** Although production cannot be asked whether it runs. */
+  readonly force: boolean;
+  /** How long production's guest may take to shut down; then it is powered off. */
+  readonly shutdownDeadlineMs: number;
 };
 
 /** What a failback would mean now. Nothing was changed to find out. */

@@ -165,7 +165,8 @@ suite('the controller is lost', { skip: skipReason() }, () => {
     const replica = await failOverBlockVm(stage, protection, '--fence', 'nics');
     const serving = await standInOf(stage, replica, archive.expected(newest), folder);
     await serving.write('vda', { offset: 55 * MIB, length: 3 * 65536, value: 0x91 });
-    await succeed(stage, 'failback', replica.id);
+    // It has no guest that would obey.
+    await succeed(stage, 'failback', replica.id, '--shutdown-deadline', '1s');
     await serving.write('vdb', { offset: 44 * MIB, length: 65536, value: 0x92 });
     await loseServer();
     assert.equal((await rebuild()).folders[0]?.phase, 'ReadyToSwitch');

@@ -15,6 +15,7 @@ import {
   stateOf,
   switchOver,
   undo,
+  undoing,
 } from './failback-stage.ts';
 import { options, Stage, VDA } from './stage.ts';
 
@@ -43,7 +44,7 @@ test('undo past a production host that does not answer: told as unfenced, and cl
   await switchOver(stage);
   stage.production.isUnreachable = true;
   const stuck = await stage.finish((controller) =>
-    controller.undoFailback('web-replica', false, options),
+    controller.undoFailback('web-replica', undoing(false), options),
   );
   assert.notEqual(stuck.state, 'succeeded');
   await undo(stage, true);

@@ -20,7 +20,9 @@ export const MANUAL: FailbackOrder = {
   switchover: { type: 'manual' },
   discardSavedState: false,
   applyChanges: false,
+  shutdownDeadlineMs: 120_000,
 };
+export const undoing = (force: boolean) => ({ force, shutdownDeadlineMs: 120_000 });
 export const SHUTDOWN = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'power-off' } as const;
 
 export function replicaVm(stage: Stage): SimulatedVm {
@@ -45,7 +47,7 @@ export const switchOver = (stage: Stage) =>
 export const commit = (stage: Stage) =>
   done(stage, (controller) => controller.commitFailback('web-replica', options));
 export const undo = (stage: Stage, force = false) =>
-  done(stage, (controller) => controller.undoFailback('web-replica', force, options));
+  done(stage, (controller) => controller.undoFailback('web-replica', undoing(force), options));
 export const cancel = (stage: Stage) =>
   done(stage, (controller) => controller.cancelFailback('web-replica', options));
 

@@ -12,6 +12,7 @@ import {
   failback as failbackOf,
   replicaVm,
   switchOver,
+  undoing,
 } from './failback-stage.ts';
 import { options, Stage, VDA, VDB } from './stage.ts';
 
@@ -20,7 +21,7 @@ const WHOLE = { hosts: null, sourceHost: null, repairs: false, isDryRun: false }
 const failback = (stage: Stage, order: Partial<FailbackOrder> = {}) =>
   failbackOf(stage, { switchover: { type: 'automatic' }, applyChanges: true, ...order });
 const undoFailback = (stage: Stage) =>
-  stage.finish((it) => it.undoFailback('web-replica', false, options));
+  stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
 
 async function failedOver(stage: Stage): Promise<void> {
   await stage.protect();
@@ -210,7 +211,7 @@ test('undone past a host that did not answer, and lost: both run, it is told, an
   await failback(stage);
   await switchOver(stage);
   stage.production.isUnreachable = true;
-  await done(stage, (it) => it.undoFailback('web-replica', true, options));
+  await done(stage, (it) => it.undoFailback('web-replica', undoing(true), options));
   stage.production.isUnreachable = false;
   const folder = await lost(stage);
   assert.equal(folder.phase, 'Failback');

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { watchSources } from '../../src/engine/watch-sources.ts';
 import { reloadHost } from '../../src/simulator/start-guard.ts';
+import { undoing } from './failback-stage.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
 const HELD = { code: 'start-held' };
@@ -139,6 +140,7 @@ test('production takes over at the switchover; undone, it is held again before t
     switchover: { type: 'manual' },
     applyChanges: false,
     discardSavedState: false,
+    shutdownDeadlineMs: 120_000,
   } as const;
   await failBack(stage, order);
   assert.equal((await stage.replica()).phase, 'Failback');
@@ -146,7 +148,7 @@ test('production takes over at the switchover; undone, it is held again before t
   assert.deepEqual(await held(stage), []);
   await watch(stage);
   assert.deepEqual(await held(stage), []);
-  const undone = await stage.finish((c) => c.undoFailback('web-replica', false, options));
+  const undone = await stage.finish((c) => c.undoFailback('web-replica', undoing(false), options));
   assert.equal(undone.state, 'succeeded', undone.error?.message);
   assert.deepEqual(await held(stage), ['web']);
   assert.throws(() => stage.vm.start(), HELD);

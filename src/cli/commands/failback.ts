@@ -23,6 +23,7 @@ type FailbackOptions = WaitOptions & {
   readonly switchover?: string;
   readonly discardSavedState?: boolean;
   readonly applyChanges?: boolean;
+  readonly shutdownDeadline?: string;
   readonly dryRun?: boolean;
 };
 
@@ -53,6 +54,10 @@ function failbackCommand(program: Command, runner: Runner): void {
       '`manual` (default), `automatic`, a time, or `below:SIZE`: when so little is left to copy',
       notEmpty,
     )
+    .option(
+      '--shutdown-deadline <duration>',
+      "what production's guest may take to shut down; then it is powered off (default: 2m)",
+    )
     .option('--discard-saved-state', 'throw away a saved memory image of production')
     .option('--apply-changes', "carry the replica's memory, processors and NICs over to production")
     .option('--dry-run', 'say what it would mean; change nothing');
@@ -69,13 +74,19 @@ function failbackCommand(program: Command, runner: Runner): void {
 }
 
 function failbackRequest(options: FailbackOptions): FailbackRequestBody {
-  const { discardSavedState, applyChanges, switchover } = options;
+  const { discardSavedState, applyChanges, switchover, shutdownDeadline } = options;
   return {
     to: destination(options),
     ...(switchover === undefined ? {} : { switchover: switchoverOf(switchover) }),
     ...(discardSavedState === undefined ? {} : { discardSavedState }),
     ...(applyChanges === undefined ? {} : { applyChanges }),
+    ...deadline(shutdownDeadline),
   };
+}
+
+function deadline(text: string | undefined): { readonly shutdownDeadlineMs?: number } {
+  if (text === undefined) return {};
+  return { shutdownDeadlineMs: parseSeconds(text, '--shutdown-deadline') * 1000 };
 }
 
 function destination({ copy, new: isNew, name, host }: FailbackOptions): FailbackRequestBody['to'] {
@@ -142,9 +153,7 @@ function switchOverCommand(program: Command, runner: Runner): void {
     const accepted = await session.client.call('switchOver', {
       parameters: { replica },
       body: {
-        ...(shutdownDeadline === undefined
-          ? {}
-          : { shutdownDeadlineMs: parseSeconds(shutdownDeadline, '--shutdown-deadline') * 1000 }),
+        ...deadline(shutdownDeadline),
         ...(onMissedDeadline === undefined ? {} : { onMissedDeadline }),
         ...(applyChanges === undefined ? {} : { applyChanges }),
       },
@@ -152,6 +161,11 @@ function switchOverCommand(program: Command, runner: Runner): void {
     return settleAndShow(session, accepted, wait);
   });
 }
+
+type UndoOptions = WaitOptions & {
+  readonly force?: boolean;
+  readonly shutdownDeadline?: string;
+};
 
 function endings(program: Command, runner: Runner): void {
   const cancel = leaf(
@@ -181,17 +195,20 @@ function endings(program: Command, runner: Runner): void {
     'undo-failback <replica>',
     'Go back to the replica, as it was at the switchover. What production wrote since is dropped.',
     ['undo-failback web-01-replica', 'undo-failback web-01-replica --force'],
-  ).option('--force', 'although production cannot be asked whether it runs');
-  runner.run<WaitOptions & { readonly force?: boolean }>(
-    waitOptions(undo),
-    async (session, [replica = ''], { force, wait }) => {
-      const accepted = await session.client.call('undoFailback', {
-        parameters: { replica },
-        body: { force: force === true },
-      });
-      return settleAndShow(session, accepted, wait);
-    },
-  );
+  )
+    .option('--force', 'although production cannot be asked whether it runs')
+    .option(
+      '--shutdown-deadline <duration>',
+      "what production's guest may take to shut down; then it is powered off (default: 2m)",
+    );
+  runner.run<UndoOptions>(waitOptions(undo), async (session, [replica = ''], options) => {
+    const { force, shutdownDeadline, wait } = options;
+    const accepted = await session.client.call('undoFailback', {
+      parameters: { replica },
+      body: { force: force === true, ...deadline(shutdownDeadline) },
+    });
+    return settleAndShow(session, accepted, wait);
+  });
 }
 
 function renderPreview(preview: FailbackPreviewAnswer): string {

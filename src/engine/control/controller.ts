@@ -64,8 +64,8 @@ export function createController(ports: ControllerPorts): Controller {
     switchOver: (replica, order, options) => failbacks.switchOver(ports, replica, order, options),
     cancelFailback: (replica, options) => failbacks.cancelFailback(ports, replica, options),
     commitFailback: (replica, options) => failbacks.commitFailback(ports, replica, options),
-    undoFailback: (replica, force, options) =>
-      failbacks.undoFailback(ports, replica, force, options),
+    undoFailback: (replica, order, options) =>
+      failbacks.undoFailback(ports, replica, order, options),
     permanentFailover: (replica, options) => permanentFailover(ports, replica, options),
     previewHop: (replica, order, options) => previewHop(ports, replica, order, options),
     hop: (replica, order, options) => hop(ports, replica, order, options),

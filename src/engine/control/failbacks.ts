@@ -13,14 +13,17 @@ import { configurationChanges } from '../../domain/vm/configuration-change.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
-import type { FailbackOrder, FailbackPreview, SwitchOverOrder } from '../../ports/orders.ts';
+import type {
+  FailbackOrder,
+  FailbackPreview,
+  SwitchOverOrder,
+  UndoFailbackOrder,
+} from '../../ports/orders.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
 import { findHost, findReplica, findVm } from './references.ts';
 import { transferSlots } from './run-job.ts';
-
-const SHUTDOWN_DEADLINE_MS = 120_000;
 
 export async function failback(
   ports: ControllerPorts,
@@ -30,7 +33,7 @@ export async function failback(
 ): Promise<OperationRecord> {
   const { value: replica } = await findReplica(ports.catalog, reference);
   const home = await homeOf(ports, replica, order, options);
-  const { switchover, discardSavedState, applyChanges } = order;
+  const { switchover, discardSavedState, applyChanges, shutdownDeadlineMs } = order;
   return accept(
     ports,
     replica,
@@ -46,7 +49,7 @@ export async function failback(
         ...switchoverInput(switchover),
         discardsSavedState: discardSavedState,
         appliesChanges: applyChanges,
-        shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
+        shutdownDeadlineMs,
       },
       slots: await transferSlots(ports, replica),
     },
@@ -153,7 +156,7 @@ export async function switchOver(
 
 /** Nobody may be there to ask when it begins by itself. */
 const UNATTENDED: SwitchOverOrder = {
-  shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
+  shutdownDeadlineMs: 120_000,
   onMissedDeadline: 'give-up',
 };
 
@@ -235,12 +238,12 @@ export async function commitFailback(
 export async function undoFailback(
   ports: ControllerPorts,
   reference: Reference,
-  force: boolean,
+  { force, shutdownDeadlineMs }: UndoFailbackOrder,
   options: CommandOptions,
 ): Promise<OperationRecord> {
   const { value: replica } = await findReplica(ports.catalog, reference);
   const title = `Undo the failback of ${replica.sourceVmName}`;
-  const input = { force, shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS };
+  const input = { force, shutdownDeadlineMs };
   const order = { kind: 'undo-failback', allowedAs: 'undo-failback', title, input } as const;
   return accept(ports, replica, order, options);
 }

@@ -64,9 +64,7 @@ export function emptyTotals(): PlanTotals {
 
 /** The contexts a source should be opened with. */
 export function contextsFor(extents: ExtentSelection | ListedBlocks): readonly string[] {
-  return extents.type === 'changed'
-    ? [extents.metaContext, ALLOCATION_CONTEXT]
-    : [ALLOCATION_CONTEXT];
+  return [extents.type === 'changed' ? extents.metaContext : ALLOCATION_CONTEXT];
 }
 
 export async function* planBatches(request: PlanRequest): AsyncGenerator<Batch> {
@@ -147,19 +145,14 @@ type MapRequest = Pick<PlanRequest, 'source' | 'sizeBytes' | 'extents' | 'totals
 export async function* mapRuns(request: MapRequest): AsyncGenerator<BlockRun[]> {
   const { source, sizeBytes, extents, totals } = request;
   if (extents.type === 'listed') return yield* listedRuns(request, extents);
-  const hasAllocation = source.description.contexts.has(ALLOCATION_CONTEXT);
-  const contexts = contextsFor(extents).filter(
-    (context) => context !== ALLOCATION_CONTEXT || hasAllocation,
-  );
   const blocks = new BlockRuns();
-  if (contexts.length === 0) {
+  if (extents.type === 'allocated' && !source.description.contexts.has(ALLOCATION_CONTEXT)) {
     blocks.add({ start: 0, end: sizeBytes, isSelected: true, isZero: false });
   } else {
-    for await (const segments of mapSegments(source, contexts, { start: 0, end: sizeBytes })) {
+    const whole = { start: 0, end: sizeBytes };
+    for await (const segments of mapSegments(source, contextsFor(extents), whole)) {
       for (const { start, end, flags } of segments) {
-        const isZero = hasAllocation && ((flags.at(-1) ?? 0) & ALLOCATION_ZERO) !== 0;
-        const isSelected = extents.type === 'changed' ? isChanged(extents, flags[0] ?? 0) : !isZero;
-        blocks.add({ start, end, isSelected, isZero });
+        blocks.add({ start, end, isSelected: isSelected(extents, flags[0] ?? 0), isZero: false });
         totals.mappedBytes = end;
       }
       yield blocks.take();
@@ -171,10 +164,9 @@ export async function* mapRuns(request: MapRequest): AsyncGenerator<BlockRun[]> 
 }
 
 /** A bitmap says with its lowest bit what is dirty; a depth, that the top image holds it. */
-function isChanged(
-  { metaContext }: ExtentSelection & { readonly type: 'changed' },
-  flags: number,
-): boolean {
+function isSelected(extents: ExtentSelection, flags: number): boolean {
+  if (extents.type === 'allocated') return (flags & ALLOCATION_ZERO) === 0;
+  const { metaContext } = extents;
   if (metaContext === ALLOCATION_DEPTH_CONTEXT) return flags === ALLOCATION_DEPTH_TOP;
   return (flags & 1) !== 0;
 }

@@ -14,7 +14,6 @@ import { Counters } from './counters.ts';
 import { flushIfPossible, hasMultipleConnections, openEndpoint } from './endpoint.ts';
 import { abortError, connectionLost } from './errors.ts';
 import { KnownHashes } from './known-hashes.ts';
-import { ALLOCATION_CONTEXT } from './protocol.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { makeDurable, openSpool } from './record-spool.ts';
 import type { MoverSettings, SessionRequest, SessionResult } from './session-request.ts';
@@ -80,7 +79,7 @@ class Session {
   async run(): Promise<SessionResult> {
     const { source: endpoint, knownHashesPath, goal } = this.#request;
     await using resources = new AsyncDisposableStack();
-    const source = await this.#open('source', endpoint, this.#contexts());
+    const source = await this.#open('source', endpoint, contextsFor(this.#request.extents));
     resources.defer(() => source.close());
     if (goal.type === 'map') return this.#result(await this.#map(source));
     const known = knownHashesPath === null ? null : await KnownHashes.open(knownHashesPath);
@@ -99,13 +98,6 @@ class Session {
 
   #result(found: BlockSet | null): SessionResult {
     return { counters: this.counters, totals: this.totals, found };
-  }
-
-  /** What is allocated is no question where nothing moves. */
-  #contexts(): readonly string[] {
-    const { extents, goal } = this.#request;
-    const isAsked = (context: string) => goal.type !== 'map' || context !== ALLOCATION_CONTEXT;
-    return contextsFor(extents).filter(isAsked);
   }
 
   async #map(source: NbdConnection): Promise<BlockSet> {

@@ -2,9 +2,11 @@
  * After the storm: everything is healed, nobody asks for anything new, and what was begun must come to an end. Then
  * nothing may be left over, and every replica that can be run must be brought up to date by the next run.
  */
+
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { Controller } from '../../ports/controller.ts';
+import { undoOrder } from './failback-wishes.ts';
 import type { Scene } from './scene.ts';
 import { BY_HAND, type Site } from './site.ts';
 
@@ -33,7 +35,7 @@ const COMMIT: WayOut = {
 };
 const UNDO_FAILBACK: WayOut = {
   name: 'the undo of the failback',
-  begin: (controller, { id }) => controller.undoFailback(id, false, BY_HAND),
+  begin: (controller, { id }) => controller.undoFailback(id, undoOrder(false), BY_HAND),
 };
 
 /** By turns; what is left as it is goes on through the next storm. */

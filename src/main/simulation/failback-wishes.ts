@@ -3,7 +3,12 @@
 import type { SwitchoverMode } from '../../domain/failover/failback.ts';
 import { instant } from '../../domain/instant.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
-import type { FailbackDestination, FailbackOrder, ShutdownOrder } from '../../ports/orders.ts';
+import type {
+  FailbackDestination,
+  FailbackOrder,
+  ShutdownOrder,
+  UndoFailbackOrder,
+} from '../../ports/orders.ts';
 import { contentOf } from '../../simulator/image.ts';
 import type { DiskSlot, SimulatedVm } from '../../simulator/vm.ts';
 import type { DiskSpec } from '../../simulator/vm-factory.ts';
@@ -13,6 +18,7 @@ import { BY_HAND } from './site.ts';
 /** New homes are made for as long as a host has fewer VMs of its own. */
 const VMS_MAX = 4;
 const LATER_MS_MAX = 20 * 60_000;
+const SHUTDOWN_DEADLINE_MS = 120_000;
 
 export const FAILBACK_WISHES: readonly Move[] = [
   about('fail back', 8, ['Failover'], (controller, { id }, scene) =>
@@ -34,10 +40,10 @@ export const FAILBACK_WISHES: readonly Move[] = [
     controller.commitFailback(id, BY_HAND),
   ),
   about('undo the failback of', 2, ['Failback'], (controller, { id }) =>
-    controller.undoFailback(id, false, BY_HAND),
+    controller.undoFailback(id, undoOrder(false), BY_HAND),
   ),
   about('undo by force the failback of', 0.7, ['Failback'], (controller, { id }) =>
-    controller.undoFailback(id, true, BY_HAND),
+    controller.undoFailback(id, undoOrder(true), BY_HAND),
   ),
   {
     name: 'restore a copy',
@@ -59,6 +65,7 @@ function failbackOrder(scene: Scene, to: FailbackDestination): FailbackOrder {
     switchover: switchoverMode(scene),
     discardSavedState: random.chance(0.5),
     applyChanges: random.chance(0.3),
+    shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
   };
 }
 
@@ -68,6 +75,10 @@ function switchoverMode({ random, site }: Scene): SwitchoverMode {
     return { type, at: instant(site.world.clock.now() + random.below(LATER_MS_MAX)) };
   }
   return type === 'below' ? { type, bytes: random.pick([0, 256 * 1024]) } : { type };
+}
+
+export function undoOrder(force: boolean): UndoFailbackOrder {
+  return { force, shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS };
 }
 
 function shutdownOrder({ random }: Scene): ShutdownOrder {

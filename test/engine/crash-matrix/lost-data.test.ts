@@ -8,6 +8,7 @@ import type { OperationRecord } from '../../../src/domain/operation/operation.ts
 import type { Controller } from '../../../src/ports/controller.ts';
 import { restartAgent } from '../../../src/simulator/calamities.ts';
 import type { SimulatedVm } from '../../../src/simulator/vm.ts';
+import { undoing } from '../failback-stage.ts';
 import { options, Stage, VDA } from '../stage.ts';
 import { STORIES } from './stories.ts';
 
@@ -100,7 +101,7 @@ async function leadOn(stage: Stage, way: Way, where: string): Promise<boolean> {
 
 /** False where the commit had begun to merge. */
 async function undone(stage: Stage, where: string): Promise<boolean> {
-  const ended = await stage.finish((it) => it.undoFailback('web-replica', false, options));
+  const ended = await stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
   if (ended.state === 'succeeded') return true;
   assert.equal(ended.error?.code, 'failback-merged', `${where}: ${ended.error?.message}`);
   return false;

@@ -8,6 +8,7 @@ import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
 import { losePower } from '../../../src/simulator/calamities.ts';
 import { createImage, writeBlock } from '../../../src/simulator/image.ts';
 import { SICK } from '../../../src/simulator/test-bench.ts';
+import { undoing } from '../failback-stage.ts';
 import { failoverOrder, options, type Stage, VDA } from '../stage.ts';
 
 const PROBES = [parseProbe('http:80@5s')];
@@ -40,6 +41,7 @@ const HOME = {
   switchover: { type: 'manual' },
   discardSavedState: false,
   applyChanges: false,
+  shutdownDeadlineMs: 120_000,
 } as const;
 
 async function readyToSwitch(stage: Stage): Promise<void> {
@@ -149,7 +151,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
   'undo failback': {
     prepare: failedBack,
     act: (stage) =>
-      stage.finish((controller) => controller.undoFailback('web-replica', false, options)),
+      stage.finish((controller) => controller.undoFailback('web-replica', undoing(false), options)),
   },
   'clean-up by itself when the host is back': {
     prepare: async (stage) => {

@@ -8,6 +8,8 @@ import { contentOf } from '../../../src/simulator/image.ts';
 import type { Command, Play } from './play.ts';
 import { byteCount, durationMs, hostNamed, vmNamed } from './words.ts';
 
+const SHUTDOWN_DEADLINE_MS = 120_000;
+
 function line(pattern: string, act: Command['act']): Command {
   return { pattern: new RegExp(`^${pattern}$`), act };
 }
@@ -24,6 +26,7 @@ export const HOMECOMING: readonly Command[] = [
         switchover: switchoverMode(play, when),
         discardSavedState: discarding !== undefined,
         applyChanges: applying !== undefined,
+        shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS,
       };
       return play.site.ask((controller) => controller.failback(id, order, BY_HAND));
     },
@@ -47,8 +50,8 @@ export const HOMECOMING: readonly Command[] = [
   }),
   line('undo the failback of (?<vm>\\S+?)(?<force> by force)?', async (play, { vm, force }) => {
     const id = await idOf(play, vm);
-    const isForced = force !== undefined;
-    return play.site.ask((controller) => controller.undoFailback(id, isForced, BY_HAND));
+    const order = { force: force !== undefined, shutdownDeadlineMs: SHUTDOWN_DEADLINE_MS };
+    return play.site.ask((controller) => controller.undoFailback(id, order, BY_HAND));
   }),
   line('somebody restores (?<vm>\\S+) as (?<name>\\S+) on (?<host>\\S+)', ({ site }, words) => {
     const { vm } = vmNamed(site.world, words.vm);
