@@ -70,6 +70,8 @@ export type OperationFilter = {
   readonly subject?: string;
   readonly kind?: OperationKind;
   readonly open?: boolean;
+  /** The name of a field of the input that must be `true`. */
+  readonly inputFlag?: string;
   readonly limit: number;
 };
 

@@ -333,6 +333,28 @@ test('a job proves its newest points by itself, and tells when one fails', async
   await quiet(stage);
 });
 
+test('tests by hand, however many, neither hide a scheduled one nor make one due', async () => {
+  await using stage = await Stage.open();
+  await stage.protect({ testing: { everySeconds: 24 * 3600, probes: HTTP } });
+  await stage.replicate();
+  const tick = async () => {
+    await stage.run(scheduleTests(stage.life.ports, options));
+    await stage.settleAll();
+  };
+  const scheduled = async () =>
+    (await stage.life.ports.durable.operations({ kind: 'test-failover', limit: 100 })).filter(
+      ({ input }) => (input as { readonly isScheduled: boolean }).isScheduled,
+    ).length;
+  await tick();
+  assert.equal(await scheduled(), 1);
+  for (let nth = 0; nth < 25; nth += 1) await testNow(stage);
+  await tick();
+  assert.equal(await scheduled(), 1);
+  await stage.run(stage.world.clock.sleep(24 * 3_600_000, options));
+  await tick();
+  assert.equal(await scheduled(), 2);
+});
+
 test('what is no test cannot be ended, and a replica without points not be tested', async () => {
   await using stage = await Stage.open();
   await stage.protect();

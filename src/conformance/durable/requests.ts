@@ -43,16 +43,16 @@ export function requestTests(suite: DurableTest): void {
 
   storyTest(
     suite,
-    'operations are listed newest first, by subject, kind and openness',
+    'operations are listed newest first, by subject, kind, openness and a flag of their input',
     async (story) => {
       const waiting = gate();
       story.define(async () => null);
       story.define((context) => context.step('a', gated(story, 'a', waiting)), 'failover');
       await story.start('one');
       await story.settled('one');
-      await story.start('two', { subject: 'rp-2' });
+      await story.start('two', { subject: 'rp-2', input: { byClock: true, n: 1 } });
       await story.settled('two');
-      await story.start('three', { kind: 'failover' });
+      await story.start('three', { kind: 'failover', input: { byClock: false } });
       await waiting.reached.promise;
       const engine = story.engine();
       const list = async (filter: Parameters<typeof engine.operations>[0]) =>
@@ -62,6 +62,9 @@ export function requestTests(suite: DurableTest): void {
       assert.deepEqual(await list({ limit: 9, subject: 'rp-1' }), ['op-three', 'op-one']);
       assert.deepEqual(await list({ limit: 9, kind: 'replicate' }), ['op-two', 'op-one']);
       assert.deepEqual(await list({ limit: 9, open: true }), ['op-three']);
+      assert.deepEqual(await list({ limit: 9, inputFlag: 'byClock' }), ['op-two']);
+      assert.deepEqual(await list({ limit: 9, inputFlag: 'n' }), []);
+      assert.deepEqual(await list({ limit: 9, subject: 'rp-1', inputFlag: 'byClock' }), []);
       assert.equal(await engine.operation(named('nobody')), null);
       waiting.opened.resolve();
       await story.settled('three');

@@ -70,10 +70,10 @@ function operations(database: DatabaseSync) {
     openOperations(): readonly JournaledOperation[] {
       return open.all().map(operationFromRow);
     },
-    operations({ subject, kind, open, limit }: OperationFilter): readonly JournaledOperation[] {
-      const wanted = [subject, kind].filter((value) => value !== undefined);
-      const shape = { subject: subject !== undefined, kind: kind !== undefined, open };
-      return filtered(shape)
+    operations(filter: OperationFilter): readonly JournaledOperation[] {
+      const { subject, kind, inputFlag, limit } = filter;
+      const wanted = [subject, kind, inputFlag].filter((value) => value !== undefined);
+      return filtered(filter)
         .all(...wanted, limit)
         .map(operationFromRow);
     },
@@ -102,11 +102,12 @@ function operations(database: DatabaseSync) {
 /** One statement per shape of filter: a condition that may be absent would keep SQLite from its indexes, at every look of the scheduler. */
 function filteredStatements(database: DatabaseSync) {
   const prepared = new Map<string, StatementSync>();
-  return (shape: { subject: boolean; kind: boolean; open: boolean | undefined }) => {
+  return ({ subject, kind, inputFlag, open }: OperationFilter) => {
     const conditions = [
-      shape.subject ? 'subject = ?' : null,
-      shape.kind ? 'kind = ?' : null,
-      shape.open === true ? 'ended_at IS NULL' : null,
+      subject === undefined ? null : 'subject = ?',
+      kind === undefined ? null : 'kind = ?',
+      inputFlag === undefined ? null : "input -> ? = 'true'",
+      open === true ? 'ended_at IS NULL' : null,
     ].filter((condition) => condition !== null);
     const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
     const known = prepared.get(where);
