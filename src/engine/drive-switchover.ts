@@ -19,7 +19,7 @@ export async function driveSwitchover(
 ): Promise<void> {
   const { failback, phase } = replica;
   if (phase !== 'ReadyToSwitch' || failback === null || open.length > 0) return;
-  const step = decideSwitchover(failback, await triedAt(ports, replica), ports.clock.now());
+  const step = decideSwitchover(failback, await failedAt(ports, replica), ports.clock.now());
   if (step === 'wait') return;
   const begin = step === 'switch' ? startSwitchOver : startCatchUp;
   try {
@@ -30,14 +30,15 @@ export async function driveSwitchover(
   }
 }
 
-/** When a pass or a switchover last ended, however it did: what fails is not tried again at once. */
-async function triedAt({ durable }: ControllerPorts, { id, failback }: Replica) {
+/** When the last pass or the last switchover came to nothing: what fails is not tried again at once. */
+async function failedAt({ durable }: ControllerPorts, { id, failback }: Replica) {
   const kinds = ['switch-over', 'catch-up-failback'] as const;
   const last = await Promise.all(
     kinds.map((kind) => durable.operations({ subject: id, kind, limit: TRIES_REMEMBERED })),
   );
   const ended = last
     .flat()
+    .filter(({ state }) => state !== 'succeeded')
     .filter(({ createdAt }) => createdAt >= (failback?.startedAt ?? 0))
     .map(({ endedAt, createdAt }) => endedAt ?? createdAt);
   return ended.length === 0 ? null : instant(Math.max(...ended));

@@ -66,6 +66,17 @@ test('when little is left: the first pass says nothing, then the last one decide
   assert.equal(decideSwitchover(much, null, at(MINUTE)), 'catch-up');
 });
 
+test('when little was left a minute ago, another pass tells whether it still is', () => {
+  const little = record({ type: 'below', bytes: 1000 }, { passes: 2 });
+  assert.equal(decideSwitchover(little, null, at(MINUTE - 1)), 'switch');
+  assert.equal(decideSwitchover(little, null, at(MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(little, at(5), at(MINUTE - 1)), 'wait', 'tried in vain');
+  assert.equal(decideSwitchover(little, at(5), at(MINUTE + 5)), 'catch-up');
+  const first = { ...little, passes: 1 };
+  assert.equal(decideSwitchover(first, at(5), at(MINUTE)), 'wait', 'its second pass failed');
+  assert.equal(decideSwitchover(first, at(5), at(MINUTE + 5)), 'catch-up');
+});
+
 test('whatever the clocks say, it is decided, and nobody who said manual is switched', () => {
   const mode = fc.constantFrom<SwitchoverMode>(
     { type: 'automatic' },
@@ -75,8 +86,8 @@ test('whatever the clocks say, it is decided, and nobody who said manual is swit
   );
   const moment = fc.integer({ min: -1e10, max: 1e10 }).map(at);
   fc.assert(
-    fc.property(mode, moment, fc.option(moment), moment, (switchover, syncedAt, triedAt, now) => {
-      const step = decideSwitchover(record(switchover, { syncedAt }), triedAt, now);
+    fc.property(mode, moment, fc.option(moment), moment, (switchover, syncedAt, failedAt, now) => {
+      const step = decideSwitchover(record(switchover, { syncedAt }), failedAt, now);
       assert.ok(['switch', 'catch-up', 'wait'].includes(step));
       if (switchover.type === 'manual') assert.notEqual(step, 'switch');
     }),

@@ -78,24 +78,27 @@ const CATCH_UP_EVERY_MS = 10 * 60_000;
 /** Where the size of a pass decides. */
 const CLOSE_UP_EVERY_MS = 60_000;
 
-/** What is to be done now about a failback that is ready to switch. `triedAt`: when that was last tried, in vain or not. */
+/** What is to be done now about a failback that is ready to switch. `failedAt`: when that was last tried in vain. */
 export function decideSwitchover(
   { switchover, syncedAt, syncedBytes, passes }: FailbackRecord,
-  triedAt: Instant | null,
+  failedAt: Instant | null,
   now: Instant,
 ): SwitchoverStep {
-  const sinceTry = Math.abs(now - Math.max(syncedAt, triedAt ?? 0));
-  const mayTry = triedAt === null || Math.abs(now - triedAt) >= CLOSE_UP_EVERY_MS;
+  const sinceTry = Math.abs(now - Math.max(syncedAt, failedAt ?? 0));
+  const mayTry = failedAt === null || Math.abs(now - failedAt) >= CLOSE_UP_EVERY_MS;
   switch (switchover.type) {
     case 'automatic':
       return mayTry ? 'switch' : 'wait';
     case 'at':
       if (now >= switchover.at) return mayTry ? 'switch' : 'wait';
       break;
-    case 'below':
-      // The first pass moved what had gathered before anybody looked: it says nothing about what is left.
-      if (passes > 1 && syncedBytes <= switchover.bytes) return mayTry ? 'switch' : 'wait';
-      return sinceTry >= CLOSE_UP_EVERY_MS || passes === 1 ? 'catch-up' : 'wait';
+    case 'below': {
+      // The first pass moved what had gathered before anybody looked, and an old one was long ago: neither says what is left.
+      const saysWhatIsLeft = passes > 1 && Math.abs(now - syncedAt) < CLOSE_UP_EVERY_MS;
+      if (saysWhatIsLeft && syncedBytes <= switchover.bytes) return mayTry ? 'switch' : 'wait';
+      const isDue = passes === 1 ? mayTry : sinceTry >= CLOSE_UP_EVERY_MS;
+      return isDue ? 'catch-up' : 'wait';
+    }
     case 'manual':
       break;
   }

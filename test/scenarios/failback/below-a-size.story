@@ -7,9 +7,9 @@ wait 10 s
 fail over web fencing by power-off
 fail back web, switching over below 128 KiB
 write web-replica vda 0-40 busy
-wait 90 s
+wait 60 s
 expect web in ReadyToSwitch
-wait 5 min
+wait 15 s
 expect web in Failback
 expect web on production to hold busy 40 in block 40 of vda
 commit the failback of web
