@@ -14,6 +14,7 @@ import { type DomainDisk, domainXml } from '../../../src/rig/domain-xml.ts';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../../src/rig/processes.ts';
 import type { Image } from './bytes.ts';
+import { obedientBootSector } from './obedient-guest.ts';
 import { untilTrue } from './until.ts';
 
 export const MIB = 1024 * 1024;
@@ -35,6 +36,8 @@ export interface BlockVmOptions {
   /** Named vda, vdb, ...; default: two of 64 MiB. */
   readonly disks?: readonly BlockDiskSpec[];
   readonly guestAgent?: boolean;
+  /** It boots from its first disk a guest that does nothing but follow a shutdown; see `untilObedient`. */
+  readonly isObedient?: boolean;
 }
 
 export interface Write {
@@ -81,6 +84,7 @@ export async function createBlockVm(options: BlockVmOptions): Promise<BlockVm> {
     const disk = await createDisk(folder, `vd${String.fromCharCode(97 + disks.size)}`, spec);
     disks.set(disk.target, disk);
   }
+  if (options.isObedient === true) await makeBootable(folder, disks.get('vda'));
   const definition = join(folder, 'domain.xml');
   const description = {
     name,
@@ -223,6 +227,16 @@ async function writeRunning(parts: {
     order,
   ]);
   if (said.trim() !== '') throw new Error(`${order}: ${said.trim()}`);
+}
+
+async function makeBootable(folder: string, disk: DomainDisk | undefined): Promise<void> {
+  if (disk === undefined) throw new Error('An obedient guest boots from a disk vda');
+  const sector = join(folder, 'boot-sector');
+  await writeFile(sector, obedientBootSector());
+  const command = `write -s ${sector} 0 512`;
+  await run('qemu-io', ['-f', disk.format, '-c', command, '--', disk.path]);
+  const expected = await open(expectedPath(folder, disk.target), 'r+');
+  await expected.write(obedientBootSector()).finally(() => expected.close());
 }
 
 /** To a plain file, in the place of a disk. */

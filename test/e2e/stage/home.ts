@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { OperationDetailAnswer } from '../../../src/contract/operation.ts';
+import { type OperationDetailAnswer, operationSchema } from '../../../src/contract/operation.ts';
 import type { ReplicaAnswer } from '../../../src/contract/replica.ts';
 import { run } from '../../../src/rig/command.ts';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
@@ -11,6 +11,8 @@ import { BLOCK, type Write, writeExpected } from './block-vm.ts';
 import { type Image, requireSameContent } from './bytes.ts';
 import { writeReplica } from './life.ts';
 import type { Stage } from './open-stage.ts';
+import { describe, type Protection } from './operator.ts';
+import { until } from './until.ts';
 
 /** A replica that serves, and plain files that receive the same writes. */
 export interface StandIn {
@@ -110,6 +112,24 @@ export async function requireTookOver(
     await requireSameContent(expected, disk);
     await requireSameContent(standIn.branch(key), disk);
   }
+}
+
+/** Until a switchover that nobody ordered has taken place. @returns it, and the replica as it is then. */
+export async function untilSwitched(
+  { ask, settled, replica }: Pick<Stage, 'ask' | 'settled' | 'replica'>,
+  protection: Protection,
+): Promise<{ readonly operation: OperationDetailAnswer; readonly replica: ReplicaAnswer }> {
+  const { id, failback } = await replica(protection);
+  assert.ok(failback, 'a failback is under way');
+  const list = ['operation', 'list', '--kind', 'switch-over', '--subject', id];
+  const begun = await until('a switchover begins', async () =>
+    (await ask(list, z.array(operationSchema))).find(
+      ({ createdAt }) => createdAt >= failback.startedAt,
+    ),
+  );
+  const operation = await settled(begun.id);
+  assert.equal(operation.state, 'succeeded', describe(operation));
+  return { operation, replica: await replica(protection) };
 }
 
 export function sentBytesOf({ result }: OperationDetailAnswer): number {
