@@ -12,7 +12,7 @@ const DISKS = { first: diskKey('vda'), second: diskKey('vdb'), raw: diskKey('vdc
 pointSourceSuite('the simulator', async (): Promise<PointSourceHarness> => {
   const world = createWorld({ seed: 1 });
   const host = world.addHost({ id: PRODUCTION });
-  const { pointSource } = await world.connect().hosts.ports(PRODUCTION);
+  const { pointSource } = await world.connect().hosts.commands(PRODUCTION);
   const view = ({ endpoint }: FrozenDisk) => world.endpoints.view(endpoint);
   return {
     pointSource,

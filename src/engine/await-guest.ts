@@ -8,7 +8,7 @@ import type { VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 
 /** Whoever wants the replica for the next operation says so on this topic, and waiting ends. */
@@ -23,7 +23,7 @@ const STRANGER_MS = 250;
 
 /** Whose guest is waited for, how long, and from when it counts. */
 type Awaited = {
-  readonly target: Pick<HostPorts, 'hypervisor'>;
+  readonly target: Pick<HostViews, 'hypervisor'>;
   readonly guestDeadlineMs: number;
   readonly requestedAt: Instant;
   /** Where else than through its agent it may answer; nobody else is known to answer there. */
@@ -101,7 +101,7 @@ async function poll(
 export async function addressesToTrust(
   context: OperationContext,
   takeover: {
-    readonly target: Pick<HostPorts, 'hypervisor'>;
+    readonly target: Pick<HostViews, 'hypervisor'>;
     readonly settings: { readonly answersAt?: readonly AddressProbe[] };
   },
   isConnected: boolean,

@@ -12,6 +12,7 @@ import type { PointTest } from '../domain/test-failover/point-test.ts';
 import { parseProbe } from '../domain/test-failover/probe.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { numberIn, textIn, textsIn } from './input.ts';
 import { loadReplica } from './replica-facts.ts';
@@ -23,7 +24,7 @@ export function bisectDefinition(ports: EnginePorts): OperationDefinition {
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
       const { replica } = await loadReplica(ports, context, id, 'bisect');
-      const target = await ports.hosts.ports(replica.targetHostId);
+      const target = await actingFor(ports, replica.id, replica.targetHostId);
       const points = await context.step<readonly RestorePoint[]>('load-points', {
         do: () => ports.catalog.points(replica.id),
         undo: 'nothing',

@@ -7,6 +7,7 @@
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
  * point failed over to stay beside it as restore points until retention takes them.
  */
+
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
@@ -15,6 +16,7 @@ import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, homeVm, layersCommand, loadFailback } from './failback-facts.ts';
 import { followVm } from './follow-vm.ts';
@@ -207,7 +209,7 @@ async function sweepProductionMarks(
   ready: Replica,
   point: RestorePoint,
 ): Promise<void> {
-  const { pointSource } = await ports.hosts.ports(ready.sourceHostId);
+  const { pointSource } = await actingFor(ports, ready.id, ready.sourceHostId);
   const because = await context.step<string | null>('sweep-marks', {
     do: async (attempt) => {
       try {

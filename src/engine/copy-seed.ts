@@ -11,7 +11,7 @@ import { type Seed, seededDisks, seedUnfit } from '../domain/replication/seed.ts
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { OpenPartialDisk, ReadableDisk, SeedImage } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './make-point.ts';
@@ -171,7 +171,7 @@ async function openPoint(
 
 /** The image files that a seed is made of. Throws `seed-unfit`, and what the hypervisor throws. */
 export async function seedImages(
-  { hypervisor }: Pick<HostPorts, 'hypervisor'>,
+  { hypervisor }: Pick<HostViews, 'hypervisor'>,
   seed: Exclude<Seed, { type: 'replica' }>,
   options: CallOptions,
 ): Promise<readonly SeedImage[]> {

@@ -25,7 +25,7 @@ import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { TransferResult } from '../ports/mover.ts';
 import type { ExportedFiles } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -83,7 +83,7 @@ type Described = {
 
 type Copy = {
   readonly replica: Replica;
-  readonly target: HostPorts;
+  readonly target: HostViews;
   readonly of: Exported;
   readonly exportId: string;
   readonly disks: Described['disks'];

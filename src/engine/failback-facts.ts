@@ -1,4 +1,5 @@
 /** What the operations of a failback refer to: both hosts, the record, and the names of what it makes. */
+
 import { UnderstudyError } from '../domain/error.ts';
 import type { FailbackHome, FailbackRecord } from '../domain/failover/failback.ts';
 import type { OperationKey } from '../domain/ids.ts';
@@ -12,6 +13,7 @@ import type { OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Mover } from '../ports/mover.ts';
 import type { FailbackCommand } from '../ports/production-disks.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import {
@@ -56,7 +58,7 @@ export async function loadFailbackFacts(
     failover,
     replicaVmId: targetVmId,
     settings: await loadSettings(ports, context, facts.replica),
-    target: await ports.hosts.ports(targetHostId),
+    target: await actingFor(ports, id, targetHostId),
     clock,
     catalog,
     mover,
@@ -72,7 +74,7 @@ export async function loadFailback(
   const facts = await loadFailbackFacts(ports, context, input, operation);
   const { failback, id, phase } = facts.replica;
   if (failback === null) throw new Error(`replica ${id} is in ${phase} without a failback`);
-  return { ...facts, failback, home: await ports.hosts.ports(failback.home.hostId) };
+  return { ...facts, failback, home: await actingFor(ports, id, failback.home.hostId) };
 }
 
 /** A command about the working layers. */

@@ -7,6 +7,7 @@
  * Production's own disks are only read; what is copied goes into layers over them. Until the record a failure drops
  * them and starts production again if it ran. Production's disks must stand still from here on, so it is off.
  */
+
 import { UnderstudyError } from '../domain/error.ts';
 import {
   type FailbackHome,
@@ -23,6 +24,7 @@ import type { Replica } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type FailbackFacts, layersCommand, loadFailbackFacts } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
@@ -67,7 +69,7 @@ type Begun = {
 async function begin(ports: EnginePorts, context: OperationContext, input: Json): Promise<Begun> {
   const facts = await loadFailbackFacts(ports, context, input, 'failback');
   const home = homeIn(input);
-  const host = await ports.hosts.ports(home.hostId);
+  const host = await actingFor(ports, facts.replica.id, home.hostId);
   const startedAt = await context.now('started-at');
   const id = failbackId(await context.freshId('failback-id', 'fb'));
   const { homeVm, replicaVm } = await lookAtBoth(context, facts, host, home);

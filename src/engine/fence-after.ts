@@ -5,6 +5,7 @@
  *   fence:   load → look at the source → tell the branch → fence → record → hold the source back
  *   unfence: load → let the source go → lift the fence → look at the source → tell the branch → record
  */
+
 import { UnderstudyError } from '../domain/error.ts';
 import { fenceRefusal, neededFence } from '../domain/failover/connection.ts';
 import { addFence } from '../domain/failover/fencing.ts';
@@ -15,6 +16,7 @@ import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
@@ -41,7 +43,7 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   const facts = await loadReplica(ports, context, id, 'fence');
   const failover = requireFailover(facts.replica);
   const wanted = fenceIn(input);
-  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const source = await actingFor(ports, id, facts.replica.sourceHostId);
   const seen = await look(ports, context, 'look-at-source', facts.replica);
   const refused = fenceRefusal(seen, wanted);
   if (refused !== null) {
@@ -66,7 +68,7 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
   const facts = await loadReplica(ports, context, id, 'unfence');
   const failover = requireFailover(facts.replica);
   requireAccepted(facts.replica, failover, flagIn(input, 'acceptsDuplicate'));
-  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const source = await actingFor(ports, id, facts.replica.sourceHostId);
   await releaseSource(ports, context, facts, 'throw');
   await context.step<null>('lift-fence', {
     do: async (attempt) => {

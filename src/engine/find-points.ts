@@ -5,14 +5,14 @@
 import { apply } from '../domain/replica/phase.ts';
 import { comparePoints, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import { type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 /** The facts as they are with those points; all of them are newer than what the catalogue knows. */
 export async function findPoints(
   context: OperationContext,
   facts: ReplicaFacts,
-  { store }: HostPorts,
+  { store }: HostViews,
 ): Promise<ReplicaFacts> {
   const { replica, version, newest } = facts;
   const found = await context.step<readonly RestorePoint[]>('find-points', {

@@ -21,7 +21,7 @@ export async function powerOffReplica(
 }
 
 export async function archiveBranch(
-  { store }: HostPorts,
+  { store }: Pick<HostPorts, 'store'>,
   { id: replicaId, epoch }: Replica,
   { branchId, keepUntil }: ArchivedBranch,
   { key, signal }: Attempt,

@@ -5,7 +5,7 @@ import type { Replica } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { ReplicaFacts } from './replica-facts.ts';
 
@@ -16,7 +16,7 @@ export type Basis = {
 };
 
 type Wanted = { readonly pointId: PointId | null; readonly archiveId: BranchId | null };
-type Facts = Pick<ReplicaFacts, 'replica' | 'newest'> & { readonly target: HostPorts };
+type Facts = Pick<ReplicaFacts, 'replica' | 'newest'> & { readonly target: HostViews };
 
 /** Throws `point-missing`, `branch-missing`, `invalid-request`. */
 export function loadBasis(

@@ -8,6 +8,7 @@
  * seal on the point exists, and the rest only tidies up: what cannot be tidied now is left to the next run and
  * the sweeper, because a restore point must not be lost to a housekeeping failure.
  */
+
 import { UnderstudyError } from '../domain/error.ts';
 import {
   type DiskKey,
@@ -26,6 +27,7 @@ import type { Clock } from '../ports/clock.ts';
 import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
+import { actingFor } from './acting-for.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import { copySeed } from './copy-seed.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -111,8 +113,8 @@ async function prepareRun(
   const loaded = await loadReplica(ports, context, id, 'replicate');
   const settings = await loadSettings(ports, context, loaded.replica);
   const newPoint = pointId(await context.freshId('point-id', 'pt'));
-  const source = await ports.hosts.ports(loaded.replica.sourceHostId);
-  const target = await ports.hosts.ports(loaded.replica.targetHostId);
+  const source = await actingFor(ports, id, loaded.replica.sourceHostId);
+  const target = await actingFor(ports, id, loaded.replica.targetHostId);
   await cleanUpTarget(ports, context, { ...loaded, settings, target });
   await context.step('prepare-target', {
     do: async ({ key, signal }) => {

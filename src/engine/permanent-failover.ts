@@ -7,6 +7,7 @@
  * Flattening only reads the layers below, so until the record is written every restore point is intact and the
  * failover can still be undone.
  */
+
 import { type DiskKey, replicaId, type VmId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';
@@ -15,6 +16,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
@@ -30,7 +32,7 @@ export function permanentFailoverDefinition(ports: EnginePorts): OperationDefini
         replicaId(textIn(input, 'replicaId')),
         'permanent-failover',
       );
-      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
       await endTests(ports, context, facts.replica.id);
       await flatten(ports, context, facts, target);
       const permanent = await recordPermanent(ports, context, facts);

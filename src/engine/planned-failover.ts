@@ -7,11 +7,13 @@
  * and the replica is Ready. Points that only led up to the last one are retired as they are superseded; what
  * retention wants gone goes before the shutdown, because nobody serves after it.
  */
+
 import { type CatchUpPolicy, decideCatchUp, type Pass } from '../domain/failover/catch-up.ts';
 import { type PointId, type ReplicaId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import type { SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { numberIn, textIn } from './input.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
@@ -93,7 +95,7 @@ async function shutDownSource(
   input: Json,
 ): Promise<SourceFence> {
   const { value: replica } = await requireReplica(ports.catalog, id);
-  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+  const { hypervisor } = await actingFor(ports, id, replica.sourceHostId);
   return shutDownVm(context, {
     role: 'source',
     name: replica.sourceVmName,

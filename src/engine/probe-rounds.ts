@@ -7,7 +7,7 @@ import type { ProbeVerdict } from '../domain/test-failover/point-test.ts';
 import { formatProbe, type Probe } from '../domain/test-failover/probe.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { ProbeAttempt } from '../ports/test-bench.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { StartedTest } from './test-points.ts';
@@ -19,7 +19,7 @@ const ATTEMPT_MS = 5_000;
 const COMMAND_MS = 60_000;
 
 export type Questions = {
-  readonly target: HostPorts;
+  readonly target: HostViews;
   readonly probes: readonly Probe[];
   readonly tests: readonly StartedTest[];
 };
@@ -84,7 +84,7 @@ type Round = { readonly answers: readonly Answer[]; readonly tookMs: number };
 
 async function askAll(
   { clock }: EnginePorts,
-  target: HostPorts,
+  target: HostViews,
   pending: readonly Standing[],
   attempt: StepAttempt,
 ): Promise<Round> {
@@ -104,7 +104,7 @@ async function askAll(
 
 /** A host that cannot be asked now says nothing about the point: it is asked again, by the retries of the step. */
 async function ask(
-  { testBench }: HostPorts,
+  { testBench }: HostViews,
   { test, probe }: Standing,
   { key, signal }: StepAttempt & CallOptions,
 ): Promise<ProbeAttempt> {

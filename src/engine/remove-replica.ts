@@ -1,10 +1,12 @@
 /** Ends protection: the record goes; with `delete`, the replica's VM and files go first. The source VM is never touched. */
+
 import { type ReplicaId, replicaId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { actingFor } from './acting-for.ts';
 import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
@@ -65,7 +67,7 @@ async function forgetMarks(
   const isForgotten = await context.step<boolean>('forget-marks', {
     do: ({ signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, async (options) => {
-        const { pointSource } = await ports.hosts.ports(replica.sourceHostId);
+        const { pointSource } = await actingFor(ports, replica.id, replica.sourceHostId);
         const keep = await keptMarks(ports.catalog, replica, null);
         await pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
       }),
@@ -80,7 +82,7 @@ async function deleteFiles(
   context: OperationContext,
   replica: Replica,
 ): Promise<void> {
-  const { hypervisor, store } = await ports.hosts.ports(replica.targetHostId);
+  const { hypervisor, store } = await actingFor(ports, replica.id, replica.targetHostId);
   await context.step<null>('delete-replica', {
     do: async ({ key, signal }) => {
       if (replica.targetVmId !== null) {

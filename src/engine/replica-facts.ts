@@ -62,8 +62,8 @@ export function loadSwept(
 const EPOCH_ANSWER_MS = 5_000;
 
 /**
- * A controller on an old copy of its data must not act at all: what it would do to VMs and freezes carries no epoch. Only
- * positive evidence counts; a target that does not answer cannot be asked, and what is done there is refused there.
+ * A controller on an old copy of its data had better not begin at all; hosts that have heard of a higher epoch would refuse
+ * it half-way. Only positive evidence counts; a target that does not answer cannot be asked.
  */
 async function requireCurrentEpoch(
   { hosts, clock }: EnginePorts,

@@ -2,6 +2,7 @@
  * Rescan: compares what is recorded of a replica with what is there, tells every difference, and repairs those
  * that have a repair when asked to. Without `repair` it changes nothing but the condition `drifted`.
  */
+
 import { asUnderstudyError } from '../domain/error.ts';
 import { type PointId, type ReplicaId, replicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -12,7 +13,8 @@ import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostPorts, HostViews } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, textIn } from './input.ts';
 import {
@@ -35,7 +37,7 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
         'rescan',
       );
       const settings = await loadSettings(ports, context, facts.replica);
-      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
       const scan = { facts, settings, target };
       const found = await look(context, 'look', scan);
       if (!flagIn(input, 'repair') || found.length === 0) {
@@ -192,7 +194,7 @@ async function recordFindings(
 async function pointChanges(
   ports: EnginePorts,
   { replica, version }: ReplicaFacts,
-  target: HostPorts,
+  target: HostViews,
   signal: AbortSignal,
 ): Promise<readonly CatalogChange[]> {
   const saved = (await ports.catalog.replica(replica.id))?.value;
@@ -232,7 +234,7 @@ function following(replica: Replica, newestPointId: PointId | null): Replica {
 /** Null while the replica's own record or a point cannot be read: that is a finding, and nothing to follow. */
 async function readablePoints(
   { id }: Replica,
-  { store }: HostPorts,
+  { store }: HostViews,
   options: CallOptions,
 ): Promise<readonly RestorePoint[] | null> {
   try {

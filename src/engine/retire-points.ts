@@ -6,7 +6,7 @@ import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import { pointsToRetire } from '../domain/restore-point/retention.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { beingExported } from './export.ts';
 import type { PointOrder, Run } from './make-point.ts';
@@ -65,7 +65,7 @@ async function refreshPoints(
 
 /** None when the store cannot be asked now: then the names are followed after the next retirement. */
 async function pointsThere(
-  { store }: HostPorts,
+  { store }: HostViews,
   { id }: Replica,
   attempt: StepAttempt,
 ): Promise<readonly RestorePoint[]> {
@@ -118,7 +118,7 @@ async function isPinned({ catalog }: EnginePorts, { id }: Replica, point: PointI
 
 /** False also when the store cannot be asked: what is retired already is retired again by a later run. */
 async function isUnlisted(
-  { store }: HostPorts,
+  { store }: HostViews,
   { id }: Replica,
   point: PointId,
   options: CallOptions,

@@ -8,7 +8,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
-import type { Hypervisor } from '../ports/hypervisor.ts';
+import type { Hypervisor, HypervisorView } from '../ports/hypervisor.ts';
 import { withDeadline } from './deadline.ts';
 
 /** How long a source may take to answer before it counts as unknown: an outage must not wait for it. */
@@ -23,7 +23,7 @@ export type SourceSeen = SourceAtFailover & {
 };
 
 export async function lookAtSource(
-  { hypervisor, clock }: { readonly hypervisor: Hypervisor; readonly clock: Clock },
+  { hypervisor, clock }: { readonly hypervisor: HypervisorView; readonly clock: Clock },
   replica: Pick<Replica, 'sourceVmId'>,
   options: CallOptions,
 ): Promise<SourceSeen> {
@@ -41,7 +41,7 @@ export async function lookAtSource(
 }
 
 async function askSource(
-  hypervisor: Hypervisor,
+  hypervisor: HypervisorView,
   replica: Pick<Replica, 'sourceVmId'>,
   options: CallOptions,
 ): Promise<SourceSeen> {

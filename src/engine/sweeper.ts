@@ -2,6 +2,7 @@
  * Removes what must not outlive its operation, and archives whose time is over. It reads the register, never
  * guesses: only what an operation registered, and only once that operation has ended.
  */
+
 import { asUnderstudyError } from '../domain/error.ts';
 import {
   type BranchId,
@@ -22,6 +23,7 @@ import type { CallOptions } from '../ports/call.ts';
 import type { Temporary } from '../ports/catalog.ts';
 import type { Durable, OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import { cleanUpIfPossible } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { beingExported } from './export.ts';
@@ -55,7 +57,7 @@ async function cleanUp(
   const { replica, newest } = facts;
   if (replica.phase !== 'Ready' && replica.phase !== 'Pending') return true;
   const settings = await loadSettings(ports, context, replica);
-  const target = await ports.hosts.ports(replica.targetHostId);
+  const target = await actingFor(ports, replica.id, replica.targetHostId);
   return cleanUpIfPossible(ports, context, { replica, newest, settings, target });
 }
 
@@ -151,8 +153,11 @@ async function remove(
   { hostId, kind, key, identity }: Temporary,
   options: CallOptions,
 ): Promise<void> {
-  const { hypervisor, pointSource, productionDisks, store, testBench } =
-    await ports.hosts.ports(hostId);
+  const { hypervisor, pointSource, productionDisks, store, testBench } = await actingFor(
+    ports,
+    replica.id,
+    hostId,
+  );
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {

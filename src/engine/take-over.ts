@@ -8,6 +8,7 @@
  * Failover: a start that fails suspends the operation, and can be retried or undone. Where the way back to a source that
  * is known to be fine must stay open, as in a planned failover, all of that is undone until the replica runs.
  */
+
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { aboutBranch } from '../domain/failover/branch-about.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';
@@ -20,6 +21,7 @@ import { NO_RETRY, type OperationContext, type StepAttempt } from '../ports/dura
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { BranchDisk } from '../ports/replica-store.ts';
+import { actingFor } from './acting-for.ts';
 import { addressesToTrust, awaitGuest, type GuestAnswered } from './await-guest.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -116,7 +118,7 @@ export async function prepare(
   operation: 'failover' | 'hop',
 ): Promise<Takeover> {
   const facts = await loadReplica(ports, context, order.replicaId, operation);
-  const target = await ports.hosts.ports(facts.replica.targetHostId);
+  const target = await actingFor(ports, order.replicaId, facts.replica.targetHostId);
   const point = await loadBasis(ports, context, { ...facts, target }, order);
   const settings = await loadSettings(ports, context, facts.replica);
   await cleanUpTarget(ports, context, { ...facts, settings, target });
@@ -124,7 +126,7 @@ export async function prepare(
     ...facts,
     ...order,
     settings,
-    source: await ports.hosts.ports(facts.replica.sourceHostId),
+    source: await actingFor(ports, order.replicaId, facts.replica.sourceHostId),
     target,
     point,
     branchId: branchId(await context.freshId('branch-id', 'br')),

@@ -6,12 +6,12 @@ import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
 import type { Catalog } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
-import type { HostPorts } from '../ports/host-directory.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import { orLeaveToSweeper } from './temporaries.ts';
 
 export type Telling = {
   readonly catalog: Catalog;
-  readonly target: HostPorts;
+  readonly target: HostViews;
   readonly replica: Pick<Replica, 'id' | 'epoch'>;
   readonly failover: FailoverRecord;
 };

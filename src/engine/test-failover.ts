@@ -2,6 +2,7 @@
  * Test failover: boots a restore point where it can meet nobody, and finds out whether it serves. Neither the phase nor
  * the replica VM is touched. It succeeds when the test was carried out; whether the point passed is its result.
  */
+
 import { UnderstudyError } from '../domain/error.ts';
 import { pointId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
@@ -10,6 +11,7 @@ import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { PointTest } from '../domain/test-failover/point-test.ts';
 import { parseProbe } from '../domain/test-failover/probe.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, numberIn, textIn, textsIn } from './input.ts';
 import { loadReplica } from './replica-facts.ts';
@@ -24,7 +26,7 @@ export function testFailoverDefinition(ports: EnginePorts): OperationDefinition 
       const point = await loadPoint(ports, context, replica, input);
       const [result] = await testPoints(ports, context, {
         replica,
-        target: await ports.hosts.ports(replica.targetHostId),
+        target: await actingFor(ports, replica.id, replica.targetHostId),
         points: [point],
         probes: textsIn(input, 'probes').map((text) => parseProbe(text)),
         holdSeconds: numberIn(input, 'holdSeconds'),

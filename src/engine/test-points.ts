@@ -7,8 +7,9 @@
  * are what keeps retention from touching the layers below. The epoch is read anew for every command, because it may
  * grow meanwhile.
  */
+
 import { asUnderstudyError } from '../domain/error.ts';
-import { branchId, type ReplicaId, type VmId } from '../domain/ids.ts';
+import { branchId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -19,8 +20,8 @@ import type { HostPorts } from '../ports/host-directory.ts';
 import type { ObservedTest } from '../ports/test-bench.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { askInRounds } from './probe-rounds.ts';
-import { requireReplica } from './replica-facts.ts';
 import { orLeaveToSweeper, PATIENCE_MS, type TestPlan, testTemporary } from './temporaries.ts';
+import { withEpoch } from './with-epoch.ts';
 
 /** Whoever has seen enough of a test that is held says so on this topic. */
 export const END_TEST = 'end-test';
@@ -242,25 +243,6 @@ function removeOne(
       target.store.deleteBranch({ key, replicaId: replica.id, epoch, branchId }, options),
     );
   });
-}
-
-const EPOCH_ATTEMPTS_MAX = 3;
-
-/** A failover may raise the epoch between our reading it and the host's hearing of it. */
-async function withEpoch<T>(
-  { catalog }: EnginePorts,
-  id: ReplicaId,
-  use: (epoch: number) => Promise<T>,
-): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    const { value } = await requireReplica(catalog, id);
-    try {
-      return await use(value.epoch);
-    } catch (error) {
-      const isOutrun = asUnderstudyError(error).code === 'epoch-refused';
-      if (!isOutrun || attempt === EPOCH_ATTEMPTS_MAX) throw error;
-    }
-  }
 }
 
 /** All of them, and only then the first error: nothing may still be under way when a step ends. */

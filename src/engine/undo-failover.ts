@@ -8,6 +8,7 @@
  * Forced, when the target host does not answer, it records Ready with `cleanup-pending` and leaves the rest
  * to the first run after the host is back.
  */
+
 import { asUnderstudyError } from '../domain/error.ts';
 import { replicaId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
@@ -16,6 +17,7 @@ import type { ArchivedBranch, FailoverRecord, Replica } from '../domain/replica/
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { releaseSource } from './guard-source.ts';
 import { flagIn, textIn } from './input.ts';
@@ -42,7 +44,7 @@ export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition 
         'undo-failover',
       );
       const settings = await loadSettings(ports, context, facts.replica);
-      const target = await ports.hosts.ports(facts.replica.targetHostId);
+      const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
       const undo = await raiseEpoch(context, await planUndo(context, { facts, settings, target }));
       const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
       await recordReady(context, undo, isCleanedUp);
@@ -192,7 +194,7 @@ async function liftSourceFence(
 ): Promise<void> {
   const { failover, facts } = undo;
   if (failover.fence === 'none' && failover.fencedNics?.length === 0) return;
-  const source = await ports.hosts.ports(facts.replica.sourceHostId);
+  const source = await actingFor(ports, facts.replica.id, facts.replica.sourceHostId);
   const failure = await context.step<string | null>('lift-fence', {
     do: async (attempt) => {
       try {

@@ -6,6 +6,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { Host, HostKind } from '../domain/host/host.ts';
 import type { HostId } from '../domain/ids.ts';
 import { createReplicaStore } from '../host/chain/store.ts';
+import { createHostEpochs } from '../host/libvirt/host-epochs.ts';
 import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
 import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
 import { collectSidecars } from '../host/libvirt/sidecars.ts';
@@ -38,22 +39,21 @@ const DRIVERS: Readonly<Record<HostKind, Driver | null>> = {
 
 export function createHostDirectory(catalog: Catalog, tools: DriverTools): HostDirectory {
   const connected = new Map<HostId, { readonly version: number; readonly ports: HostPorts }>();
-  return {
-    async ports(id) {
-      const record = await catalog.host(id);
-      if (record === null) throw new UnderstudyError('host-missing', { host: id });
-      const known = connected.get(id);
-      if (known?.version === record.version) return known.ports;
-      const driver = DRIVERS[record.value.kind];
-      if (driver === null) {
-        const reason = `hosts of kind ${record.value.kind} exist only in simulations`;
-        throw new UnderstudyError('invalid-request', { reason });
-      }
-      const ports = driver(record.value, tools);
-      connected.set(id, { version: record.version, ports });
-      return ports;
-    },
+  const connect = async (id: HostId): Promise<HostPorts> => {
+    const record = await catalog.host(id);
+    if (record === null) throw new UnderstudyError('host-missing', { host: id });
+    const known = connected.get(id);
+    if (known?.version === record.version) return known.ports;
+    const driver = DRIVERS[record.value.kind];
+    if (driver === null) {
+      const reason = `hosts of kind ${record.value.kind} exist only in simulations`;
+      throw new UnderstudyError('invalid-request', { reason });
+    }
+    const ports = driver(record.value, tools);
+    connected.set(id, { version: record.version, ports });
+    return ports;
   };
+  return { ports: connect, commands: connect };
 }
 
 function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
@@ -68,6 +68,7 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     ids,
     storageFolder,
   });
+  const epochs = createHostEpochs(storageFolder);
   const pointSource = createLibvirtPointSource({
     virsh,
     processes,
@@ -92,6 +93,7 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     hostName,
     storageFolder,
     runtimeFolder,
+    epochs,
     traits: hypervisor.traits,
   });
   const testBench = createLibvirtTestBench({
@@ -107,7 +109,7 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     hooksFolder: host.startGuard?.hooksFolder ?? null,
     traits: hypervisor.traits,
   });
-  return { hypervisor, pointSource, store, productionDisks, testBench, startGuard };
+  return { hypervisor, pointSource, store, productionDisks, testBench, startGuard, epochs };
 }
 
 function shortFolder(runtimeFolder: string, id: HostId): string {

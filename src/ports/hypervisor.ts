@@ -47,12 +47,8 @@ export type PreflightRequest = {
 
 export type VmCommand = { readonly key: OperationKey; readonly vmId: VmId };
 
-/**
- * One hypervisor. Commands are idempotent ("begins or continues"); every method may throw
- * `host-unreachable`, and those that take a VM `vm-missing`. No answer is `host-unreachable` or power
- * `unknown`, never `off`.
- */
-export interface Hypervisor {
+/** A hypervisor to look at: nothing here changes a VM. Errors as of `Hypervisor`. */
+export interface HypervisorView {
   /** May take seconds the first time: proves acceleration by a test boot. */
   describe(options: CallOptions): Promise<HostDescription>;
   vms(options: CallOptions): Promise<readonly VmSummary[]>;
@@ -70,6 +66,25 @@ export interface Hypervisor {
   /** What keeps VMs of this host from opening files in the storage folder, with the exact fix. Changes nothing. */
   preflightStorage(options: CallOptions): Promise<readonly PreflightFinding[]>;
 
+  /** Asks the guest agent once; not answering within `deadlineMs` is a result, not an error. */
+  guest(vmId: VmId, options: CallOptions & { readonly deadlineMs: number }): Promise<GuestReport>;
+
+  /**
+   * Asks the address once, from this host's network; no answer within `deadlineMs` is an attempt that did not pass. Who
+   * answered is not known: whoever has the address.
+   */
+  askAddress(
+    probe: AddressProbe,
+    options: CallOptions & { readonly deadlineMs: number },
+  ): Promise<ProbeAttempt>;
+}
+
+/**
+ * One hypervisor. Commands are idempotent ("begins or continues"); every method may throw
+ * `host-unreachable`, and those that take a VM `vm-missing`. No answer is `host-unreachable` or power
+ * `unknown`, never `off`.
+ */
+export interface Hypervisor extends HypervisorView {
   /**
    * Defines or redefines the replica VM: no autostart, MACs kept. Never touches a running VM
    * (`vm-not-off`), nor one that is not this replica (`name-taken`).
@@ -107,18 +122,6 @@ export interface Hypervisor {
     command: VmCommand & { readonly connected: boolean; readonly macs: readonly string[] | null },
     options: CallOptions,
   ): Promise<void>;
-
-  /** Asks the guest agent once; not answering within `deadlineMs` is a result, not an error. */
-  guest(vmId: VmId, options: CallOptions & { readonly deadlineMs: number }): Promise<GuestReport>;
-
-  /**
-   * Asks the address once, from this host's network; no answer within `deadlineMs` is an attempt that did not pass. Who
-   * answered is not known: whoever has the address.
-   */
-  askAddress(
-    probe: AddressProbe,
-    options: CallOptions & { readonly deadlineMs: number },
-  ): Promise<ProbeAttempt>;
 
   /**
    * Makes the VM's disks independent of the layers below them, while it runs or is off; the disks' paths

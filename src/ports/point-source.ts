@@ -40,22 +40,8 @@ export type FrozenPoint = {
 
 export type FreezeCommand = { readonly key: OperationKey; readonly vmId: VmId };
 
-/**
- * Instants of a VM's disks at the source. The guest writes on at full speed while an instant is frozen:
- * old blocks are kept in local scratch, never sent anywhere by the guest's own writes. At most one freeze per VM.
- * `key` is the freeze's identity: the same in `freeze`, `watch`, `check` and `end`.
- */
-export interface PointSource {
-  /**
-   * Freezes one instant across all disks, relative to the marks. A mark that turns out lost demotes its
-   * disk to `allocated` with the reason; it does not fail the freeze. A mark that lies in the disks although the
-   * hypervisor was never told of it, as in those of a new branch, is as good as any. Repeated with the same key while
-   * the freeze holds, it answers the same point; one of ours under another key is left over, and is ended first.
-   * Throws `vm-busy`, `scratch-exhausted` (no room to begin), `access-denied` (with the exact fix),
-   * `freeze-failed`, `guest-not-answering` (quiescing required but impossible), `unsupported-disk`.
-   */
-  freeze(request: FreezeRequest, options: CallOptions): Promise<FrozenPoint>;
-
+/** An instant that is held, to look at. */
+export interface PointSourceView {
   /**
    * Watches the freeze until the signal is aborted (then it resolves). Rejects with `scratch-exhausted` when the quota,
    * the reserve or the deadline is about to be passed, or with `freeze-failed` when the freeze is gone;
@@ -74,6 +60,23 @@ export interface PointSource {
     command: FreezeCommand,
     options: CallOptions,
   ): Promise<{ readonly isIntact: boolean; readonly because: string | null }>;
+}
+
+/**
+ * Instants of a VM's disks at the source. The guest writes on at full speed while an instant is frozen:
+ * old blocks are kept in local scratch, never sent anywhere by the guest's own writes. At most one freeze per VM.
+ * `key` is the freeze's identity: the same in `freeze`, `watch`, `check` and `end`.
+ */
+export interface PointSource extends PointSourceView {
+  /**
+   * Freezes one instant across all disks, relative to the marks. A mark that turns out lost demotes its
+   * disk to `allocated` with the reason; it does not fail the freeze. A mark that lies in the disks although the
+   * hypervisor was never told of it, as in those of a new branch, is as good as any. Repeated with the same key while
+   * the freeze holds, it answers the same point; one of ours under another key is left over, and is ended first.
+   * Throws `vm-busy`, `scratch-exhausted` (no room to begin), `access-denied` (with the exact fix),
+   * `freeze-failed`, `guest-not-answering` (quiescing required but impossible), `unsupported-disk`.
+   */
+  freeze(request: FreezeRequest, options: CallOptions): Promise<FrozenPoint>;
 
   /** Ends the freeze and removes scratch, sockets and exports; the marks stay. No freeze is success. */
   end(command: FreezeCommand, options: CallOptions): Promise<void>;

@@ -89,7 +89,7 @@ test('a point that only one side knows is told', async () => {
 
 test('what is left behind is told when idle, and only then', async () => {
   const { world, controller, point, view, checkers } = await replicated();
-  const { store } = await controller.hosts.ports(RECOVERY);
+  const { store } = await controller.hosts.commands(RECOVERY);
   const key = 'op-test/step' as Parameters<typeof store.tidy>[0]['key'];
   const command = { key, replicaId: REPLICA, epoch: 1 };
   const branch = { ...command, branchId: branchId('br-1'), pointId: point.id };
@@ -141,7 +141,7 @@ test('operations: two at once, one forgotten, one that never ended', async () =>
 
 test('replication in Failover and a running replica in Ready are told', async () => {
   const { world, recovery, controller, point, vm, view, checkers } = await replicated();
-  const { store, hypervisor } = await controller.hosts.ports(RECOVERY);
+  const { store, hypervisor } = await controller.hosts.commands(RECOVERY);
   const key = 'op-test/step' as Parameters<typeof store.tidy>[0]['key'];
   const command = { key, replicaId: REPLICA, epoch: 1 };
   const opened = await world.clock.run(

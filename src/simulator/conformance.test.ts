@@ -1,6 +1,7 @@
 /** The simulated host against the suites that every driver must pass. */
 
 import assert from 'node:assert/strict';
+import { hostEpochsSuite } from '../conformance/host-epochs.ts';
 import { hypervisorSuite } from '../conformance/hypervisor.ts';
 import { pointSourceSuite, type SourceVm } from '../conformance/point-source.ts';
 import { type ReplicaStoreHarness, replicaStoreSuite } from '../conformance/replica-store.ts';
@@ -20,7 +21,7 @@ import { createWorld, type World } from './world.ts';
 hypervisorSuite('the simulated host', async () => {
   const { world, production, vm } = createTwoHosts();
   vm.stop();
-  const { hypervisor } = await world.connect().hosts.ports(PRODUCTION);
+  const { hypervisor } = await world.connect().hosts.commands(PRODUCTION);
   return {
     hypervisor,
     sourceVm: vm.id,
@@ -34,7 +35,7 @@ for (const isolation of ['network', 'unplugged'] as const) {
     const { world, production, vm } = createTwoHosts();
     vm.stop();
     if (isolation === 'unplugged') production.noTestNetworksBecause = 'there are none';
-    const { hypervisor, testBench } = await world.connect().hosts.ports(PRODUCTION);
+    const { hypervisor, testBench } = await world.connect().hosts.commands(PRODUCTION);
     return {
       hypervisor,
       testBench,
@@ -51,12 +52,20 @@ startGuardSuite('the simulated host', async () => {
   vm.stop();
   const disks = [{ key: diskKey('vda'), sizeBytes: BLOCK_BYTES }];
   const other = world.addVm(production, { name: 'other', disks });
-  const { hypervisor, startGuard } = await world.connect().hosts.ports(PRODUCTION);
+  const { hypervisor, startGuard } = await world.connect().hosts.commands(PRODUCTION);
   return {
     hypervisor,
     startGuard,
     vms: [vm.id, other.id],
     reload: async () => reloadHost(production),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
+
+hostEpochsSuite('the simulated host', async () => {
+  const { world } = createTwoHosts();
+  return {
+    reopen: async () => (await world.connect().hosts.commands(PRODUCTION)).epochs,
     [Symbol.asyncDispose]: async () => {},
   };
 });
@@ -78,7 +87,7 @@ function diskMaker(world: World, host: SimulatedHost) {
 pointSourceSuite('the simulated host', async () => {
   const world = createWorld({ seed: 1 });
   const host = world.addHost({ id: PRODUCTION });
-  const { pointSource } = await world.connect().hosts.ports(PRODUCTION);
+  const { pointSource } = await world.connect().hosts.commands(PRODUCTION);
   const blocks = (limit: number) => Array.from({ length: limit }, (_, index) => index);
   return {
     pointSource,
@@ -135,7 +144,7 @@ function createStoreHarness(): ReplicaStoreHarness {
   const fill = (path: string) => diskAt(files, path) ?? assert.fail(`there is no disk ${path}`);
   let sidecars = 0;
   return {
-    open: async () => (await world.connect().hosts.ports(RECOVERY)).store,
+    open: async () => (await world.connect().hosts.commands(RECOVERY)).store,
     write: async ({ endpoint, recordsPath }, blocks, targetReads) => {
       const view = world.endpoints.view(endpoint);
       const records = new Map<number, Token>();
@@ -167,7 +176,7 @@ function createStoreHarness(): ReplicaStoreHarness {
     flattenBranch: async (disk) => {
       const [folder] = recovery.replicas.values();
       assert.ok(folder !== undefined);
-      const { hypervisor } = await world.connect().hosts.ports(RECOVERY);
+      const { hypervisor } = await world.connect().hosts.commands(RECOVERY);
       const key = operationKey(operationId('flatten'), 'step');
       const vm = world.addVm(recovery, { name: `over ${disk.path}`, disks: [] });
       vm.state.disks = [{ ...disk, sizeBytes: 0, unsupportedBecause: null }];

@@ -19,7 +19,7 @@ async function stoppedVm() {
   const { world, vm } = createTwoHosts();
   vm.stop();
   const controller = world.connect();
-  const { hypervisor } = await controller.hosts.ports(PRODUCTION);
+  const { hypervisor } = await controller.hosts.commands(PRODUCTION);
   const start = (options = NEVER) =>
     world.clock.run(hypervisor.start({ key: KEY, vmId: vm.id }, options));
   return { world, vm, controller, start };
@@ -82,7 +82,7 @@ test('a crash ends a controller with all that it had under way; the next one fin
 test('silence: a dead controller never hears back', async () => {
   const { world, vm } = createTwoHosts();
   const controller = world.connect({ crashStyle: 'silence' });
-  const { hypervisor } = await controller.hosts.ports(PRODUCTION);
+  const { hypervisor } = await controller.hosts.commands(PRODUCTION);
   world.faults.on('*', 1, 'crash-before');
   let isSettled = false;
   const settle = () => {
@@ -119,8 +119,8 @@ async function dieAndGoOn(nth: number, kind: 'crash-before' | 'crash-after'): Pr
   await assert.rejects(world.clock.run(doomed), CrashSignal);
   assert.deepEqual(checkers.everyStep(world, EMPTY_VIEW), []);
   const controller = world.connect();
-  const { store } = await controller.hosts.ports(RECOVERY);
-  const { pointSource } = await controller.hosts.ports(PRODUCTION);
+  const { store } = await controller.hosts.commands(RECOVERY);
+  const { pointSource } = await controller.hosts.commands(PRODUCTION);
   const freezeKey = operationKey(operationId('pt-2'), 'freeze');
   const command = { key: KEY, replicaId: REPLICA, epoch: 1, pointId: pointId('pt-2') };
   await world.clock.run(pointSource.end({ key: freezeKey, vmId: vm.id }, NEVER));

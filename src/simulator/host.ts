@@ -4,6 +4,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { HeldVm } from '../domain/failover/start-guard.ts';
 import type { FailbackId, HostId, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
+import type { HostEpochs } from '../ports/host-epochs.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
 import type { VirtualClock } from './clock.ts';
 import type { Endpoints } from './endpoints.ts';
@@ -155,6 +156,15 @@ export function admitEpoch(
   const current = seen.get(replica) ?? 0;
   if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
   seen.set(replica, epoch);
+}
+
+/** Asked before each command, so it costs nothing and meets no fault of its own: the command does. */
+export function createSimulatedEpochs(host: SimulatedHost): HostEpochs {
+  return {
+    async admit({ replicaId, epoch }) {
+      if (!host.isUnreachable) admitEpoch(host.epochs, replicaId, epoch);
+    },
+  };
 }
 
 /** Whether a VM or a reading has the image open, itself or by what lies over it. */

@@ -20,7 +20,7 @@ const SCRATCH: ScratchPolicy = { quotaBytes: null, reserveBytes: 0, deadlineMs: 
 async function frozen(scratch: ScratchPolicy = SCRATCH, scratchBytes = 1000 * BLOCK_BYTES) {
   const hosts = createTwoHosts({ production: { scratchBytes } });
   const { world, vm } = hosts;
-  const { pointSource } = await world.connect().hosts.ports(PRODUCTION);
+  const { pointSource } = await world.connect().hosts.commands(PRODUCTION);
   const request = {
     key: KEY,
     vmId: vm.id,

@@ -12,7 +12,7 @@ import { createWorld, type World } from './world.ts';
 productionDisksSuite('the simulated host', async () => {
   const world = createWorld({ seed: 1 });
   const host = world.addHost({ id: PRODUCTION });
-  const ports = await world.connect().hosts.ports(PRODUCTION);
+  const ports = await world.connect().hosts.commands(PRODUCTION);
   let made = 0;
   return {
     ...ports,

@@ -15,7 +15,7 @@ async function withPoints(count: number) {
   const hosts = createTwoHosts({ vm: { guest: {} } });
   const { world, vm } = hosts;
   const controller = world.connect();
-  const { store } = await controller.hosts.ports(RECOVERY);
+  const { store } = await controller.hosts.commands(RECOVERY);
   const replicate = (name: string) => world.clock.run(replicateOnce({ controller, vm, name }));
   const points = [];
   for (let number = 1; number <= count; number += 1) {
@@ -154,7 +154,7 @@ test('a promoted branch is all that is left, and only when it stands alone', asy
     run((store) => store.promoteBranch(branch, NEVER)),
     { code: 'invalid-request' },
   );
-  const { hypervisor } = await controller.hosts.ports(RECOVERY);
+  const { hypervisor } = await controller.hosts.commands(RECOVERY);
   const define = { ...COMMAND, name: 'web-replica', source: point.vm, vmId: null, disks };
   const rest = { networkMap: {}, connectNics: false, sidecars: [] };
   const vmId = await world.clock.run(hypervisor.defineReplica({ ...define, ...rest }, NEVER));

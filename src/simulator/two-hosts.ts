@@ -76,8 +76,8 @@ export type Replication = {
 /** One run as the engine does it, without its durability: for tests of the world itself. */
 export async function replicateOnce(run: Replication): Promise<RestorePoint> {
   const { controller, vm, name, options = NEVER } = run;
-  const { pointSource } = await controller.hosts.ports(PRODUCTION);
-  const { store } = await controller.hosts.ports(RECOVERY);
+  const { pointSource } = await controller.hosts.commands(PRODUCTION);
+  const { store } = await controller.hosts.commands(RECOVERY);
   const key = operationKey(operationId(name), 'freeze');
   const command = { key, replicaId: REPLICA, epoch: 1 };
   const id = pointId(name);
@@ -117,7 +117,7 @@ async function moveAll(
   newest: RestorePoint | null,
   id: PointId,
 ) {
-  const { store } = await controller.hosts.ports(RECOVERY);
+  const { store } = await controller.hosts.commands(RECOVERY);
   const plans = frozen.disks.map((disk) => {
     const known = newest?.disks.find((candidate) => candidate.key === disk.key) ?? null;
     return planTransfer(disk, known, newest !== null);

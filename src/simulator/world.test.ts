@@ -97,7 +97,7 @@ test('retiring points merges their layers and every kept point stays exact', asy
   const { world, vm, recovery } = createTwoHosts();
   const controller = world.connect();
   const checkers = createCheckers();
-  const { store } = await controller.hosts.ports(RECOVERY);
+  const { store } = await controller.hosts.commands(RECOVERY);
   for (let round = 1; round <= 5; round += 1) {
     await world.clock.advance(2000);
     vm.write(ROOT, round, `round ${round}`);
@@ -124,7 +124,7 @@ test('a merge that dies at any moment is finished by tidy', async () => {
     }
     checkers.everyStep(world, EMPTY_VIEW);
     world.faults.on(`recovery.store.retirePoint:${moment}`, 1, 'crash-before');
-    const { store } = await controller.hosts.ports(RECOVERY);
+    const { store } = await controller.hosts.commands(RECOVERY);
     const [first] = points;
     assert.ok(first !== undefined);
     const retire = store.retirePoint({ ...COMMAND, pointId: first.id }, NEVER);
@@ -132,7 +132,7 @@ test('a merge that dies at any moment is finished by tidy', async () => {
     assert.equal(controller.isDead(), true);
     assert.deepEqual(checkers.everyStep(world, EMPTY_VIEW), [], moment);
     controller = world.connect();
-    const again = await controller.hosts.ports(RECOVERY);
+    const again = await controller.hosts.commands(RECOVERY);
     await world.clock.run(again.store.tidy(COMMAND, NEVER));
     assert.deepEqual(checkers.whenIdle(world, EMPTY_VIEW), [], moment);
     assert.equal(recovery.replicas.get(REPLICA)?.layers.size, 4, moment);
@@ -145,7 +145,7 @@ test('a replica boots from its branch, goes on with the ledger, and leaves the p
   const checkers = createCheckers();
   await world.clock.advance(20_000);
   const point = await world.clock.run(replicateOnce({ controller, vm, name: 'pt-1' }));
-  const { store, hypervisor } = await controller.hosts.ports(RECOVERY);
+  const { store, hypervisor } = await controller.hosts.commands(RECOVERY);
   const define = (disks: Parameters<typeof hypervisor.defineReplica>[0]['disks']) =>
     hypervisor.defineReplica(
       {
@@ -190,7 +190,7 @@ test('a replica boots from its branch, goes on with the ledger, and leaves the p
 
 test('an unreachable host answers nobody, and its guests run on', async () => {
   const { world, vm, production } = createTwoHosts();
-  const { hypervisor } = await world.connect().hosts.ports(PRODUCTION);
+  const { hypervisor } = await world.connect().hosts.commands(PRODUCTION);
   production.isUnreachable = true;
   await assert.rejects(world.clock.run(hypervisor.power(vm.id, NEVER)), {
     code: 'host-unreachable',

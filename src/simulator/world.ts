@@ -28,6 +28,7 @@ import { type ClockMode, createVirtualClock, type VirtualClock } from './clock.t
 import { createEndpoints } from './endpoints.ts';
 import { CrashSignal, createFaultInjector, type FaultInjector } from './faults.ts';
 import {
+  createSimulatedEpochs,
   createSimulatedHost,
   type HostSpec,
   type SimulatedHost,
@@ -149,6 +150,7 @@ export function createWorld(spec: WorldSpec): World {
       productionDisks: createSimulatedProductionDisks({ host, around, gate, newVmId }),
       testBench: createSimulatedTestBench({ host, around, gate, newVmId }),
       startGuard: createSimulatedStartGuard({ host, gate }),
+      epochs: createSimulatedEpochs(host),
     };
   }
 
@@ -168,8 +170,9 @@ export function createWorld(spec: WorldSpec): World {
       controller,
       strike: (host, trouble) => strike(world, host, trouble),
     });
+    const connected = async (id: HostId) => hostPorts(hostOf(id), gate);
     return {
-      hosts: { ports: async (id) => hostPorts(hostOf(id), gate) },
+      hosts: { ports: connected, commands: connected },
       mover: createSimulatedMover({ around, random: losses, hostOf, linkBetween: link, gate }),
       clock: { now: clock.now, monotonicMs: clock.monotonicMs, sleep: gate.sleep },
       ids,

@@ -86,6 +86,20 @@ test('a copy from within a failover may neither end it nor touch the source once
   assert.deepEqual(await stage.violations('whenIdle'), []);
 });
 
+test('a source host that heard of the one in charge refuses the other, also when the target is away', async () => {
+  await using stage = await Stage.open();
+  await withPoint(stage);
+  assert.equal((await stage.failover('latest', 'power-off')).state, 'succeeded');
+  using old = stage.oldCopy();
+  await stage.undo();
+  assert.equal((await stage.failover('latest', 'power-off')).state, 'succeeded');
+  stage.recovery.isUnreachable = true;
+  const before = snapshot(stage);
+  const unfence: Wish = (controller) => controller.unfenceSource('web-replica', true, options);
+  await refused(stage, old, unfence, 'unfence');
+  assert.equal(snapshot(stage), before);
+});
+
 test('an undo records its epoch before the target host hears of it', async () => {
   await using stage = await Stage.open();
   await withPoint(stage);

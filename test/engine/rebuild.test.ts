@@ -231,7 +231,7 @@ test('a controller that was not lost after all is shut out', async () => {
   await stage.loseData();
   await rebuild(stage);
   await stage.replicate();
-  const { store } = await stage.life.view.hosts.ports(stage.recovery.id);
+  const { store } = await stage.life.view.hosts.commands(stage.recovery.id);
   const old = { key: 'op-old/step' as never, replicaId: id, epoch };
   await assert.rejects(stage.run(store.tidy(old, options)), { code: 'epoch-refused' });
   assert.ok(

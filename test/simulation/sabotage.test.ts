@@ -251,8 +251,8 @@ for (const [name, { breaks, caughtAs }] of Object.entries(CASES)) {
     };
     const sabotage = (ports: ControllerPorts): ControllerPorts => {
       if (name === 'a mover that loses a block') return losingBlocks(ports, world);
-      const hosts = { ports: async (id: never) => breaks(await ports.hosts.ports(id), world) };
-      return { ...ports, hosts };
+      const broken = async (id: never) => breaks(await ports.hosts.commands(id), world);
+      return { ...ports, hosts: { ports: broken, commands: broken } };
     };
     const seen = await live(sabotage, (made) => {
       site = made;

@@ -3,11 +3,12 @@
  * freeze that is ended takes nothing from the next delta, and a controller that lives after all begins its run anew.
  */
 import { asUnderstudyError } from '../../domain/error.ts';
-import { vmId } from '../../domain/ids.ts';
+import { type ReplicaId, vmId } from '../../domain/ids.ts';
 import type { Instant } from '../../domain/instant.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CatalogChange, Temporary } from '../../ports/catalog.ts';
+import { actingFor } from '../acting-for.ts';
 import { withDeadline } from '../deadline.ts';
 import { unknownFreezes } from '../temporaries.ts';
 import type { ControllerPorts } from './controller-ports.ts';
@@ -23,21 +24,24 @@ export async function endUnknownFreezes(
   options: CallOptions,
 ): Promise<readonly CatalogChange[]> {
   const left: CatalogChange[] = [];
-  for (const temporary of replicas.flatMap((replica) => unknownFreezes(replica, now))) {
-    if (await isEnded(ports, temporary, options)) continue;
-    left.push({ type: 'temporary-registered', temporary });
+  for (const replica of replicas) {
+    for (const temporary of unknownFreezes(replica, now)) {
+      if (await isEnded(ports, replica.id, temporary, options)) continue;
+      left.push({ type: 'temporary-registered', temporary });
+    }
   }
   return left;
 }
 
 async function isEnded(
-  { hosts, clock }: ControllerPorts,
+  ports: ControllerPorts,
+  replica: ReplicaId,
   { hostId, identity }: Temporary,
   options: CallOptions,
 ): Promise<boolean> {
   try {
-    const { pointSource } = await hosts.ports(hostId);
-    await withDeadline(clock, PATIENCE_MS, options, (signal) =>
+    const { pointSource } = await actingFor(ports, replica, hostId);
+    await withDeadline(ports.clock, PATIENCE_MS, options, (signal) =>
       pointSource.endAll(vmId(identity.vmId ?? ''), { signal }),
     );
     return true;

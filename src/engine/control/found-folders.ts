@@ -7,7 +7,7 @@ import { readAbout } from '../../domain/replica/about.ts';
 import type { FoundFolder, FoundVm } from '../../domain/replica/rebuild.ts';
 import { isConnected, type VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { HostPorts } from '../../ports/host-directory.ts';
+import type { HostViews } from '../../ports/host-directory.ts';
 import type { FoundReplica, StoredBranch } from '../../ports/replica-store.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findHome, type KnownHosts } from './found-home.ts';
@@ -56,7 +56,7 @@ export async function findFolders(
 
 /** Where even that cannot be, the folder is told as one that cannot be read. */
 async function repairRecords(
-  { store }: HostPorts,
+  { store }: HostViews,
   epoch: number,
   options: CallOptions,
 ): Promise<void> {
@@ -74,7 +74,7 @@ async function repairRecords(
 }
 
 async function readFolder(
-  { store }: HostPorts,
+  { store }: HostViews,
   replica: FoundReplica,
   vms: readonly VmDescription[],
   options: CallOptions,
@@ -106,7 +106,7 @@ function useOf(
 }
 
 async function describeAll(
-  { hypervisor }: HostPorts,
+  { hypervisor }: HostViews,
   options: CallOptions,
 ): Promise<readonly VmDescription[]> {
   const described: VmDescription[] = [];

@@ -5,7 +5,7 @@ import type { VmId } from '../../domain/ids.ts';
 import type { FoundFolder } from '../../domain/replica/rebuild.ts';
 import type { FoundHome } from '../../domain/replica/rebuilt-failover.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { HostPorts } from '../../ports/host-directory.ts';
+import type { HostViews } from '../../ports/host-directory.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 
 export type KnownHosts = {
@@ -64,7 +64,7 @@ function sourceHost(known: KnownHosts, { about }: Pick<FoundFolder, 'about'>): H
 }
 
 async function powerOf(
-  { hypervisor }: HostPorts,
+  { hypervisor }: HostViews,
   vmId: VmId | null,
   options: CallOptions,
 ): Promise<FoundHome['homePower']> {

@@ -2,19 +2,13 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
+import type { HostEpochs } from '../../ports/host-epochs.ts';
 import type { Ids } from '../../ports/ids.ts';
 import type { FailbackCommand } from '../../ports/production-disks.ts';
 import { hasCode } from './errors.ts';
 import { type FreezeContext, UNABORTED } from './freeze-context.ts';
-import type { Gate } from './gate.ts';
 import { describeVm, readPower } from './inspect.ts';
-import {
-  admitEpoch,
-  type LayersPlaces,
-  type LayersRecord,
-  layersPlaces,
-  readLayers,
-} from './layers-record.ts';
+import { type LayersPlaces, type LayersRecord, layersPlaces, readLayers } from './layers-record.ts';
 import type { LayersServer } from './layers-server.ts';
 import type { redefineMark } from './marks.ts';
 import type { TargetTraits } from './replica-xml.ts';
@@ -31,8 +25,7 @@ export type LayersContext = LayersServer &
     readonly storageFolder: string;
     /** What this host offers a VM that is new to it. */
     readonly traits: (options: CallOptions) => Promise<TargetTraits>;
-    /** One file holds the epochs of all replicas. */
-    readonly epochs: Gate;
+    readonly epochs: HostEpochs;
   };
 
 /** The record of a failback as it is on disk, with where its files are. */
@@ -52,7 +45,7 @@ export async function findRecord(
   { storageFolder, epochs }: LayersContext,
   { failbackId, replicaId, epoch }: FailbackCommand,
 ): Promise<Laid | null> {
-  await epochs.enter(() => admitEpoch(storageFolder, replicaId, epoch), UNABORTED);
+  await epochs.admit({ replicaId, epoch }, UNABORTED);
   const places = layersPlaces(storageFolder, failbackId);
   const record = await readLayers(places);
   return record === null ? null : { places, record };

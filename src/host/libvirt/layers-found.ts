@@ -2,13 +2,13 @@
 import { UnderstudyError } from '../../domain/error.ts';
 import type { FoundLayers } from '../../domain/failover/failback-evidence.ts';
 import type { FailbackId, ReplicaId } from '../../domain/ids.ts';
+import { seenEpoch } from './host-epochs.ts';
 import {
   type LayersRecord,
   type LayersState,
   laidFailbacks,
   layersPlaces,
   readLayers,
-  seenEpochs,
 } from './layers-record.ts';
 
 export async function foundLayers(
@@ -23,8 +23,7 @@ export async function foundLayers(
       failbacks.push({ failbackId, vmId: record.vmId, state: told(record.state) });
     }
   }
-  const epoch = (await seenEpochs(storageFolder))[replicaId] ?? 0;
-  return { epoch, failbacks };
+  return { epoch: await seenEpoch(storageFolder, replicaId), failbacks };
 }
 
 /** A VM that may have been defined on the layers already is parked again before anything else is done. */

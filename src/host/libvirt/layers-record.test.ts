@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { diskKey, failbackId, markName, replicaId } from '../../domain/ids.ts';
 import {
-  admitEpoch,
   type LayersRecord,
   layersPlaces,
   readLayers,
@@ -80,18 +79,4 @@ test('removing leaves nothing, or the disks that became the VM’s own', async (
   await make();
   await removeLayers(places, record, { keepsDisks: false });
   assert.deepEqual(await readdir(join(storage, 'failbacks')), []);
-});
-
-test('the highest epoch seen is remembered per replica, and an older one refused', async () => {
-  const [one, two] = [replicaId('replica-1'), replicaId('replica-2')];
-  await admitEpoch(storage, one, 3);
-  await admitEpoch(storage, one, 3);
-  await admitEpoch(storage, two, 1);
-  await assert.rejects(admitEpoch(storage, one, 2), { code: 'epoch-refused' });
-  await admitEpoch(storage, one, 4);
-  await assert.rejects(admitEpoch(storage, one, 3), { code: 'epoch-refused' });
-  await admitEpoch(storage, two, 1);
-  // A damaged file must not forget what was refused.
-  await writeFile(join(storage, 'failbacks', 'epochs.json'), 'x');
-  await assert.rejects(admitEpoch(storage, one, 9), { code: 'invalid-file' });
 });

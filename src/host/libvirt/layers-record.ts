@@ -1,7 +1,6 @@
 /**
  * What is known about the working layers of a failback outside this process, written before anything of them is made.
  *
- *   <storage>/failbacks/epochs.json         the highest epoch seen per replica
  *   <storage>/failbacks/<id>/record.json    what was laid over which disks, and what the VM was before
  *   <storage>/failbacks/<id>/<disk>.qcow2   a working layer, or a disk that production had not got
  *   <storage>/failbacks/<id>/nvram          firmware variables that came with the replica
@@ -164,34 +163,6 @@ async function removeFolder({ folder, nvramPath, recordPath }: LayersPlaces): Pr
   await rm(nvramPath, { force: true });
   await rm(recordPath, { force: true });
   await rm(folder, { recursive: true, force: true });
-}
-
-/** The highest epoch seen per replica. Throws `invalid-file`. */
-export async function seenEpochs(storageFolder: string): Promise<Readonly<Record<string, number>>> {
-  const path = epochsPath(storageFolder);
-  const content = await readJson(path);
-  const parsed = z.record(z.string(), z.number()).safeParse(content ?? {});
-  if (parsed.success) return parsed.data;
-  throw new UnderstudyError('invalid-file', { path, reason: z.prettifyError(parsed.error) });
-}
-
-function epochsPath(storageFolder: string): string {
-  return join(storageFolder, 'failbacks', 'epochs.json');
-}
-
-/** Throws `epoch-refused` for an epoch below the highest seen, and remembers a higher one. One at a time. */
-export async function admitEpoch(
-  storageFolder: string,
-  replica: ReplicaId,
-  epoch: number,
-): Promise<void> {
-  const path = epochsPath(storageFolder);
-  const seen = await seenEpochs(storageFolder);
-  const current = seen[replica] ?? 0;
-  if (epoch < current) throw new UnderstudyError('epoch-refused', { replica, current, epoch });
-  if (epoch === current) return;
-  await makePassable(dirname(path));
-  await writeDurably(path, JSON.stringify({ ...seen, [replica]: epoch }));
 }
 
 /** QEMU, which runs as another user, passes through to its disks, whatever our umask. */

@@ -23,14 +23,14 @@ import { lay } from './layers-lay.ts';
 import { park } from './layers-park.ts';
 import { endServer } from './layers-server.ts';
 
-export type ProductionDisksParts = Omit<LayersContext, 'crashPoint' | 'epochs'> & {
+export type ProductionDisksParts = Omit<LayersContext, 'crashPoint'> & {
   /** For tests: called by name at every line where dying must do no harm. */
   readonly onCrashPoint?: (name: string) => void;
 };
 
 export function createLibvirtProductionDisks(parts: ProductionDisksParts): ProductionDisks {
   const crashPoint = parts.onCrashPoint ?? (() => undefined);
-  const context: LayersContext = { ...parts, crashPoint, epochs: createGate(1) };
+  const context: LayersContext = { ...parts, crashPoint };
   // A repeated command may arrive while the first still works: per failback they take turns.
   const gates = new Map<FailbackId, Gate>();
   const inTurn = <Result>(

@@ -2,6 +2,7 @@
  * Working layers on a real libvirtd of its own, with QEMU as its own user: VMs without an operating system, in whose place
  * `qemu-io` writes through QEMU's monitor.
  */
+
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -21,6 +22,7 @@ import { type PrivateHost, startPrivateHost } from '../../../rig/private-host.ts
 import { systemClock } from '../../../system/clock.ts';
 import { systemIds } from '../../../system/ids.ts';
 import { systemProcesses } from '../../../system/processes.ts';
+import { createHostEpochs } from '../host-epochs.ts';
 import { createLibvirtHypervisor } from '../hypervisor.ts';
 import { describeVm } from '../inspect.ts';
 import { createLibvirtPointSource } from '../point-source.ts';
@@ -66,7 +68,7 @@ export async function openLayersRig(): Promise<LayersRig> {
   const { traits } = hypervisor;
   const parts = {
     ...{ virsh, processes, clock, ids, hostName },
-    ...{ storageFolder, runtimeFolder, traits },
+    ...{ storageFolder, runtimeFolder, traits, epochs: createHostEpochs(storageFolder) },
   };
   const pointSource = createLibvirtPointSource({
     ...{ virsh, processes, clock, hostName },

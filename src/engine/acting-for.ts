@@ -1,0 +1,84 @@
+/**
+ * The ports of a host, for what is done there in the name of a replica: every command is given under the epoch that is
+ * recorded for the replica at that moment. A controller on an old copy of its data is refused wherever the one in charge has
+ * acted. An operation that raises the epoch on its way records that before any host hears of it, so its own commands, and those
+ * of its way back, are never the old ones.
+ */
+import type { HostId, ReplicaId } from '../domain/ids.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { withEpoch } from './with-epoch.ts';
+
+type Command<Request, Answer, Options extends CallOptions> = (
+  request: Request,
+  options: Options,
+) => Promise<Answer>;
+
+export async function actingFor(
+  { hosts, catalog }: Pick<EnginePorts, 'hosts' | 'catalog'>,
+  replicaId: ReplicaId,
+  host: HostId,
+): Promise<HostPorts> {
+  const ports = await hosts.commands(host);
+  const { hypervisor, pointSource, productionDisks, epochs } = ports;
+
+  /** Null: the replica was removed, and nobody contends for what is left of it. */
+  const admittedEpoch = async (options: CallOptions): Promise<number | null> => {
+    if ((await catalog.replica(replicaId)) === null) return null;
+    return withEpoch({ catalog }, replicaId, async (epoch) => {
+      await epochs.admit({ replicaId, epoch }, options);
+      return epoch;
+    });
+  };
+  /** A command that carries no epoch itself. */
+  const admitted =
+    <Request, Answer, Options extends CallOptions>(
+      command: Command<Request, Answer, Options>,
+    ): typeof command =>
+    async (request, options) => {
+      await admittedEpoch(options);
+      return command(request, options);
+    };
+  /** One that carries an epoch: whatever its operation knew when it began. */
+  const stamped =
+    <Request extends { readonly epoch: number }, Answer, Options extends CallOptions>(
+      command: Command<Request, Answer, Options>,
+    ): typeof command =>
+    async (request, options) => {
+      const epoch = (await admittedEpoch(options)) ?? request.epoch;
+      return command({ ...request, epoch }, options);
+    };
+
+  return {
+    ...ports,
+    hypervisor: {
+      ...hypervisor,
+      defineReplica: stamped(hypervisor.defineReplica),
+      placeDisks: admitted(hypervisor.placeDisks),
+      undefine: admitted(hypervisor.undefine),
+      start: admitted(hypervisor.start),
+      shutdown: admitted(hypervisor.shutdown),
+      powerOff: admitted(hypervisor.powerOff),
+      discardSavedState: admitted(hypervisor.discardSavedState),
+      setNicsConnected: admitted(hypervisor.setNicsConnected),
+      flatten: admitted(hypervisor.flatten),
+    },
+    pointSource: {
+      ...pointSource,
+      freeze: admitted(pointSource.freeze),
+      end: admitted(pointSource.end),
+      endAll: admitted(pointSource.endAll),
+      sweepMarks: admitted(pointSource.sweepMarks),
+    },
+    productionDisks: {
+      ...productionDisks,
+      lay: stamped(productionDisks.lay),
+      settle: stamped(productionDisks.settle),
+      attach: stamped(productionDisks.attach),
+      park: stamped(productionDisks.park),
+      commit: stamped(productionDisks.commit),
+      drop: stamped(productionDisks.drop),
+    },
+  };
+}
