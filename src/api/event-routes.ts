@@ -52,7 +52,7 @@ export async function streamOperation(request: {
 export async function streamAll(controller: Controller, stream: EventStream): Promise<void> {
   using _subscription = controller.subscribe({
     onEvent: (event, operation) => {
-      const value = { event: eventAnswer(event), operation: operationAnswer(operation) };
+      const value = { event: eventAnswer(event, operation), operation: operationAnswer(operation) };
       stream.send({ event: 'event', value });
     },
     onProgress: (progress) =>
@@ -68,10 +68,10 @@ function operationFeed(afterSequence: number, stream: EventStream) {
   let sent = afterSequence;
   // Bounded by the time that one history read takes.
   let waiting: [OperationEvent, OperationRecord][] | null = [];
-  const send = (event: OperationEvent): void => {
+  const send = (event: OperationEvent, operation: OperationRecord): void => {
     if (event.sequence <= sent) return;
     sent = event.sequence;
-    stream.send({ event: 'event', id: event.sequence, value: eventAnswer(event) });
+    stream.send({ event: 'event', id: event.sequence, value: eventAnswer(event, operation) });
   };
   const settle = (operation: OperationRecord): void => {
     if (!isSettled(operation.state)) return;
@@ -79,7 +79,7 @@ function operationFeed(afterSequence: number, stream: EventStream) {
     finish();
   };
   const live = (event: OperationEvent, operation: OperationRecord): void => {
-    send(event);
+    send(event, operation);
     settle(operation);
   };
   return {
@@ -93,10 +93,10 @@ function operationFeed(afterSequence: number, stream: EventStream) {
      * its last event; settles it later, the subscription hears of it.
      */
     replay: (history: readonly OperationEvent[], operation: OperationRecord): void => {
-      for (const event of history) send(event);
+      for (const event of history) send(event, operation);
       const missed = waiting ?? [];
       waiting = null;
-      for (const [event] of missed) send(event);
+      for (const [event, at] of missed) send(event, at);
       settle(missed.at(-1)?.[1] ?? operation);
     },
   };

@@ -4,6 +4,7 @@ import type {
   OperationProgressAnswer,
 } from '../contract/operation.ts';
 import { formatInstant, type Instant } from '../domain/instant.ts';
+import { formatEvent } from '../domain/operation/format-event.ts';
 import type {
   Json,
   OperationEvent,
@@ -39,7 +40,10 @@ export function operationHandlers(controller: Controller): Pick<Handlers, Verbs>
     showOperation: async ({ parameters, options }) => {
       const operation = await controller.operation(parameters.operation, options);
       const history = await controller.history(operation.id, 0, options);
-      return { ...operationAnswer(operation), history: history.map(eventAnswer) };
+      return {
+        ...operationAnswer(operation),
+        history: history.map((event) => eventAnswer(event, operation)),
+      };
     },
     retryOperation: async ({ parameters, options }) =>
       operationAnswer(await controller.retryOperation(parameters.operation, options)),
@@ -72,8 +76,11 @@ function errorAnswer(error: NonNullable<OperationRecord['error']>) {
   return { code, kind, message, details: { ...details } };
 }
 
-export function eventAnswer(event: OperationEvent): OperationEventAnswer {
-  return { ...event, at: formatInstant(event.at) };
+export function eventAnswer(
+  event: OperationEvent,
+  operation: OperationRecord,
+): OperationEventAnswer {
+  return { ...event, at: formatInstant(event.at), line: formatEvent(event, operation) };
 }
 
 export function progressAnswer(progress: OperationProgress): OperationProgressAnswer {

@@ -144,10 +144,11 @@ test('follow writes the history to stdout, escaped', async (t) => {
     end(room, 2, { state: 'succeeded' }),
   );
   assert.equal(ran.code, 0);
-  assert.equal(
-    ran.out,
-    '2026-03-01 12:00:00Z  note: VM \\x1b]0;x\\x07\n2026-03-01 12:00:00Z  succeeded\n',
-  );
+  const said = [
+    '2026-03-01T12:00:00.001Z op-a1 replicate rep-a1  note: VM \\x1b]0;x\\x07',
+    '2026-03-01T12:00:00.002Z op-a1 replicate rep-a1  succeeded',
+  ];
+  assert.deepEqual(ran.out.trimEnd().split('\n'), said);
 });
 
 test('cancelling that succeeds is exit code 0', async (t) => {

@@ -6,7 +6,6 @@ import type { OperationAnswer, OperationEventAnswer } from '../contract/operatio
 import type { Client } from './client.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { Failure, interruptedFailure } from './failure.ts';
-import { formatMs } from './format.ts';
 import type { ProgressDisplay } from './progress-display.ts';
 import type { CliWorld } from './world.ts';
 
@@ -106,14 +105,6 @@ function isUnsound({ result }: OperationAnswer): boolean {
   return 'newestGood' in result && result.newestGood === null;
 }
 
-/** One line of history: what happened, to which step, how long it took. */
-export function eventLine(event: OperationEventAnswer): string {
-  const step = event.step === null ? '' : ` ${event.step}`;
-  const duration = event.durationMs === null ? '' : ` (${formatMs(event.durationMs)})`;
-  const message = event.message === '' ? '' : `: ${event.message}`;
-  return `${event.type}${step}${duration}${message}`;
-}
-
 /** While waiting, steps that simply work are shown in passing; what a person should know stays. */
 export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] {
   return (event, operation) => {
@@ -128,9 +119,14 @@ export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] 
       case 'note':
         return display.message(`${operation.title}: ${event.message}`);
       default:
-        return display.message(`${operation.title}: ${eventLine(event)}`);
+        return display.message(`${operation.title}: ${inShort(event)}`);
     }
   };
+}
+
+function inShort({ type, step, message }: OperationEventAnswer): string {
+  const what = step === null ? type : `${type} ${step}`;
+  return message === '' ? what : `${what}: ${message}`;
 }
 
 async function pause(world: CliWorld, failures: number, operation: OperationAnswer): Promise<void> {

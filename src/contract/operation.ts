@@ -85,6 +85,8 @@ export const operationEventSchema = z.strictObject({
   step: z.string().nullable(),
   message: z.string(),
   durationMs: z.number().min(0).nullable(),
+  /** All of it as one line for people, word for word as in the server's log. */
+  line: z.string(),
 });
 
 export const operationProgressSchema = z.strictObject({

@@ -1,6 +1,6 @@
 /** What is configured: names, identities, definitions, schedules, and how protection ends. */
 import assert from 'node:assert/strict';
-import { access, readdir, writeFile } from 'node:fs/promises';
+import { access, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
@@ -47,6 +47,20 @@ suite('configuration', { skip: skipReason() }, () => {
     assert.match(xml, /<mac address='52:54:00:00:00:01'\/>/);
     assert.match(await stage.recovery.virsh(['dominfo', vm.uuid]), /Autostart:\s+disable/);
     assert.match(await stage.production.virsh(['dominfo', vm.uuid]), /Autostart:\s+enable/);
+  });
+
+  test('the log and the program tell of an operation in the same lines', async () => {
+    const [run] = await stage.ask(['operation', 'list', '--limit', '1'], z.array(operationSchema));
+    assert.ok(run);
+    const { stdout } = await stage.attempt(['operation', 'show', run.id]);
+    const log = await readFile(join(stage.server.dataFolder, 'log.jsonl'), 'utf8');
+    const logged = log
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line))
+      .filter((entry) => entry.operationId === run.id);
+    assert.ok(logged.length > 10, `${logged.length} lines`);
+    for (const { message } of logged) assert.ok(stdout.includes(message), message);
   });
 
   test('within one host the replica gets an identity of its own, and the MAC address stays', async () => {

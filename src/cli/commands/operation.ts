@@ -12,7 +12,7 @@ import {
 } from '../command-tree.ts';
 import { escapeText, safeJson } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { eventLine, exitCodeOfOperation, followOperation } from '../follow.ts';
+import { exitCodeOfOperation, followOperation } from '../follow.ts';
 import { formatBytes, formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { parseCount } from '../quantities.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
@@ -109,8 +109,8 @@ function followCommand(operation: Command, runner: Runner): void {
     try {
       const onEvent = (event: OperationDetailAnswer['history'][number]): void => {
         display.close();
-        const line = escapeText(`${formatTime(event.at)}  ${eventLine(event)}`);
-        world.stdout.write(`${options.output === 'table' ? line : safeJson(event)}\n`);
+        const line = options.output === 'table' ? escapeText(event.line) : safeJson(event);
+        world.stdout.write(`${line}\n`);
       };
       const settled = await followOperation({ world, client, display, onEvent }, record);
       sayOutcome(session, settled);
@@ -242,6 +242,6 @@ function figure(name: string, value: unknown): string {
 }
 
 function renderDetail(operation: OperationDetailAnswer): string {
-  const lines = operation.history.map((event) => `${formatTime(event.at)}  ${eventLine(event)}`);
+  const lines = operation.history.map(({ line }) => line);
   return renderOperation(operation) + renderDetails([['History', lines]]);
 }
