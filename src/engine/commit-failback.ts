@@ -39,6 +39,7 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       const vmId = homeVm(failback.failback.home);
       await requireOff(context, failback);
       const point = await sealBranch(context, failback, switched, vmId);
+      await tellOfAddedDisks(context, failback, point);
       await merge(context, failback);
       const ready = await recordReady(ports, context, failback, { point, vmId });
       await leaveBranch(context, failback, ready, point);
@@ -74,6 +75,21 @@ async function powerOf({ hypervisor }: HostPorts, id: VmId, signal: AbortSignal)
     if (asUnderstudyError(error).code === 'vm-missing') return 'absent';
     throw error;
   }
+}
+
+/** They lie where somebody put them at the target, not in the branch; production has them. */
+async function tellOfAddedDisks(
+  context: OperationContext,
+  { failback }: Failback,
+  { disks }: RestorePoint,
+): Promise<void> {
+  const added = failback.layers.filter((layer) => !disks.some(({ key }) => key === layer.key));
+  if (added.length === 0) return;
+  const names = added.map(({ key }) => key).join(', ');
+  await context.note(
+    'note-added-disks',
+    `The restore point of the replica's state is without ${names}, which somebody added to the replica; the next run copies it whole.`,
+  );
 }
 
 async function merge(

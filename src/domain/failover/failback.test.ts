@@ -11,6 +11,7 @@ import {
   homeRefusal,
   planLayers,
   type SwitchoverMode,
+  switchoverChanges,
 } from './failback.ts';
 
 const MINUTE = 60_000;
@@ -122,7 +123,7 @@ test('layers lie over what production has, and stand alone where it has nothing'
   const mark = markName('us-pt-1');
   const planned = planLayers(vm({ vda: 10, vdb: 20 }), vm({ vda: 8 }), mark);
   assert.deepEqual(planned, [
-    { key: 'vda', sizeBytes: 10, base: 'disk', since: mark },
+    { key: 'vda', sizeBytes: 10, base: 'disk', since: mark, grownFromBytes: 8 },
     { key: 'vdb', sizeBytes: 20, base: 'none', since: null },
   ]);
   assert.deepEqual(
@@ -152,10 +153,31 @@ test('layers follow the disks of the replica: added and grown, never smaller, ne
   ];
   const extended = extendLayers(layers, disks);
   assert.deepEqual(extended, [
-    { key: vda, sizeBytes: 20, base: 'disk', since },
+    { key: vda, sizeBytes: 20, base: 'disk', since, grownFromBytes: 10 },
     { key: vdb, sizeBytes: 10, base: 'disk', since },
     { key: vdc, sizeBytes: 5, base: 'none', since: null },
   ]);
   assert.deepEqual(extendLayers(extended, [{ key: vda, sizeBytes: 15 }]), extended);
   assert.deepEqual(extendLayers(layers, []), layers);
+  const [again] = extendLayers(extended, [{ key: vda, sizeBytes: 30 }]);
+  assert.deepEqual([again?.sizeBytes, again?.grownFromBytes], [30, 10]);
+});
+
+test('disks come and grow with their layers, and are told in any case; the rest on request', () => {
+  const own = vm({ vda: 0, gone: 0 });
+  const replica = { ...vm({ vda: 20, vdb: 5 }), cpuCount: 2 };
+  const layers = [
+    { key: diskKey('vda'), sizeBytes: 20, base: 'disk', since: null, grownFromBytes: 10 },
+    { key: diskKey('vdb'), sizeBytes: 5, base: 'none', since: null },
+  ] as const;
+  const disks = [
+    { type: 'disk-grown', key: 'vda', fromBytes: 10, toBytes: 20 },
+    { type: 'disk-added', key: 'vdb', sizeBytes: 5 },
+  ];
+  assert.deepEqual(switchoverChanges(layers, own, replica, false), disks);
+  assert.deepEqual(switchoverChanges(layers, own, replica, true), [
+    { type: 'cpus', from: 1, to: 2 },
+    { type: 'disk-removed', key: 'gone' },
+    ...disks,
+  ]);
 });

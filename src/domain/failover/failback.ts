@@ -32,6 +32,8 @@ export type LayerPlan = {
   readonly key: DiskKey;
   readonly sizeBytes: number;
   readonly base: 'disk' | 'none';
+  /** The size of the disk below, where the layer is larger. Not kept with the branch, so that a rebuild does not know it. */
+  readonly grownFromBytes?: number;
   /** Since which mark the changes of the disk below are asked for. */
   readonly since: MarkName | null;
 };
@@ -112,8 +114,10 @@ export function planLayers(
   mark: MarkName | null,
 ): readonly LayerPlan[] {
   return replica.disks.map(({ key, sizeBytes }) => {
-    const isThere = home?.disks.some((disk) => disk.key === key) === true;
-    return { key, sizeBytes, base: isThere ? 'disk' : 'none', since: isThere ? mark : null };
+    const own = home?.disks.find((disk) => disk.key === key);
+    if (own === undefined) return { key, sizeBytes, base: 'none', since: null };
+    const layer = { key, sizeBytes, base: 'disk', since: mark } as const;
+    return own.sizeBytes < sizeBytes ? { ...layer, grownFromBytes: own.sizeBytes } : layer;
   });
 }
 
@@ -124,7 +128,9 @@ export function extendLayers(
 ): readonly LayerPlan[] {
   const grown = layers.map((layer) => {
     const now = disks.find(({ key }) => key === layer.key)?.sizeBytes ?? 0;
-    return now > layer.sizeBytes ? { ...layer, sizeBytes: now } : layer;
+    if (now <= layer.sizeBytes) return layer;
+    if (layer.base === 'none') return { ...layer, sizeBytes: now };
+    return { ...layer, sizeBytes: now, grownFromBytes: layer.grownFromBytes ?? layer.sizeBytes };
   });
   const added = disks
     .filter(({ key }) => !layers.some((layer) => layer.key === key))
@@ -142,13 +148,18 @@ export function switchoverChanges(
   replica: VmDescription,
   appliesChanges: boolean,
 ): readonly ConfigurationChange[] {
-  const added = layers
-    .filter(({ base }) => base === 'none')
-    .map(({ key, sizeBytes }) => ({ type: 'disk-added', key, sizeBytes }) as const);
-  if (!appliesChanges) return added;
+  const ofLayers = layers.flatMap(layerChange);
+  if (!appliesChanges) return ofLayers;
   const isOfLayers = ({ type }: ConfigurationChange) =>
     type === 'disk-added' || type === 'disk-grown';
-  return [...configurationChanges(own, replica).filter((one) => !isOfLayers(one)), ...added];
+  return [...configurationChanges(own, replica).filter((one) => !isOfLayers(one)), ...ofLayers];
+}
+
+/** Production is parked by then, and its own disks cannot be asked any more. */
+function layerChange({ key, sizeBytes, base, grownFromBytes }: LayerPlan): ConfigurationChange[] {
+  if (base === 'none') return [{ type: 'disk-added', key, sizeBytes }];
+  if (grownFromBytes === undefined) return [];
+  return [{ type: 'disk-grown', key, fromBytes: grownFromBytes, toBytes: sizeBytes }];
 }
 
 /** Why this VM cannot take the work back, a sentence part; null when it can. */
