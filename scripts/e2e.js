@@ -13,6 +13,7 @@ const LONGEST = [
   'src/host/libvirt/point-source.e2e.ts',
   'test/e2e/life-guest.e2e.ts',
   'test/e2e/data-guest.e2e.ts',
+  'test/e2e/life-bisect.e2e.ts',
 ];
 
 const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest));

@@ -8,16 +8,16 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
 import { operationSchema } from '../../src/contract/operation.ts';
-import {
-  bisectResultSchema,
-  type PointTestAnswer,
-  pointTestSchema,
-} from '../../src/contract/test-failover.ts';
+import type { ReplicaAnswer } from '../../src/contract/replica.ts';
+import { type PointTestAnswer, pointTestSchema } from '../../src/contract/test-failover.ts';
 import { watchLedger } from '../../src/main/demo/ledger-watch.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
-import { succeed } from './stage/life.ts';
+import { MIB } from './stage/block-vm.ts';
+import { conditionNames } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
+import { leftOfTests } from './stage/test-vms.ts';
+import { until } from './stage/until.ts';
 
 const PASSED = 0;
 const NOT_PASSED = 1;
@@ -26,15 +26,20 @@ suite('test failover of a real guest', { skip: skipReason() }, () => {
   let stage: Stage;
   let vm: TestVm;
   let protection: Protection;
+  /** Of a VM without an operating system, which no test can pass. */
+  let emptyOne: Protection;
   const ending = new AbortController();
 
   before(async () => {
     stage = await openStage();
     vm = await stage.guestVm({ name: 'proved', disks: [{ content: 'system' }] });
     await vm.start();
-    protection = await stage.protect(vm.name, ['--keep', '4']);
+    const proving = ['--test-every', '10m', '--probe', 'agent@120s', '--probe', 'http:8080/@120s'];
+    protection = await stage.protect(vm.name, ['--keep', '4', ...proving]);
+    const empty = await stage.blockVm({ name: 'empty', disks: [{ sizeBytes: MIB }] });
+    emptyOne = await stage.protect(empty.name, ['--test-every', '10m', '--probe', 'agent@2s']);
     await vm.waitForHttp({ deadlineMs: 120_000 });
-    await stage.replicate(protection);
+    await Promise.all([stage.replicate(protection), stage.replicate(emptyOne)]);
   });
   after(async () => {
     ending.abort();
@@ -57,6 +62,34 @@ suite('test failover of a real guest', { skip: skipReason() }, () => {
     assert.equal(operation?.state, 'succeeded', stdout);
     const result: PointTestAnswer = pointTestSchema.parse(operation.result);
     return { exitCode, operationId: operation.id, result };
+  }
+
+  test('the newest points are proved by themselves, as their jobs say', async () => {
+    const [proved, failed] = await Promise.all([protection, emptyOne].map(untilTested));
+    assert.ok(proved?.lastTest && failed?.lastTest);
+    assert.deepEqual([proved.lastTest.passed, proved.conditions], [true, []]);
+    assert.equal(proved.lastTest.pointId, proved.newestPointId);
+    assert.equal((await stage.attempt(['test', 'show', proved.lastTest.operationId])).exitCode, 0);
+    assert.match((await stage.attempt(['replica', 'show', proved.id])).stdout, /last passed/);
+
+    const { operationId } = failed.lastTest;
+    assert.equal(failed.lastTest.passed, false);
+    assert.deepEqual(conditionNames(failed), ['test-failed']);
+    assert.match(
+      failed.conditions[0]?.message ?? '',
+      new RegExp(`agent@2s failed.*${operationId}`),
+    );
+    assert.equal((await stage.attempt(['test', 'show', operationId])).exitCode, NOT_PASSED);
+    assert.deepEqual([proved.phase, failed.phase], ['Ready', 'Ready']);
+    for (const { id } of [proved, failed]) assert.deepEqual(await leftOfTests(stage, id, []), []);
+  });
+
+  /** Until its test by the clock has ended. */
+  function untilTested(one: Protection): Promise<ReplicaAnswer> {
+    return until('a test by the clock has ended', async () => {
+      const replica = await stage.replica(one);
+      return replica.lastTest !== null && replica.openTests.length === 0 ? replica : undefined;
+    });
   }
 
   test('the newest point is proved, production serves on, and the next run is not held up', async (t) => {
@@ -97,7 +130,7 @@ suite('test failover of a real guest', { skip: skipReason() }, () => {
       '--probe',
       'agent@120s',
       '--probe',
-      'command:["false"]@30s',
+      'command:["false"]@10s',
     );
     assert.deepEqual([exitCode, result.passed, result.isCleanedUp], [NOT_PASSED, false, true]);
     assert.deepEqual(
@@ -105,16 +138,7 @@ suite('test failover of a real guest', { skip: skipReason() }, () => {
       [true, false],
     );
     assert.doesNotMatch(await testVms(), /test/);
-  });
-
-  test('bisect finds the newest point that passes, and pins it', async () => {
-    const operation = await succeed(stage, 'bisect', await id(), '--probe', 'agent@120s');
-    const found = bisectResultSchema.parse(operation.result);
-    const points = await stage.points(protection);
-    const newest = points.find((point) => point.id === found.newestGood);
-    assert.equal(found.firstBad, null);
-    assert.equal(newest?.isPinned, true);
-    await stage.requireNothingLeft(protection);
+    await stage.requireNothingLeft(protection, emptyOne);
   });
 
   const testVms = () => stage.recovery.virsh(['list', '--all', '--name']);
