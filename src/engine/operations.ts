@@ -17,6 +17,7 @@ import { replicateDefinition } from './replicate.ts';
 import { rescanDefinition } from './rescan.ts';
 import { sweepDefinition } from './sweeper.ts';
 import { switchOverDefinition } from './switch-over.ts';
+import { tellingDrift } from './tell-drift.ts';
 import { testFailoverDefinition } from './test-failover.ts';
 import { undoFailoverDefinition } from './undo-failover.ts';
 import { verifyDefinition } from './verify.ts';
@@ -51,5 +52,5 @@ export function operationDefinitions(
     deleteArchiveDefinition(ports),
     fenceDefinition(ports),
     unfenceDefinition(ports),
-  ];
+  ].map(tellingDrift);
 }

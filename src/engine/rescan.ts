@@ -24,7 +24,7 @@ import {
   type ReplicaSettings,
   savedReplica,
 } from './replica-facts.ts';
-import { defineAtRest } from './rest-replica.ts';
+import { defineAtRest, isKnownOutdated, OUTDATED } from './rest-replica.ts';
 
 export function rescanDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -38,7 +38,8 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
       );
       const settings = await loadSettings(ports, context, facts.replica);
       const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
-      const scan = { facts, settings, target };
+      const isOutdated = await isKnownOutdated(ports.catalog, context, facts.replica.id);
+      const scan = { facts, settings, target, isOutdated };
       const found = await look(context, 'look', scan);
       if (!flagIn(input, 'repair') || found.length === 0) {
         await recordFindings(ports, context, facts, found);
@@ -46,7 +47,11 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
       }
       const replica = await repair(context, scan, found);
       const repaired = { ...facts, replica };
-      const left = await look(context, 'look-again', { ...scan, facts: repaired });
+      const left = await look(context, 'look-again', {
+        ...scan,
+        facts: repaired,
+        isOutdated: false,
+      });
       await recordFindings(ports, context, repaired, left);
       return { findings: found, left, isRepaired: true };
     },
@@ -57,6 +62,8 @@ type Scan = {
   readonly facts: ReplicaFacts;
   readonly settings: ReplicaSettings;
   readonly target: HostPorts;
+  /** The last run could not renew the replica's definition. */
+  readonly isOutdated: boolean;
 };
 
 function look(
@@ -75,7 +82,7 @@ function look(
 
 /** A replica in Pending or Ready must be defined and off. */
 async function inspectVm(
-  { facts, target }: Scan,
+  { facts, target, isOutdated }: Scan,
   options: CallOptions,
 ): Promise<readonly ReplicaFinding[]> {
   const { replica, newest } = facts;
@@ -89,6 +96,9 @@ async function inspectVm(
   if (replica.targetVmId === null) return [missing];
   try {
     const power = await target.hypervisor.power(replica.targetVmId, options);
+    if (power === 'off' && isOutdated) {
+      return [vmFinding(replica, 'vm-redefined', OUTDATED, 'redefine-vm')];
+    }
     if (power === 'off') return await inspectDisks({ facts, target }, options);
     return [
       vmFinding(

@@ -2,7 +2,7 @@
  * Defines the replica VM at rest: stopped, without autostart, its disks pointing at files that exist only in
  * Failover, so that starting it by hand fails cleanly.
  */
-import type { DiskKey, OperationKey, VmId } from '../domain/ids.ts';
+import type { DiskKey, OperationKey, ReplicaId, VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -35,7 +35,7 @@ export type Rested = {
   readonly changes: readonly CatalogChange[];
 };
 
-const OUTDATED = 'The replica VM could not be defined as its source is now.';
+export const OUTDATED = 'The replica VM could not be defined as its source is now.';
 
 export async function restReplica(
   { catalog }: EnginePorts,
@@ -43,13 +43,7 @@ export async function restReplica(
   rest: Rest,
 ): Promise<Rested> {
   const { replica, newest, point } = rest;
-  const wasOutdated = await context.step<boolean>('look-at-definition', {
-    do: async () => {
-      const conditions = await catalog.conditions(replica.id);
-      return conditions.some(({ message }) => message.startsWith(OUTDATED));
-    },
-    undo: 'nothing',
-  });
+  const wasOutdated = await isKnownOutdated(catalog, context, replica.id);
   const changed = newest === null || newest.vm.configuration.text !== point.vm.configuration.text;
   if (replica.targetVmId !== null && !changed && !wasOutdated) {
     return { vmId: replica.targetVmId, changes: [] };
@@ -57,6 +51,21 @@ export async function restReplica(
   const since = await context.now('rest-at');
   return context.step<Rested>('define-replica', {
     do: (attempt) => define(rest, { since, wasOutdated }, attempt),
+    undo: 'nothing',
+  });
+}
+
+/** Whether the last run could not have the definition follow its source. */
+export function isKnownOutdated(
+  catalog: EnginePorts['catalog'],
+  context: OperationContext,
+  replica: ReplicaId,
+): Promise<boolean> {
+  return context.step<boolean>('look-at-definition', {
+    do: async () => {
+      const conditions = await catalog.conditions(replica);
+      return conditions.some(({ message }) => message.includes(OUTDATED));
+    },
     undo: 'nothing',
   });
 }

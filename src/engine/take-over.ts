@@ -14,6 +14,7 @@ import { aboutBranch } from '../domain/failover/branch-about.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';
 import { type BranchId, branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import { driftOfBasis } from '../domain/replica/finding.ts';
 import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { Versioned } from '../ports/catalog.ts';
@@ -143,16 +144,9 @@ export function checkDrift(
   return context.step<null>('check-drift', {
     do: async ({ signal }) => {
       const findings = await target.store.inspect(replica.id, { signal });
-      const finding = findings.find(
-        ({ blocksWrites, pointIds, branchId }) =>
-          (blocksWrites && pointIds.includes(point.id)) ||
-          (archiveId !== null && branchId === archiveId),
-      );
-      if (finding === undefined) return null;
-      throw new UnderstudyError('replica-drifted', {
-        replica: replica.name,
-        finding: `${finding.object}: ${finding.message.replace(/\.$/, '')}`,
-      });
+      const finding = driftOfBasis(findings, { pointId: point.id, archiveId });
+      if (finding === null) return null;
+      throw new UnderstudyError('replica-drifted', { replica: replica.name, finding });
     },
     undo: 'nothing',
   });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
 import { diskKey } from '../../src/domain/ids.ts';
+import { transferSlots } from '../../src/engine/control/run-job.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
 import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
@@ -210,6 +211,9 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
   await failedOver(stage);
   stage.production.isUnreachable = true;
   await failback(stage, { to: { type: 'new', host: 'elsewhere', name: 'web-2' } });
+  const slots = await transferSlots(stage.life.ports, await stage.replica());
+  const hosts = slots.map(({ name }) => name).filter((name) => name.startsWith('transfer:'));
+  assert.deepEqual(hosts.toSorted(), ['transfer:elsewhere', 'transfer:recovery']);
   await switchOver(stage);
   const made = [...elsewhere.vms.values()][0];
   if (made === undefined) throw new Error('no VM was made');

@@ -1,7 +1,6 @@
 /** Replication, removal and repair when hosts are away, clocks jump and people interfere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Host } from '../../src/domain/host/host.ts';
 import { hostId } from '../../src/domain/ids.ts';
 import { options, Stage, VDA } from './stage.ts';
 
@@ -119,19 +118,7 @@ test('quiescing that was wished and not possible is told in the history', async 
 
 async function addThird(stage: Stage): Promise<void> {
   const third = stage.world.addHost({ id: hostId('third') });
-  const host: Host = {
-    id: third.id,
-    name: third.id,
-    kind: 'simulated',
-    address: 'sim:third',
-    storageFolder: '/third/replicas',
-    scratchFolder: '/third/scratch',
-    transferSlots: 2,
-    testSlots: 2,
-    startGuard: null,
-    addedAt: stage.world.clock.now(),
-  };
-  await stage.life.ports.catalog.apply([{ type: 'host-saved', host, expectedVersion: null }]);
+  await stage.knowHost(third.id);
 }
 
 test('two replicas of one VM take turns: neither ends the other freeze', async () => {

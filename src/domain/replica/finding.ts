@@ -43,3 +43,16 @@ export type ReplicaFinding = {
   readonly pointIds: readonly PointId[];
   readonly branchId: BranchId | null;
 };
+
+/** Why this restore point, or the archive that goes on from it, cannot be trusted; null when it can. Another one's damage is no reason. */
+export function driftOfBasis(
+  findings: readonly ReplicaFinding[],
+  { pointId, archiveId }: { readonly pointId: PointId; readonly archiveId: BranchId | null },
+): string | null {
+  const finding = findings.find(
+    ({ blocksWrites, pointIds, branchId }) =>
+      (blocksWrites && pointIds.includes(pointId)) ||
+      (archiveId !== null && branchId === archiveId),
+  );
+  return finding === undefined ? null : `${finding.object}: ${finding.message.replace(/\.$/, '')}`;
+}

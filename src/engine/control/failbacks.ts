@@ -51,7 +51,7 @@ export async function failback(
         appliesChanges: applyChanges,
         shutdownDeadlineMs,
       },
-      slots: await transferSlots(ports, replica),
+      slots: await transferSlots(ports, replica, home.hostId),
     },
     options,
   );

@@ -1,4 +1,5 @@
 /** Failover and what follows it: what it would cost, and how it is asked for. */
+
 import { asUnderstudyError } from '../../domain/error.ts';
 import {
   type ConnectionDecision,
@@ -8,6 +9,7 @@ import {
   type SourceAtFailover,
 } from '../../domain/failover/connection.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
+import { driftOfBasis } from '../../domain/replica/finding.ts';
 import { ALLOWED_IN } from '../../domain/replica/phase.ts';
 import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -20,7 +22,7 @@ import type {
 } from '../../ports/controller.ts';
 import { lookAtSource } from '../source-fence.ts';
 import { accept } from './accept.ts';
-import { chosenBasis, pointOfBasis } from './basis.ts';
+import { chosenBasis, findArchive, pointOfBasis } from './basis.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findReplica } from './references.ts';
 
@@ -113,6 +115,8 @@ export async function previewTakeover(
     replica,
     options,
   );
+  const archiveId = order.archive == null ? null : findArchive(replica, order.archive).branchId;
+  const target = await lookAtTarget(ports, replica, { pointId: point.id, archiveId }, options);
   const fence = neededFence(seen, order.fence);
   const connection = decideConnection(seen, fence, order.acceptDuplicate);
   const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
@@ -128,11 +132,8 @@ export async function previewTakeover(
     fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
-    refusedBecause: refusal(replica, seen, order),
-    warnings: [
-      ...(await warnings(ports, replica, point, connection)),
-      ...(await storageWarnings(ports, replica, options)),
-    ],
+    refusedBecause: refusal(replica, seen, order) ?? target.drift,
+    warnings: [...(await warnings(ports, replica, point, connection)), ...target.warnings],
   };
 }
 
@@ -214,18 +215,24 @@ async function warnings(
 }
 
 /** What is in the way of the start has to be heard before the disaster. A target that does not answer says so, too. */
-async function storageWarnings(
+async function lookAtTarget(
   ports: ControllerPorts,
   replica: Replica,
+  basis: Parameters<typeof driftOfBasis>[1],
   options: CallOptions,
-): Promise<readonly string[]> {
+): Promise<{ readonly drift: string | null; readonly warnings: readonly string[] }> {
   try {
-    const { hypervisor } = await ports.hosts.ports(replica.targetHostId);
+    const { hypervisor, store } = await ports.hosts.ports(replica.targetHostId);
+    const drift = driftOfBasis(await store.inspect(replica.id, options), basis);
     const findings = await hypervisor.preflightStorage(options);
-    return findings.map(({ element, message }) => `Target, ${element}: ${message}`);
+    return {
+      drift: drift === null ? null : `the replica was changed by someone else: ${drift}`,
+      warnings: findings.map(({ element, message }) => `Target, ${element}: ${message}`),
+    };
   } catch (error) {
     if (asUnderstudyError(error).code !== 'host-unreachable') throw error;
-    return ['The target host does not answer: the replica could not be started now.'];
+    const warnings = ['The target host does not answer: the replica could not be started now.'];
+    return { drift: null, warnings };
   }
 }
 

@@ -1,5 +1,7 @@
 /** Begins runs of a job: of all its VMs that can be run, or of those named. */
+
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+import type { HostId } from '../../domain/ids.ts';
 import type { Job } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -85,13 +87,17 @@ export async function startReplicate(
   );
 }
 
-/** What moving blocks takes: a transfer slot of either host, and the only one of the source VM. */
+/**
+ * What moving blocks takes: a transfer slot of the target and of the host at the other end, be it that of the source or the one
+ * that a failback goes to, and the only one of the source VM.
+ */
 export async function transferSlots(
   { catalog }: ControllerPorts,
-  { sourceHostId, sourceVmId, targetHostId }: Replica,
+  { sourceHostId, sourceVmId, targetHostId, failback }: Replica,
+  otherHostId: HostId = failback?.home.hostId ?? sourceHostId,
 ): Promise<Claims['slots']> {
   const hosts = (await catalog.hosts()).map(({ value }) => value);
-  const involved = hosts.filter(({ id }) => id === sourceHostId || id === targetHostId);
+  const involved = hosts.filter(({ id }) => id === otherHostId || id === targetHostId);
   return [
     ...involved.map(({ id, transferSlots: limit }) => ({ name: `transfer:${id}`, limit })),
     // A VM can be frozen once: replicas of it on several targets take turns.

@@ -1,0 +1,68 @@
+/** A replica that somebody else changed: whoever finds out says so, and a dry run says it before the bad night. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RestorePoint } from '../../src/domain/restore-point/restore-point.ts';
+import { tamperLayer, touchLayer } from '../../src/simulator/calamities.ts';
+import { failoverOrder, options, Stage, VDA } from './stage.ts';
+
+async function withPoints(stage: Stage): Promise<readonly RestorePoint[]> {
+  await stage.protect();
+  for (const text of ['one', 'two']) {
+    stage.vm.write(VDA, 1, text);
+    assert.equal((await stage.replicate()).state, 'succeeded');
+  }
+  const { id } = await stage.replica();
+  return stage.life.ports.catalog.points(id);
+}
+
+async function layerOf(stage: Stage, point: RestorePoint | undefined) {
+  const layer = point?.disks.find(({ key }) => key === VDA)?.layerId;
+  assert.ok(layer);
+  return { replicaId: (await stage.replica()).id, layerId: layer };
+}
+
+async function told(stage: Stage): Promise<readonly string[]> {
+  const { id } = await stage.replica();
+  return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
+}
+
+const preview = (stage: Stage) =>
+  stage.run(stage.life.controller.previewFailover('web-replica', failoverOrder('latest'), options));
+
+test('a run that finds it raises the condition, a rescan that repairs it clears it', async () => {
+  await using stage = await Stage.open();
+  const points = await withPoints(stage);
+  touchLayer(stage.recovery, await layerOf(stage, points.at(-1)));
+  const run = await stage.replicate();
+  assert.deepEqual([run.state, run.error?.code], ['failed', 'replica-drifted']);
+  assert.deepEqual(await told(stage), ['drifted']);
+  await stage.finish((controller) => controller.rescan('web-replica', true, options));
+  assert.deepEqual(await told(stage), []);
+  assert.equal((await stage.replicate()).state, 'succeeded');
+});
+
+test('a failover that finds it raises it, too, and is refused in its dry run before', async () => {
+  await using stage = await Stage.open();
+  const points = await withPoints(stage);
+  assert.equal((await preview(stage)).refusedBecause, null);
+  tamperLayer(stage.recovery, await layerOf(stage, points.at(-1)), 1, 'two!');
+  assert.match((await preview(stage)).refusedBecause ?? '', /changed by someone else: .*layer/);
+  assert.deepEqual(await told(stage), [], 'a dry run changes nothing');
+  const failed = await stage.failover();
+  assert.deepEqual([failed.state, failed.error?.code], ['failed', 'replica-drifted']);
+  assert.deepEqual(await told(stage), ['drifted']);
+  assert.equal((await stage.replica()).phase, 'Ready');
+});
+
+test('a definition that could not follow its source is still told after a rescan, and renewed by its repair', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  stage.vm.state.definition = `${stage.vm.state.definition} `;
+  stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'name-taken' });
+  assert.equal((await stage.replicate()).state, 'succeeded');
+  for (const isRepaired of [false, false, true]) {
+    assert.deepEqual(await told(stage), ['drifted']);
+    await stage.finish((controller) => controller.rescan('web-replica', isRepaired, options));
+  }
+  assert.deepEqual(await told(stage), []);
+});
