@@ -29,7 +29,7 @@ type Begin = (controller: Controller, replica: string) => Promise<OperationRecor
 /** One round: every operation of a replica's life that leads back to where it began. */
 const ROUND: readonly Begin[] = [
   (controller, replica) => controller.failover(replica, FAILOVER, BY_HAND),
-  (controller, replica) => controller.undoFailover(replica, false, BY_HAND),
+  (controller, replica) => controller.undoFailover(replica, { force: false }, BY_HAND),
   (controller, replica) => controller.failover(replica, FAILOVER, BY_HAND),
   (controller, replica) => controller.failback(replica, HOME, BY_HAND),
   (controller, replica) => controller.switchOver(replica, SHUTDOWN, BY_HAND),

@@ -36,7 +36,7 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
     hop: async ({ parameters, body, options }) =>
       operationAnswer(await controller.hop(parameters.replica, hopOrder(body), options)),
     undoFailover: async ({ parameters, body, options }) =>
-      operationAnswer(await controller.undoFailover(parameters.replica, body.force, options)),
+      operationAnswer(await controller.undoFailover(parameters.replica, body, options)),
     permanentFailover: async ({ parameters, options }) =>
       operationAnswer(await controller.permanentFailover(parameters.replica, options)),
     fenceSource: async ({ parameters, body, options }) =>

@@ -77,8 +77,9 @@ const COMMANDS: [string, readonly unknown[]][] = [
       { point: { type: 'latest' }, reason: '', fence: 'none', acceptDuplicate: false },
     ],
   ],
-  ['undo-failover r', ['undoFailover', 'r', false]],
-  ['undo-failover r --force', ['undoFailover', 'r', true]],
+  ['undo-failover r', ['undoFailover', 'r', { force: false, keepFence: false }]],
+  ['undo-failover r --force', ['undoFailover', 'r', { force: true, keepFence: false }]],
+  ['undo-failover r --keep-fence', ['undoFailover', 'r', { force: false, keepFence: true }]],
   ['permanent-failover r', ['permanentFailover', 'r']],
   [
     'operation list --open --kind failover --limit 3 --subject rep-a1',

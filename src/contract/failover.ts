@@ -66,6 +66,8 @@ export const failoverPreviewSchema = z.strictObject({
 export const undoFailoverSchema = z.strictObject({
   /** Although the target host cannot be reached: its debris is cleaned when it is back. */
   force: z.boolean().default(false),
+  /** Leave the source as the failover fenced it: off, or cut off. Else it is started and connected again. */
+  keepFence: z.boolean().default(false),
 });
 
 export type HopRequestBody = z.input<typeof hopRequestSchema>;

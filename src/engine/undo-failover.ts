@@ -13,7 +13,12 @@ import { asUnderstudyError } from '../domain/error.ts';
 import { replicaId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import { apply } from '../domain/replica/phase.ts';
-import type { ArchivedBranch, FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import type {
+  ArchivedBranch,
+  FailoverRecord,
+  Replica,
+  SourceFence,
+} from '../domain/replica/replica.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -50,6 +55,7 @@ export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition 
       await recordReady(context, undo, isCleanedUp);
       await releaseSource(ports, context, { ...undo.facts, replica: undo.ready }, 'later');
       if (flagIn(input, 'liftFence')) await liftSourceFence(ports, context, undo);
+      else await context.note('note-fence', LEFT[undo.failover.fence]);
       return { branchId: undo.archive.branchId, isCleanedUp };
     },
   };
@@ -185,6 +191,13 @@ function cleanupPending(replica: Replica, since: Instant): CatalogChange {
     condition: { name: 'cleanup-pending', message, since },
   };
 }
+
+const LEFT: Record<SourceFence, string> = {
+  none: 'The source VM is left as it is; the failover had not fenced it.',
+  nics: 'The source VM is left without network, as asked; connect its NICs at its hypervisor.',
+  shutdown: 'The source VM is left off, as asked; start it at its hypervisor.',
+  'power-off': 'The source VM is left off, as asked; start it at its hypervisor.',
+};
 
 /** The replica is off now, so the source may serve again; a source that cannot is told, not forced. */
 async function liftSourceFence(

@@ -28,6 +28,7 @@ import type {
   SeedOrder,
   SwitchOverOrder,
   UndoFailbackOrder,
+  UndoFailoverOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
 
@@ -257,7 +258,7 @@ export interface Controller extends GuardControl {
   ): Promise<OperationRecord>;
   undoFailover(
     replica: Reference,
-    force: boolean,
+    order: UndoFailoverOrder,
     options: CommandOptions,
   ): Promise<OperationRecord>;
   previewFailback(

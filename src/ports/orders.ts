@@ -43,6 +43,13 @@ export type FailbackOrder = {
   readonly shutdownDeadlineMs: number;
 };
 
+export type UndoFailoverOrder = {
+  /** Although the target host cannot be reached. */
+  readonly force: boolean;
+  /** Leave the source as the failover fenced it: off, or cut off. Absent: it is started and connected again. */
+  readonly keepFence?: boolean;
+};
+
 export type UndoFailbackOrder = {
   /** Although production cannot be asked whether it runs. */
   readonly force: boolean;

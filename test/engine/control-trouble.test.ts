@@ -195,9 +195,12 @@ test('refusals name the replica and the VM as people know them', async () => {
   await assert.rejects(stage.run(controller.runJob('nightly', ['nope'], options)), {
     message: 'Job nightly has no VM nope. See `understudy job show nightly`.',
   });
-  await assert.rejects(stage.run(controller.undoFailover('web-replica', false, options)), {
-    message: /^Replica web-replica is in phase Ready.*Allowed now: job run, failover/,
-  });
+  await assert.rejects(
+    stage.run(controller.undoFailover('web-replica', { force: false }, options)),
+    {
+      message: /^Replica web-replica is in phase Ready.*Allowed now: job run, failover/,
+    },
+  );
   await stage.run(controller.verify('web-replica', null, options));
   await assert.rejects(stage.run(controller.deleteReplica('web-replica', options)), {
     message: /^web-replica is busy with operation op-/,

@@ -19,8 +19,8 @@ const IN_READY: Readonly<Record<string, Wish>> = {
 };
 
 const IN_FAILOVER: Readonly<Record<string, Wish>> = {
-  undo: (controller) => controller.undoFailover('web-replica', false, options),
-  'forced undo': (controller) => controller.undoFailover('web-replica', true, options),
+  undo: (controller) => controller.undoFailover('web-replica', { force: false }, options),
+  'forced undo': (controller) => controller.undoFailover('web-replica', { force: true }, options),
   permanent: (controller) => controller.permanentFailover('web-replica', options),
   fence: (controller) => controller.fenceSource('web-replica', 'power-off', options),
   unfence: (controller) => controller.unfenceSource('web-replica', true, options),

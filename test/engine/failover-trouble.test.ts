@@ -247,7 +247,7 @@ test('an undo that is stuck on a lost target can be forced without giving it up 
   await stage.failover();
   const { controller, ports } = stage.life;
   stage.world.faults.on('recovery.store.archiveBranch', 1, 'slow', { delayMs: 1_000 });
-  const begun = await stage.run(controller.undoFailover('web-replica', false, options));
+  const begun = await stage.run(controller.undoFailover('web-replica', { force: false }, options));
   await stage.until(() => stage.world.faults.happened.length === 1);
   stage.recovery.isUnreachable = true;
   assert.equal((await stage.run(ports.durable.settled(begun.id, options))).state, 'suspended');

@@ -117,6 +117,23 @@ test('a source that comes back is told at once and once, and no more when it is 
   assert.deepEqual(links(stage), [true]);
 });
 
+test('an undo leaves the source off or cut off when it is asked to, and its replica is Ready all the same', async () => {
+  for (const fence of ['nics', 'power-off'] as const) {
+    await using stage = await Stage.open();
+    await stage.protect();
+    assert.equal((await stage.replicate()).state, 'succeeded');
+    assert.equal((await failOver(stage, fence)).state, 'succeeded');
+    const order = { force: false, keepFence: true };
+    const undone = await stage.finish((c) => c.undoFailover('web-replica', order, options));
+    assert.equal(undone.state, 'succeeded');
+    assert.equal((await stage.replica()).phase, 'Ready');
+    const serves =
+      stage.vm.power === 'running' && stage.vm.state.nics.some((nic) => nic.isConnected);
+    assert.equal(serves, false, fence);
+    assert.deepEqual(await stage.violations('whenIdle'), []);
+  }
+});
+
 test('the condition goes when the source goes, or the failover is undone', async () => {
   await using stage = await Stage.open();
   await withPoints(stage);

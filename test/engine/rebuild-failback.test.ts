@@ -195,7 +195,7 @@ test('layers that were to go when production did not answer still go, and produc
   await failback(stage);
   stage.production.isUnreachable = true;
   await done(stage, (it) => it.cancelFailback('web-replica', options));
-  await done(stage, (it) => it.undoFailover('web-replica', false, options));
+  await done(stage, (it) => it.undoFailover('web-replica', { force: false }, options));
   stage.production.isUnreachable = false;
   assert.throws(() => stage.vm.start());
   assert.equal((await lost(stage)).phase, 'Ready');

@@ -255,7 +255,7 @@ export class Stage implements AsyncDisposable {
   }
 
   undo(force = false): Promise<OperationRecord> {
-    return this.finish((controller) => controller.undoFailover('web-replica', force, options));
+    return this.finish((controller) => controller.undoFailover('web-replica', { force }, options));
   }
 
   /** The scheduler takes one look; then everything it began runs to its end. */

@@ -216,7 +216,7 @@ async function live(sabotage: LifeSpec['sabotage'], siteOf: (site: Site) => void
   await wish((controller) =>
     controller.failover('web-replica', { ...order, point: { type: 'latest' } }, BY_HAND),
   );
-  await wish((controller) => controller.undoFailover('web-replica', false, BY_HAND));
+  await wish((controller) => controller.undoFailover('web-replica', { force: false }, BY_HAND));
   await run();
   return [...seen, ...(await site.violations('whenIdle'))];
 }

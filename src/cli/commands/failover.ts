@@ -99,25 +99,33 @@ function undoCommand(program: Command, runner: Runner): void {
       program,
       'undo-failover <replica>',
       'Go back to the source: stop the replica and set its writes aside (kept for the time that the job says)',
-      ['undo-failover web-01-replica', 'undo-failover web-01-replica --force'],
-    ).option(
-      '--force',
-      'although the target host cannot be reached; it is cleaned when it is back',
-    ),
+      [
+        'undo-failover web-01-replica',
+        'undo-failover web-01-replica --keep-fence',
+        'undo-failover web-01-replica --force',
+      ],
+    )
+      .option(
+        '--force',
+        'although the target host cannot be reached; it is cleaned when it is back',
+      )
+      .option(
+        '--keep-fence',
+        'leave the source off or cut off, as the failover has left it (default: start and connect it again)',
+      ),
   );
-  runner.run<WaitOptions & { readonly force?: boolean }>(
-    undo,
-    async (session, [replica = ''], { force, wait }) => {
-      const accepted = await session.client.call('undoFailover', {
-        parameters: { replica },
-        body: { force: force === true },
-      });
-      const exitCode = await settleAndShow(session, accepted, wait);
-      if (exitCode === EXIT.failed && force !== true) session.say(MAY_FORCE);
-      return exitCode;
-    },
-  );
+  runner.run<UndoOptions>(undo, async (session, [replica = ''], { force, keepFence, wait }) => {
+    const accepted = await session.client.call('undoFailover', {
+      parameters: { replica },
+      body: { force: force === true, keepFence: keepFence === true },
+    });
+    const exitCode = await settleAndShow(session, accepted, wait);
+    if (exitCode === EXIT.failed && force !== true) session.say(MAY_FORCE);
+    return exitCode;
+  });
 }
+
+type UndoOptions = WaitOptions & { readonly force?: boolean; readonly keepFence?: boolean };
 
 function failoverRequest(options: FailoverOptions): FailoverRequestBody {
   const { point, archive, reason, fence, acceptDuplicate } = options;

@@ -56,7 +56,7 @@ export function createController(ports: ControllerPorts): Controller {
     previewFailover: (replica, order, options) => previewFailover(ports, replica, order, options),
     failover: (replica, order, options) => failover(ports, replica, order, options),
     plannedFailover: (replica, order, options) => plannedFailover(ports, replica, order, options),
-    undoFailover: (replica, force, options) => undoFailover(ports, replica, force, options),
+    undoFailover: (replica, order, options) => undoFailover(ports, replica, order, options),
     previewFailback: (replica, order, options) =>
       failbacks.previewFailback(ports, replica, order, options),
     failback: (replica, order, options) => failbacks.failback(ports, replica, order, options),

@@ -20,6 +20,7 @@ import type {
   FailoverPreview,
   Reference,
 } from '../../ports/controller.ts';
+import type { UndoFailoverOrder } from '../../ports/orders.ts';
 import { lookAtSource } from '../source-fence.ts';
 import { accept } from './accept.ts';
 import { chosenBasis, findArchive, pointOfBasis } from './basis.ts';
@@ -64,12 +65,12 @@ export async function failover(
 export async function undoFailover(
   ports: ControllerPorts,
   reference: Reference,
-  force: boolean,
+  { force, keepFence = false }: UndoFailoverOrder,
   options: CommandOptions,
 ): Promise<OperationRecord> {
   const { value: replica } = await findReplica(ports.catalog, reference);
   const title = `Undo the failover of ${replica.sourceVmName}`;
-  const input = { force, liftFence: true };
+  const input = { force, liftFence: !keepFence };
   const order = { kind: 'undo-failover', allowedAs: 'undo-failover', title, input } as const;
   return accept(ports, replica, order, options);
 }

@@ -23,7 +23,7 @@ type WayOut = {
 
 const UNDO: WayOut = {
   name: 'the undo of the failover',
-  begin: (controller, { id }) => controller.undoFailover(id, false, BY_HAND),
+  begin: (controller, { id }) => controller.undoFailover(id, { force: false }, BY_HAND),
 };
 const CANCEL: WayOut = {
   name: 'giving up the failback',

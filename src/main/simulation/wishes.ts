@@ -36,10 +36,10 @@ export const WISHES: readonly Move[] = [
     ),
   ),
   about('undo', 9, ['Failover'], (controller, { id }) =>
-    controller.undoFailover(id, false, BY_HAND),
+    controller.undoFailover(id, { force: false }, BY_HAND),
   ),
   about('undo by force', 1.5, ['Failover'], (controller, { id }) =>
-    controller.undoFailover(id, true, BY_HAND),
+    controller.undoFailover(id, { force: true }, BY_HAND),
   ),
   about('hop', 3, ['Failover'], async (controller, { id, archives }, { random, site }) => {
     const points = await site.living.ports.catalog.points(id);

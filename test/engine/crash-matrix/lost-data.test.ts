@@ -86,7 +86,8 @@ async function leadOn(stage: Stage, way: Way, where: string): Promise<boolean> {
   for (let move = 0; move < 6; move += 1) {
     const { phase } = await stage.replica();
     if (phase === 'Ready') return wasMoved;
-    if (phase === 'Failover') await done((it) => it.undoFailover('web-replica', false, options));
+    if (phase === 'Failover')
+      await done((it) => it.undoFailover('web-replica', { force: false }, options));
     else if (phase === 'ReadyToSwitch' && way === 'back') {
       await done((it) => it.cancelFailback('web-replica', options));
     } else if (phase === 'ReadyToSwitch') {

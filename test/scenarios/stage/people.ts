@@ -96,7 +96,9 @@ export const PEOPLE: readonly Command[] = [
   ),
   line('undo (?<vm>\\S+)(?<force> by force)?', async (play, { vm, force }) => {
     const id = await nameOf(play, vm);
-    return play.site.ask((controller) => controller.undoFailover(id, force !== undefined, BY_HAND));
+    return play.site.ask((controller) =>
+      controller.undoFailover(id, { force: force !== undefined }, BY_HAND),
+    );
   }),
   line('make (?<vm>\\S+) permanent', async (play, { vm }) => {
     const id = await nameOf(play, vm);
