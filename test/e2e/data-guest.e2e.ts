@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { after, before, suite, type TestContext, test } from 'node:test';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
+import { until, untilTrue } from '../../src/rig/until.ts';
 import { MIB } from './stage/block-vm.ts';
 import { copyFrozen, type Image } from './stage/bytes.ts';
 import { watchEvents } from './stage/event-log.ts';
 import { watchPauses } from './stage/guest-watch.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until, untilTrue } from './stage/until.ts';
 
 suite('restore points of a guest that writes', { skip: skipReason() }, () => {
   const DISKS = ['vda', 'vdb'] as const;

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { run } from '../../src/rig/command.ts';
 import { runProgram } from '../../src/rig/server-process.ts';
+import { untilTrue } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { watchPauses } from './stage/guest-watch.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
-import { untilTrue } from './stage/until.ts';
 
 suite('the watchers of the end-to-end suite', { skip: skipReason() }, () => {
   let stage: Stage;

@@ -11,6 +11,7 @@ import { jobCreatedSchema, jobSchema } from '../../src/contract/job.ts';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { type RebuildReportAnswer, rebuildReportSchema } from '../../src/contract/rebuild.ts';
 import { run } from '../../src/rig/command.ts';
+import { untilTrue } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireTookOver, standInOf } from './stage/home.ts';
 import {
@@ -26,7 +27,6 @@ import {
 } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { untilTrue } from './stage/until.ts';
 
 suite('the controller is lost', { skip: skipReason() }, () => {
   let stage: Stage;

@@ -8,11 +8,11 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { type GuardAnswer, guardSchema } from '../../src/contract/guard.ts';
 import type { ReplicaAnswer } from '../../src/contract/replica.ts';
+import { until, untilTrue } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { conditionNames, failOverBlockVm, refused, succeed } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
-import { until, untilTrue } from './stage/until.ts';
 
 suite('a source that comes back', { skip: skipReason() }, () => {
   let stage: Stage;

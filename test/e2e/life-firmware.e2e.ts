@@ -15,11 +15,11 @@ import { operationDetailSchema, operationSchema } from '../../src/contract/opera
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { run } from '../../src/rig/command.ts';
 import type { PrivateHost } from '../../src/rig/private-host.ts';
+import { until } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { failOverBlockVm, succeed } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until } from './stage/until.ts';
 
 const CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd';

@@ -26,10 +26,10 @@ import {
 } from '../../src/rig/ledger-client.ts';
 import { findFreePort, forwardGuestPort } from '../../src/rig/port-forward.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
+import { until, untilTrue } from '../../src/rig/until.ts';
 import { conditionNames, preview, refused, succeed, timesOf } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until, untilTrue } from './stage/until.ts';
 
 suite('failover of a guest that serves', { skip: skipReason() }, () => {
   let stage: Stage;

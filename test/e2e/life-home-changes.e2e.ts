@@ -10,6 +10,7 @@ import { after, before, suite, test } from 'node:test';
 import { failbackPreviewSchema } from '../../src/contract/failback.ts';
 import { run } from '../../src/rig/command.ts';
 import type { PrivateHost } from '../../src/rig/private-host.ts';
+import { untilTrue } from '../../src/rig/until.ts';
 import { BLOCK, type BlockVm, MIB, type Write, writeExpected } from './stage/block-vm.ts';
 import { type Image, requireSameContent } from './stage/bytes.ts';
 import { requireTookOver, type StandIn, standInOf } from './stage/home.ts';
@@ -17,7 +18,6 @@ import { failOverBlockVm, succeed, transfers, writeReplica } from './stage/life.
 import { untilObedient } from './stage/obedient-guest.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
-import { untilTrue } from './stage/until.ts';
 
 const [OWN_MAC, NEW_MAC] = ['52:54:00:00:00:01', '52:54:00:00:00:02'];
 

@@ -17,11 +17,11 @@ import {
 } from '../../src/rig/ledger-client.ts';
 import { forwardGuestPort } from '../../src/rig/port-forward.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
+import { until } from '../../src/rig/until.ts';
 import { untilSwitched } from './stage/home.ts';
 import { conditionNames, order, refused, succeed, transfers } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
-import { until } from './stage/until.ts';
 
 suite('a planned failover and the way home', { skip: skipReason() }, () => {
   let stage: Stage;

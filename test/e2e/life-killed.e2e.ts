@@ -7,14 +7,14 @@ import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
-import { type OperationDetailAnswer, operationDetailSchema } from '../../src/contract/operation.ts';
+import type { OperationDetailAnswer } from '../../src/contract/operation.ts';
 import { replicaSchema } from '../../src/contract/replica.ts';
 import { run } from '../../src/rig/command.ts';
 import { commandLineOf, listProcesses } from '../../src/rig/processes.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
-import { type EventLog, watchEvents } from './stage/event-log.ts';
 import { requireTookOver, standInOf } from './stage/home.ts';
+import { killAt } from './stage/killing.ts';
 import {
   type Archive,
   archiveOf,
@@ -26,7 +26,6 @@ import {
 } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until } from './stage/until.ts';
 
 const SWITCHOVER_STEPS = [
   'catch-up/freeze-replica',
@@ -71,7 +70,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
       'define-replica',
       'start-replica',
     ];
-    const operationId = await killAt([...steps, 'await-guest-1'], 'failover', id);
+    const operationId = await killAt(stage, [...steps, 'await-guest-1'], 'failover', id);
     const replica = await untilRunning(stage, protection, operationId);
     assert.equal(replica.phase, 'Failover');
     assert.equal(replica.failover?.operationId, operationId);
@@ -87,7 +86,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
   test('of an undo', async () => {
     const { id, failover } = await stage.replica(protection);
     const steps = ['power-off-replica', 'archive-branch', 'rest-replica'];
-    const operation = await settled(await killAt(steps, 'undo-failover', id));
+    const operation = await settled(await killAt(stage, steps, 'undo-failover', id));
     assert.equal(operation.state, 'succeeded', describe(operation));
     const replica = await stage.replica(protection);
     assert.equal(replica.phase, 'Ready');
@@ -116,7 +115,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     await serving.write('vda', { offset: 30 * MIB, length: 65536, value: 0x41 });
     const { id } = replica;
     const goHome = ['look-at-both', 'pass-1/freeze-replica', 'pass-1/copy-home'];
-    await succeeded(await killAt(goHome, 'failback', id));
+    await succeeded(await killAt(stage, goHome, 'failback', id));
     assert.equal((await stage.replica(protection)).phase, 'ReadyToSwitch');
 
     await serving.write('vdb', { offset: 4096, length: 65536, value: 0x42 });
@@ -128,14 +127,14 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
       '--on-missed-deadline',
       'power-off',
     ];
-    await succeeded(await killAt(SWITCHOVER_STEPS, ...switchOver));
+    await succeeded(await killAt(stage, SWITCHOVER_STEPS, ...switchOver));
     await requireTookOver(stage.production, vm.uuid, serving);
     assert.deepEqual([await vm.state(), qemusOnRecovery()], ['running', 0]);
 
     // It has no system that would follow a shutdown, which is waited for.
     await stage.production.virsh(['destroy', '--domain', vm.uuid]);
     const goBack = ['stop-production', 'unpark-replica', 'start-replica', 'drop-layers'];
-    await succeeded(await killAt(goBack, 'undo-failback', id));
+    await succeeded(await killAt(stage, goBack, 'undo-failback', id));
     assert.deepEqual([await vm.state(), qemusOnRecovery()], ['shut off', 1]);
     await serving.write('vda', { offset: 31 * MIB, length: 65536, value: 0x43 });
     await succeed(stage, 'failback', id);
@@ -143,7 +142,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     await requireTookOver(stage.production, vm.uuid, serving);
 
     const commit = ['copy-state', 'seal-state', 'merge-layers', 'leave-branch', 'sweep-marks'];
-    await succeeded(await killAt(commit, 'commit-failback', id));
+    await succeeded(await killAt(stage, commit, 'commit-failback', id));
     const state = (await stage.points(protection)).at(-1);
     assert.ok(state);
     await archive.keep(state, serving.expected);
@@ -163,7 +162,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     assert.ok(point);
     const taken = await failOverBlockVm(stage, protection, '--point', point.id);
     const steps = ['flatten', 'gather-changes', 'drop-chain'];
-    const operation = await settled(await killAt(steps, 'permanent-failover', taken.id));
+    const operation = await settled(await killAt(stage, steps, 'permanent-failover', taken.id));
     assert.equal(operation.state, 'succeeded', describe(operation));
     assert.equal(qemusOnRecovery(), 1);
     const folder = join(stage.storageFolder, taken.id);
@@ -190,7 +189,7 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     await stage.replicate(doomed);
     const { id, targetVmId } = await stage.replica(doomed);
     const steps = ['forget-marks', 'delete-replica', 'gather-changes'];
-    const operation = await settled(await killAt(steps, 'replica', 'delete', id));
+    const operation = await settled(await killAt(stage, steps, 'replica', 'delete', id));
     assert.equal(operation.state, 'succeeded', describe(operation));
     await assert.rejects(access(join(stage.storageFolder, id)), /ENOENT/);
     await assert.rejects(stage.recovery.virsh(['domstate', '--domain', targetVmId ?? '']));
@@ -199,38 +198,6 @@ suite('the server is killed at every step', { skip: skipReason() }, () => {
     assert.deepEqual(await other.marks(), []);
     assert.equal(await other.state(), 'running');
   });
-
-  /** The client dies with its server; the operation is known by its first event. @returns its id. */
-  async function killAt(steps: readonly string[], ...args: readonly string[]): Promise<string> {
-    const events = await watchEvents(stage.server.dataFolder);
-    const client = stage.attempt([...args, '--no-wait']).catch(() => undefined);
-    let operationId: string | undefined;
-    for (const step of steps) {
-      operationId = await begun(events, step, operationId);
-      await stage.server.kill9();
-      await client;
-      await stage.server.restart();
-    }
-    assert.ok(operationId);
-    return operationId;
-  }
-
-  /** The last lines of a server that is killed may not reach its log; the journal has them. */
-  async function begun(events: EventLog, step: string, operationId?: string): Promise<string> {
-    const wanted = {
-      type: 'step-started',
-      step,
-      ...(operationId === undefined ? {} : { operationId }),
-    };
-    return until(`step ${step} begins`, async () => {
-      const logged = await events.next(wanted, { deadlineMs: 2000 }).catch(() => undefined);
-      if (logged !== undefined) return logged.operationId;
-      if (operationId === undefined) return undefined;
-      const args = ['operation', 'show', operationId];
-      const { history } = await stage.ask(args, operationDetailSchema);
-      return history.some((event) => event.step === step) ? operationId : undefined;
-    });
-  }
 
   async function succeeded(operationId: string): Promise<void> {
     const operation = await settled(operationId);

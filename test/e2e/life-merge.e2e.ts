@@ -6,12 +6,12 @@ import { after, before, suite, test } from 'node:test';
 import { z } from 'zod';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { commandLineOf, killIfAlive, listProcesses, waitForExit } from '../../src/rig/processes.ts';
+import { until } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
 import { type Archive, archiveOf } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until } from './stage/until.ts';
 
 const KEPT = 2;
 

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { replicaFindingSchema } from '../../src/contract/replica.ts';
 import { run } from '../../src/rig/command.ts';
+import { untilTrue } from '../../src/rig/until.ts';
 import { type BlockVm, createBlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
 import {
@@ -24,7 +25,6 @@ import {
 } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { untilTrue } from './stage/until.ts';
 
 suite('restore points', { skip: skipReason() }, () => {
   let stage: Stage;

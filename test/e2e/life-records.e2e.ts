@@ -7,11 +7,11 @@ import { z } from 'zod';
 import { jobCreatedSchema, jobSchema } from '../../src/contract/job.ts';
 import { operationSchema } from '../../src/contract/operation.ts';
 import { replicaSchema } from '../../src/contract/replica.ts';
+import { until } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
 import { type Archive, archiveOf, order, refused, succeed } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
-import { until } from './stage/until.ts';
 
 const DISKS = [{ sizeBytes: 8 * MIB }];
 const METADATA =

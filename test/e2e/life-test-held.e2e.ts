@@ -12,6 +12,7 @@ import { type PointTestAnswer, pointTestSchema } from '../../src/contract/test-f
 import { watchLedger } from '../../src/main/demo/ledger-watch.ts';
 import { run } from '../../src/rig/command.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
+import { until } from '../../src/rig/until.ts';
 import type { Image } from './stage/bytes.ts';
 import { watchPauses } from './stage/guest-watch.ts';
 import { killAt } from './stage/killing.ts';
@@ -19,7 +20,6 @@ import { succeed, transfers } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import { describe, type Protection } from './stage/operator.ts';
 import { ledgerBeside, leftOfTests, testVms, untilTestsRun } from './stage/test-vms.ts';
-import { until } from './stage/until.ts';
 
 const PROBES = ['--probe', 'agent@120s', '--probe', 'http:8080/@120s'];
 

@@ -12,12 +12,12 @@ import type { ReplicaAnswer } from '../../src/contract/replica.ts';
 import { type PointTestAnswer, pointTestSchema } from '../../src/contract/test-failover.ts';
 import { watchLedger } from '../../src/main/demo/ledger-watch.ts';
 import type { TestVm } from '../../src/rig/test-vm.ts';
+import { until } from '../../src/rig/until.ts';
 import { MIB } from './stage/block-vm.ts';
 import { conditionNames } from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
 import { leftOfTests } from './stage/test-vms.ts';
-import { until } from './stage/until.ts';
 
 const PASSED = 0;
 const NOT_PASSED = 1;

@@ -12,6 +12,7 @@ import { diskKey, vmId } from '../../domain/ids.ts';
 import type { FreezeRequest } from '../../ports/point-source.ts';
 import { ensureGuestImage } from '../../rig/guest-image.ts';
 import { createTestVm, type TestVm } from '../../rig/test-vm.ts';
+import { until, untilTrue } from '../../rig/until.ts';
 import { freezePlaces, writeRecord } from './freeze-record.ts';
 import { createLibvirtPointSource } from './point-source.ts';
 import {
@@ -88,7 +89,7 @@ describe('freezing a guest', { skip }, () => {
         await forgetQuota(request);
         const filled = guest.http(`/fill/48/${index + 2}`, { timeoutMs: 120_000 });
         filled.catch(() => {});
-        while ((await guest.state()) !== 'paused') await rig.context.clock.sleep(50, { signal });
+        await untilTrue('QEMU pauses', async () => (await guest.state()) === 'paused');
         if (isWatched) {
           const command = { ...request, scratch: LARGE, frozenAt: takenAt };
           await rejects('scratch-exhausted', source.watch(command, { signal }));
@@ -133,19 +134,11 @@ describe('freezing a guest', { skip }, () => {
 
   /** It starts after the ledger. */
   async function agentAnswers(guest: TestVm): Promise<void> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await guest.agent('guest-ping');
-        return;
-      } catch (error) {
-        if (attempt === 100) throw error;
-        await rig.context.clock.sleep(100, { signal });
-      }
-    }
+    await until('the agent answers', () => guest.agent('guest-ping'));
   }
 });
 
 async function guestGoesOn(guest: TestVm): Promise<void> {
   const { seq } = await guest.ledger();
-  while ((await guest.ledger()).seq === seq) await guest.ledger();
+  await untilTrue('the guest goes on', async () => (await guest.ledger()).seq > seq);
 }

@@ -21,6 +21,7 @@ import type { Processes } from '../../ports/processes.ts';
 import { ensureGuestImage } from '../../rig/guest-image.ts';
 import { killIfAlive, waitForExit } from '../../rig/processes.ts';
 import { createTestVm } from '../../rig/test-vm.ts';
+import { until } from '../../rig/until.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemIds } from '../../system/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
@@ -274,15 +275,11 @@ async function remove(site: Site, id: VmId, { keepDefinition = false } = {}): Pr
 }
 
 /** The agent starts a little after the guest's web server. */
-async function agentReport(hypervisor: Hypervisor, id: VmId) {
-  const clock = systemClock();
-  const until = clock.monotonicMs() + 60_000;
-  for (;;) {
+function agentReport(hypervisor: Hypervisor, id: VmId) {
+  return until('the agent answers', async () => {
     const report = await hypervisor.guest(id, { signal, deadlineMs: 2000 });
-    if (report.agentAnswers) return report;
-    if (clock.monotonicMs() > until) throw new Error('the guest agent never answered');
-    await clock.sleep(200, { signal });
-  }
+    return report.agentAnswers ? report : undefined;
+  });
 }
 
 async function unreachable(call: Promise<unknown>): Promise<void> {

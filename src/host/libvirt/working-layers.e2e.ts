@@ -20,6 +20,7 @@ import {
 import type { AttachRequest, LayRequest, ProductionDisks } from '../../ports/production-disks.ts';
 import { run } from '../../rig/command.ts';
 import { killIfAlive, waitForExit } from '../../rig/processes.ts';
+import { untilTrue } from '../../rig/until.ts';
 import { missingForFreezing, rejects } from './testing/freeze-rig.ts';
 import { type LayersRig, openLayersRig, type RigHomeVm } from './testing/layers-rig.ts';
 
@@ -285,9 +286,8 @@ describe('working layers under libvirt, whatever dies when', { skip }, () => {
     assert.ok(pid !== undefined);
     killIfAlive(pid);
     await waitForExit(pid);
-    while ((await rig.hypervisor.power(vm.id, { signal })) !== 'off') {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    const isOff = async () => (await rig.hypervisor.power(vm.id, { signal })) === 'off';
+    await untilTrue('libvirt notices', isOff);
   }
 
   it('keeps the marks of the VM when dropped: the next freeze since them is incremental', async () => {

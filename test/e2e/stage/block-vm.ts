@@ -13,9 +13,9 @@ import { run } from '../../../src/rig/command.ts';
 import { type DomainDisk, domainXml } from '../../../src/rig/domain-xml.ts';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../../src/rig/processes.ts';
+import { untilTrue } from '../../../src/rig/until.ts';
 import type { Image } from './bytes.ts';
 import { obedientBootSector } from './obedient-guest.ts';
-import { untilTrue } from './until.ts';
 
 export const MIB = 1024 * 1024;
 /** The unit of hashing and of change marks. */

@@ -1,7 +1,7 @@
 /** Reads the server's event log as it grows, which tells of every step within milliseconds. */
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { until } from './until.ts';
+import { until } from '../../../src/rig/until.ts';
 
 export interface LoggedEvent {
   readonly operationId: string;

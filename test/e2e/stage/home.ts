@@ -7,12 +7,12 @@ import { type OperationDetailAnswer, operationSchema } from '../../../src/contra
 import type { ReplicaAnswer } from '../../../src/contract/replica.ts';
 import { run } from '../../../src/rig/command.ts';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
+import { until } from '../../../src/rig/until.ts';
 import { BLOCK, type Write, writeExpected } from './block-vm.ts';
 import { type Image, requireSameContent } from './bytes.ts';
 import { writeReplica } from './life.ts';
 import type { Stage } from './open-stage.ts';
 import { describe, type Protection } from './operator.ts';
-import { until } from './until.ts';
 
 /** A replica that serves, and plain files that receive the same writes. */
 export interface StandIn {

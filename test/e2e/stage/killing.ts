@@ -1,9 +1,9 @@
 /** Kills the server at the very steps of an operation that a test names. */
 import assert from 'node:assert/strict';
 import { operationDetailSchema } from '../../../src/contract/operation.ts';
+import { until } from '../../../src/rig/until.ts';
 import { type EventLog, watchEvents } from './event-log.ts';
 import type { Stage } from './open-stage.ts';
-import { until } from './until.ts';
 
 type Killed = Pick<Stage, 'server' | 'attempt' | 'ask'>;
 

@@ -13,11 +13,11 @@ import {
 import type { PointAnswer } from '../../../src/contract/point.ts';
 import type { ReplicaAnswer } from '../../../src/contract/replica.ts';
 import { run } from '../../../src/rig/command.ts';
+import { until } from '../../../src/rig/until.ts';
 import type { BlockVm, Write } from './block-vm.ts';
 import type { Image } from './bytes.ts';
 import type { Stage } from './open-stage.ts';
 import { describe, type Protection } from './operator.ts';
-import { until } from './until.ts';
 
 type Asking = Pick<Stage, 'attempt' | 'ask' | 'settled'>;
 

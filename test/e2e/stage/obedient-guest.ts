@@ -5,7 +5,7 @@
  * The registers are those of the `pc` machine, whose firmware puts the ACPI block at port 0x600.
  */
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
-import { untilTrue } from './until.ts';
+import { untilTrue } from '../../../src/rig/until.ts';
 
 /** Of QEMU's PIIX4: what may interrupt, where the power button is bit 8. */
 const ENABLE_PORT = '0x602';

@@ -20,12 +20,12 @@ import { belongsTo, isAlive, listProcesses } from '../../../src/rig/processes.ts
 import { checkRequirements } from '../../../src/rig/requirements.ts';
 import { type ServerProcess, startServerProcess } from '../../../src/rig/server-process.ts';
 import { createTestVm, type TestVm, type TestVmOptions } from '../../../src/rig/test-vm.ts';
+import { until } from '../../../src/rig/until.ts';
 import { type BlockVm, type BlockVmOptions, createBlockVm } from './block-vm.ts';
 import { type Image, requireSameContent } from './bytes.ts';
 import { clientWithin } from './command-line.ts';
 import { type Kept, leftovers, storageDaemonsOf } from './nothing-left.ts';
 import { createOperator, type Operator, type Protection } from './operator.ts';
-import { until } from './until.ts';
 
 export interface Stage extends AsyncDisposable, Operator {
   readonly folder: string;

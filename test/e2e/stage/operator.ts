@@ -11,7 +11,7 @@ import {
 import { type PointAnswer, pointSchema } from '../../../src/contract/point.ts';
 import { type ReplicaAnswer, replicaSchema } from '../../../src/contract/replica.ts';
 import type { CliOutcome, ServerProcess } from '../../../src/rig/server-process.ts';
-import { until } from './until.ts';
+import { until } from '../../../src/rig/until.ts';
 
 /** A VM under the care of a job of its own. */
 export interface Protection {

@@ -9,8 +9,8 @@ import { testNetworkOf } from '../../../src/host/libvirt/test-network.ts';
 import { run } from '../../../src/rig/command.ts';
 import { type LedgerState, parseLedgerState } from '../../../src/rig/ledger-client.ts';
 import { commandLineOf, listProcesses } from '../../../src/rig/processes.ts';
+import { until } from '../../../src/rig/until.ts';
 import type { Stage } from './open-stage.ts';
-import { until } from './until.ts';
 
 type Site = Pick<Stage, 'recovery' | 'storageFolder'>;
 

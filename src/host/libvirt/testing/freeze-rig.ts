@@ -24,6 +24,7 @@ import type { FreezeRequest, FrozenDisk } from '../../../ports/point-source.ts';
 import { type PrivateHost, startPrivateHost } from '../../../rig/private-host.ts';
 import { killIfAlive, waitForExit } from '../../../rig/processes.ts';
 import { checkRequirements } from '../../../rig/requirements.ts';
+import { untilTrue } from '../../../rig/until.ts';
 import { systemClock } from '../../../system/clock.ts';
 import { systemIds } from '../../../system/ids.ts';
 import { systemProcesses } from '../../../system/processes.ts';
@@ -125,7 +126,7 @@ async function makeVm({ host, context, folder: site }: Site): Promise<RigVm> {
       killIfAlive(pid);
       await waitForExit(pid);
       // The daemon learns of it from its monitor connection, in its own time.
-      while ((await power()) !== 'off') await context.clock.sleep(20, { signal });
+      await untilTrue('libvirt notices', async () => (await power()) === 'off');
     },
     async setForeignMark(mark) {
       await host.virsh([
