@@ -63,6 +63,12 @@ export const failbackPreviewSchema = z.strictObject({
   hasSavedState: z.boolean(),
   /** Written by the replica so far; null when it does not stand in. */
   branchBytes: byteCountSchema.nullable(),
+  /** Until what is known to differ is copied; null when nothing was measured yet. */
+  expectedCopyMs: z.number().min(0).nullable(),
+  /** For how long nobody serves at the switchover: shutdown, last delta, start; null when nothing was measured yet. */
+  expectedDowntimeMs: z.number().min(0).nullable(),
+  /** How many switchovers and planned failovers the downtime rests on. */
+  measuredMoves: z.int(),
   /** What was changed on the replica's configuration, a line each. */
   changes: z.array(z.string()),
   consequence: z.string(),

@@ -57,8 +57,18 @@ export type UndoFailbackOrder = {
   readonly shutdownDeadlineMs: number;
 };
 
+/** From earlier operations of the replica; null when there were none to measure. */
+export type ExpectedFailback = {
+  /** Until what is known to differ is copied, milliseconds; production is off from then on until the switchover. */
+  readonly expectedCopyMs: number | null;
+  /** For how long nobody serves at the switchover, milliseconds: shutdown, last delta, start. */
+  readonly expectedDowntimeMs: number | null;
+  /** How many switchovers and planned failovers the downtime rests on. */
+  readonly measuredMoves: number;
+};
+
 /** What a failback would mean now. Nothing was changed to find out. */
-export type FailbackPreview = {
+export type FailbackPreview = ExpectedFailback & {
   readonly replicaId: ReplicaId;
   readonly replicaName: string;
   readonly home: FailbackHome;

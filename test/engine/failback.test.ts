@@ -205,6 +205,22 @@ test('switchover by itself: automatic, at a time, and when little is left', asyn
   }
 });
 
+test('what a failback will take is told from what earlier ones took', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const preview = () =>
+    stage.run(stage.life.controller.previewFailback('web-replica', MANUAL, options));
+  const before = await preview();
+  assert.deepEqual([before.expectedDowntimeMs, before.measuredMoves], [null, 0]);
+  await failback(stage);
+  await switchOver(stage);
+  const took = (await stage.replica()).failback?.switched?.runningAfterMs;
+  assert.ok(took !== undefined && took !== null);
+  await undo(stage);
+  const after = await preview();
+  assert.deepEqual([after.expectedDowntimeMs, after.measuredMoves], [took, 1]);
+});
+
 test('to a VM that is made elsewhere: the job follows it, the next run is incremental', async () => {
   await using stage = await Stage.open();
   const elsewhere = await addElsewhere(stage);

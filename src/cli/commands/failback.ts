@@ -10,7 +10,7 @@ import {
 } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
-import { formatBytes } from '../format.ts';
+import { formatBytes, formatMs } from '../format.ts';
 import { parseBytes, parseMoment, parseSeconds } from '../quantities.ts';
 import { renderDetails } from '../table.ts';
 import { settleAndShow } from './operation.ts';
@@ -211,6 +211,10 @@ function endings(program: Command, runner: Runner): void {
   });
 }
 
+function takes(ms: number | null): string {
+  return ms === null ? 'not measured yet' : `about ${formatMs(ms)}`;
+}
+
 function renderPreview(preview: FailbackPreviewAnswer): string {
   const { home, branchBytes, changes } = preview;
   const { name, kind, hostId } = home;
@@ -219,6 +223,11 @@ function renderPreview(preview: FailbackPreviewAnswer): string {
     ['To', `${name} on ${hostId} (${kind})`],
     ['Production', preview.homePower ?? 'not made yet'],
     ['Written', branchBytes === null ? 'nothing: it does not stand in' : formatBytes(branchBytes)],
+    ['Copying', takes(preview.expectedCopyMs)],
+    [
+      'Downtime',
+      `${takes(preview.expectedDowntimeMs)} at the switchover (${preview.measuredMoves} measured)`,
+    ],
     ['Changes', changes.length === 0 ? ['none'] : changes],
     ['Meaning', preview.consequence],
     ...(preview.refusedBecause === null ? [] : [['Refused', preview.refusedBecause] as const]),

@@ -21,6 +21,7 @@ import type {
 } from '../../ports/orders.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { expectedOfFailback } from './expectations.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
 import { findHost, findReplica, findVm } from './references.ts';
 import { transferSlots } from './run-job.ts';
@@ -105,16 +106,18 @@ export async function previewFailback(
     replica.targetVmId === null ? null : await target.hypervisor.vm(replica.targetVmId, options);
   const branch = replica.failover?.branchId ?? null;
   const isAllowed = allowedOperations(replica.phase).includes('failback');
+  const branchBytes =
+    branch === null || !isAllowed
+      ? null
+      : await target.store.branchBytes(replica.id, branch, options);
   return {
     replicaId: replica.id,
     replicaName: replica.name,
     home,
     homePower: own?.power ?? null,
     hasSavedState: own?.hasSavedState ?? false,
-    branchBytes:
-      branch === null || !isAllowed
-        ? null
-        : await target.store.branchBytes(replica.id, branch, options),
+    branchBytes,
+    ...(await expectedOfFailback(ports, replica, branchBytes)),
     changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
     consequence: consequenceOf(home, own),
     refusedBecause: isAllowed

@@ -25,11 +25,11 @@ import { lookAtSource } from '../source-fence.ts';
 import { accept } from './accept.ts';
 import { chosenBasis, findArchive, pointOfBasis } from './basis.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { expectedOfFailover } from './expectations.ts';
 import { findReplica } from './references.ts';
 
 /** How long a failover waits for the guest to answer before it ends without that figure. */
 export const GUEST_DEADLINE_MS = 180_000;
-const MEASUREMENTS_CONSIDERED = 20;
 
 export async function failover(
   ports: ControllerPorts,
@@ -129,7 +129,7 @@ export async function previewTakeover(
     isNewestPoint: point.id === points.at(-1)?.id,
     sourcePower: seen.power === 'absent' ? 'unknown' : seen.power,
     ...lossOf(seen, ageMs),
-    ...(await expectedTimes(ports, replica)),
+    ...(await expectedOfFailover(ports, replica)),
     fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
@@ -160,33 +160,6 @@ function lossOf(
     lostSeconds: seconds,
     lossBecause: 'the source is running: what it writes after the restore point stays there',
   };
-}
-
-/** Medians of earlier failovers of this replica: measured, not promised. */
-async function expectedTimes(
-  { durable }: ControllerPorts,
-  replica: Replica,
-): Promise<
-  Pick<FailoverPreview, 'expectedRunningMs' | 'expectedAnsweringMs' | 'measuredFailovers'>
-> {
-  const filter = { subject: replica.id, kind: 'failover', limit: MEASUREMENTS_CONSIDERED } as const;
-  const past = (await durable.operations(filter)).filter(({ state }) => state === 'succeeded');
-  return {
-    expectedRunningMs: median(past.map(({ result }) => figure(result, 'runningAfterMs'))),
-    expectedAnsweringMs: median(past.map(({ result }) => figure(result, 'answeringAfterMs'))),
-    measuredFailovers: past.length,
-  };
-}
-
-function figure(result: OperationRecord['result'], name: string): number | null {
-  if (result === null || typeof result !== 'object' || !(name in result)) return null;
-  const value = (result as Readonly<Record<string, unknown>>)[name];
-  return typeof value === 'number' ? value : null;
-}
-
-function median(values: readonly (number | null)[]): number | null {
-  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
-  return known[Math.floor((known.length - 1) / 2)] ?? null;
 }
 
 function refusal(

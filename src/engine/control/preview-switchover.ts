@@ -12,6 +12,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Reference } from '../../ports/controller.ts';
 import type { FailbackPreview } from '../../ports/orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { expectedOfFailback } from './expectations.ts';
 import { findReplica } from './references.ts';
 
 /** Asks both hosts, changes nothing. */
@@ -37,6 +38,8 @@ export async function previewSwitchOver(
     homePower: own?.power ?? null,
     hasSavedState: own?.hasSavedState ?? false,
     branchBytes: await target.store.branchBytes(replica.id, failover.branchId, options),
+    // What was written since the last pass is not known without a freeze: about as much as that one moved.
+    ...(await expectedOfFailback(ports, replica, failback.syncedBytes)),
     changes: changesOf(failback, own, standIn),
     consequence: consequenceOf(failback, replica.name),
     refusedBecause: own !== null && own.power !== 'off' ? `${own.name} is ${own.power}` : null,
