@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import type { PointAnswer } from '../../../src/contract/point.ts';
 import { ensureGuestImage } from '../../../src/rig/guest-image.ts';
 import { endProcessesOf } from '../../../src/rig/leftovers.ts';
+import { sessionEnvironment } from '../../../src/rig/libvirt-folders.ts';
 import { type PrivateHost, startPrivateHost } from '../../../src/rig/private-host.ts';
 import { belongsTo, isAlive, listProcesses } from '../../../src/rig/processes.ts';
 import { checkRequirements } from '../../../src/rig/requirements.ts';
@@ -57,7 +58,19 @@ export interface Stage extends AsyncDisposable, Operator {
 export interface StageOptions {
   /** Default: a folder of the stage. */
   readonly storageFolder?: string;
+  /**
+   * A folder of an ordinary user, whose environment names it (`userEnvironment`): the stage is in it, and the server knows
+   * production as `qemu:///session`.
+   */
+  readonly userFolder?: string;
 }
+
+/** In which `qemu:///session` is production's daemon, once the stage is open. */
+export function userEnvironment(userFolder: string): Readonly<Record<string, string>> {
+  return sessionEnvironment(join(userFolder, PRODUCTION_PLACE));
+}
+
+const PRODUCTION_PLACE = 'p';
 
 /** For `suite(name, { skip: skipReason() }, ...)`: false when everything is here. */
 export function skipReason(): string | false {
@@ -69,17 +82,20 @@ export function skipReason(): string | false {
 
 /** @throws Error when something does not start; nothing is left then. */
 export async function openStage(options: StageOptions = {}): Promise<Stage> {
-  const folder = await mkdtemp(join(tmpdir(), 'us-'));
+  const { userFolder } = options;
+  const folder = userFolder ?? (await mkdtemp(join(tmpdir(), 'us-')));
   const cleaning = new AsyncDisposableStack();
   cleaning.defer(() => clear(folder));
   cleaning.defer(whenEnded(() => clearNow(folder)));
   try {
     // QEMU runs as another user.
     await chmod(folder, 0o755);
+    // That of the project is not an ordinary user's.
+    const cache = userFolder === undefined ? {} : { cacheFolder: join(userFolder, 'cache') };
     const start = async (name: string, place: string) =>
-      cleaning.use(await startPrivateHost({ name, folder: join(folder, place) }));
+      cleaning.use(await startPrivateHost({ name, folder: join(folder, place), ...cache }));
     // The second finds what the first has learnt about QEMU.
-    const production = await start('production', 'p');
+    const production = await start('production', PRODUCTION_PLACE);
     const recovery = await start('recovery', 'r');
     const dataFolder = join(folder, 'server');
     const server = cleaning.use(
@@ -106,12 +122,23 @@ async function furnish(building: Building): Promise<Stage> {
   const storageFolder = options.storageFolder ?? join(folder, 'storage');
   const scratchFolder = join(folder, 'scratch');
   const operator = createOperator(server);
-  for (const { host, storage, scratch } of [
-    { host: production, storage: join(folder, 'storage-p'), scratch: scratchFolder },
-    { host: recovery, storage: storageFolder, scratch: join(folder, 'scratch-r') },
+  const productionUri = options.userFolder === undefined ? production.uri : 'qemu:///session';
+  for (const { name, uri, storage, scratch } of [
+    {
+      name: production.name,
+      uri: productionUri,
+      storage: join(folder, 'storage-p'),
+      scratch: scratchFolder,
+    },
+    {
+      name: recovery.name,
+      uri: recovery.uri,
+      storage: storageFolder,
+      scratch: join(folder, 'scratch-r'),
+    },
   ]) {
     const folders = ['--storage', storage, '--scratch', scratch];
-    await server.json(['host', 'add', host.name, '--uri', host.uri, ...folders]);
+    await server.json(['host', 'add', name, '--uri', uri, ...folders]);
   }
   const places = {
     production,
