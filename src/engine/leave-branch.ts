@@ -4,9 +4,14 @@
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { ErrorCode } from '../domain/error-catalog.ts';
+import type { BranchId, OperationKey } from '../domain/ids.ts';
 import type { ArchivedBranch, Replica } from '../domain/replica/replica.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { type ReplicaFacts, readSettings } from './replica-facts.ts';
+import { defineAtRest } from './rest-replica.ts';
 
 type Attempt = Pick<StepAttempt, 'key' | 'signal'>;
 
@@ -30,10 +35,31 @@ export async function archiveBranch(
   await unless('branch-missing', store.archiveBranch(command, { signal }));
 }
 
-async function unless(missing: ErrorCode, work: Promise<void>): Promise<void> {
+/**
+ * Deletes a branch that nothing has recorded or archived. Its operation may have had to leave the VM defined on it, when
+ * the host was away: it goes to rest first, unless the replica serves from another branch by now.
+ */
+export async function removeBranch(
+  { catalog }: Pick<EnginePorts, 'catalog'>,
+  { replica, newest }: Pick<ReplicaFacts, 'replica' | 'newest'>,
+  target: HostPorts,
+  { key, branchId }: { readonly key: OperationKey; readonly branchId: BranchId },
+  options: CallOptions,
+): Promise<void> {
+  const { id: replicaId, epoch, phase, targetVmId } = replica;
+  if (phase === 'Ready' && targetVmId !== null && newest !== null) {
+    const settings = await readSettings(catalog, replica);
+    const resting = { replica, point: newest, settings, target };
+    // A VM of somebody else has the name: then there is no definition of ours to take back.
+    await unless('name-taken', defineAtRest(resting, key, options));
+  }
+  await target.store.deleteBranch({ key, replicaId, epoch, branchId }, options);
+}
+
+async function unless(expected: ErrorCode, work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
-    if (asUnderstudyError(error).code !== missing) throw error;
+    if (asUnderstudyError(error).code !== expected) throw error;
   }
 }

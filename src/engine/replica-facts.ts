@@ -112,14 +112,17 @@ export function loadSettings(
   replica: Replica,
 ): Promise<ReplicaSettings> {
   return context.step<ReplicaSettings>('load-settings', {
-    do: async () => {
-      const job = replica.jobId === null ? null : await ports.catalog.job(replica.jobId);
-      if (job === null) return DETACHED;
-      const { answersAt } = protectedVm(job.value, replica.sourceVmId) ?? {};
-      return { ...settingsOf(job.value), ...(answersAt === undefined ? {} : { answersAt }) };
-    },
+    do: () => readSettings(ports.catalog, replica),
     undo: 'nothing',
   });
+}
+
+/** As they are now, for work that nothing is decided by. */
+export async function readSettings(catalog: Catalog, replica: Replica): Promise<ReplicaSettings> {
+  const job = replica.jobId === null ? null : await catalog.job(replica.jobId);
+  if (job === null) return DETACHED;
+  const { answersAt } = protectedVm(job.value, replica.sourceVmId) ?? {};
+  return { ...settingsOf(job.value), ...(answersAt === undefined ? {} : { answersAt }) };
 }
 
 function settingsOf(job: Job): ReplicaSettings {

@@ -29,6 +29,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { beingExported } from './export.ts';
 import { textIn } from './input.ts';
 import { keptMarks, markOfBranch } from './kept-marks.ts';
+import { removeBranch } from './leave-branch.ts';
 import { loadSettings, loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
@@ -149,15 +150,13 @@ async function removed(removal: () => Promise<void>): Promise<boolean> {
 
 async function remove(
   ports: EnginePorts,
-  { replica, newest }: ReplicaFacts,
+  facts: ReplicaFacts,
   { hostId, kind, key, identity }: Temporary,
   options: CallOptions,
 ): Promise<void> {
-  const { hypervisor, pointSource, productionDisks, store, testBench } = await actingFor(
-    ports,
-    replica.id,
-    hostId,
-  );
+  const { replica, newest } = facts;
+  const host = await actingFor(ports, replica.id, hostId);
+  const { hypervisor, pointSource, productionDisks, store, testBench } = host;
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {
@@ -189,9 +188,9 @@ async function remove(
       await store.discardExport({ ...command, exportId: identity.exportId ?? '' }, options);
       break;
     case 'branch': {
-      const branch = branchId(identity.branchId ?? '');
-      if (!isKept(replica, branch))
-        await store.deleteBranch({ ...command, branchId: branch }, options);
+      const branch = { key, branchId: branchId(identity.branchId ?? '') };
+      if (!isKept(replica, branch.branchId))
+        await removeBranch(ports, facts, host, branch, options);
       break;
     }
     case 'test': {

@@ -17,7 +17,9 @@ import type { Instant } from '../domain/instant.ts';
 import { driftOfBasis } from '../domain/replica/finding.ts';
 import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { Versioned } from '../ports/catalog.ts';
+import type { Clock } from '../ports/clock.ts';
 import { NO_RETRY, type OperationContext, type StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
@@ -40,7 +42,7 @@ import {
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { settleSource } from './settle-source.ts';
-import { branchTemporary } from './temporaries.ts';
+import { branchTemporary, orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
 
 export type TakeoverOrder = {
   readonly replicaId: ReplicaId;
@@ -110,6 +112,7 @@ export type Takeover = ReplicaFacts &
     readonly fencedNics: readonly string[] | null;
     /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
     readonly epoch: number;
+    readonly clock: Clock;
   };
 
 export async function prepare(
@@ -133,6 +136,7 @@ export async function prepare(
     branchId: branchId(await context.freshId('branch-id', 'br')),
     fencedNics: [],
     epoch: facts.replica.epoch + 1,
+    clock: ports.clock,
   };
 }
 
@@ -191,8 +195,21 @@ export function makeBranch(
       };
       return target.store.createBranch({ ...command, key, ...over }, { signal });
     },
-    undo: ({ key, signal }) => target.store.deleteBranch({ ...command, key }, { signal }),
+    undo: ({ key, signal }) =>
+      orLeave(takeover, signal, (options) =>
+        target.store.deleteBranch({ ...command, key }, options),
+      ),
   });
+}
+
+/** It is registered, and the replica was never started: a source that waits to be started again must not wait for the target. */
+async function orLeave(
+  { clock }: Takeover,
+  signal: AbortSignal,
+  tidy: (options: CallOptions) => Promise<unknown>,
+): Promise<void> {
+  const tidying = { clock, patienceMs: UNDO_PATIENCE_MS, signal };
+  await orLeaveToSweeper(tidying, async (options) => void (await tidy(options)));
 }
 
 type Definition = {
@@ -245,12 +262,10 @@ export function defineOn(
   );
 }
 
-function toRest(
-  { replica, target, point, settings, epoch, newest }: Takeover,
-  { key, signal }: Attempt,
-): Promise<VmId> {
+function toRest(takeover: Takeover, { key, signal }: Attempt): Promise<void> {
+  const { replica, target, point, settings, epoch, newest } = takeover;
   const resting = { replica: { ...replica, epoch }, point: newest ?? point, settings, target };
-  return defineAtRest(resting, key, { signal });
+  return orLeave(takeover, signal, (options) => defineAtRest(resting, key, options));
 }
 
 /** Milliseconds from the request to the hypervisor calling it running. */

@@ -269,18 +269,35 @@ test('a wish that is refused anyway stops nobody', async () => {
   assert.equal(done.state, 'succeeded');
 });
 
-test('a failover given up on its way back leaves no branch behind', async () => {
+test('a failover whose branch cannot be taken back fails all the same: the sweeper comes back for it', async () => {
   await using stage = await Stage.open();
   await stage.protect();
   await stage.replicate();
   const { faults } = stage.world;
   faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'access-denied' });
   for (let nth = 1; nth <= 10; nth += 1) faults.on('recovery.store.deleteBranch', nth, 'fail');
-  const stuck = await stage.failover();
+  const done = await stage.failover('latest', 'power-off');
+  assert.deepEqual([done.state, done.error?.code], ['failed', 'access-denied']);
+  assert.equal(stage.vm.power, 'running', 'its source did not wait for the target');
+  faults.clear();
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  assert.equal((await stage.failover()).state, 'succeeded');
+});
+
+test('a failover given up on its way back leaves no branch behind', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const { faults } = stage.world;
+  faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'access-denied' });
+  for (let nth = 1; nth <= 10; nth += 1) faults.on('production.hypervisor.start', nth, 'fail');
+  const stuck = await stage.failover('latest', 'power-off');
   assert.equal(stuck.state, 'suspended');
   await stage.run(stage.life.controller.cancelOperation(stuck.id, options));
   faults.clear();
   await stage.sweep();
   assert.deepEqual(await stage.violations('whenIdle'), []);
+  stage.vm.start();
   assert.equal((await stage.failover()).state, 'succeeded');
 });

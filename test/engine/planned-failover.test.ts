@@ -163,6 +163,27 @@ for (const [call, why] of [
   });
 }
 
+test('the target dies while the replica is defined: the source does not wait for it, and the replica is put to rest later', async () => {
+  await using stage = await Stage.open(1, LEDGER);
+  await stage.protect();
+  await stage.replicate();
+  const { faults } = stage.world;
+  faults.on('recovery.hypervisor.defineReplica', 1, 'fail-after', { code: 'access-denied' });
+  faults.on('recovery.hypervisor.defineReplica', 2, 'fail', { code: 'host-unreachable' });
+  faults.on('recovery.store.deleteBranch', 1, 'fail', { code: 'host-unreachable' });
+  const done = await planned(stage);
+  assert.deepEqual([done.state, done.error?.code], ['failed', 'access-denied']);
+  assert.equal(stage.vm.power, 'running');
+  const onBranch = replicaVm(stage).state.disks.map(({ path }) => path);
+  await assertBack(stage);
+  const resting = replicaVm(stage).state.disks.map(({ path }) => path);
+  assert.equal(resting.length, onBranch.length);
+  assert.ok(
+    resting.every((path) => !onBranch.includes(path)),
+    'its definition is at rest again',
+  );
+});
+
 test('the source is started by hand after it was shut down: found out, and back', async () => {
   await using stage = await Stage.open(1, LEDGER);
   await stage.protect();
