@@ -18,6 +18,7 @@ import { createController } from '../../src/engine/control/controller.ts';
 import type { ControllerPorts } from '../../src/engine/control/controller-ports.ts';
 import { operationDefinitions } from '../../src/engine/operations.ts';
 import { scheduleRuns, sweepAll } from '../../src/engine/scheduler.ts';
+import { watchSources } from '../../src/engine/watch-sources.ts';
 import type { Controller, CreateJob } from '../../src/ports/controller.ts';
 import { readCatalogue } from '../../src/simulator/catalogue-view.ts';
 import { createCheckers } from '../../src/simulator/checkers.ts';
@@ -278,6 +279,11 @@ export class Stage implements AsyncDisposable {
   async sweep(): Promise<void> {
     await this.run(sweepAll(this.life.ports, options));
     await this.settleAll();
+  }
+
+  /** One look of the server at its sources, which also keeps what guarded hosts hold back. */
+  async watch(): Promise<void> {
+    await this.run(watchSources(this.life.ports, { ...options, onReturned: () => undefined }));
   }
 
   /** What the separate observers of the invariants say; empty when all is well. Whoever is idle has been swept. */

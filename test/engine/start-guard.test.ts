@@ -1,4 +1,5 @@
 /** A host that keeps VMs whose replicas serve from starting: held and let go by every operation, and by the watch where a host was away. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { watchSources } from '../../src/engine/watch-sources.ts';
@@ -25,9 +26,6 @@ async function install(stage: Stage): Promise<void> {
   assert.equal((await stage.run(controller.guard('production', options))).state, 'active');
 }
 
-const watch = (stage: Stage) =>
-  stage.run(watchSources(stage.life.ports, { ...options, onReturned: () => undefined }));
-
 async function held(stage: Stage): Promise<readonly (string | null)[]> {
   const view = await stage.run(stage.life.controller.guard('production', options));
   return view.held.map(({ vmName }) => vmName);
@@ -52,7 +50,7 @@ test('a trial beside the running source, or an accepted duplicate, holds nobody'
     await using stage = await guarded();
     const order = { ...failoverOrder('latest'), acceptDuplicate };
     await stage.finish((c) => c.failover('web-replica', order, options));
-    await watch(stage);
+    await stage.watch();
     assert.deepEqual(await held(stage), []);
   }
 });
@@ -62,10 +60,10 @@ test('a host that was away is told as soon as it answers, and one that missed th
   stage.vm.losePower();
   stage.production.isUnreachable = true;
   assert.equal((await stage.failover()).state, 'succeeded');
-  await watch(stage);
+  await stage.watch();
   stage.production.isUnreachable = false;
   assert.deepEqual(await held(stage), []);
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), ['web']);
   assert.throws(() => stage.vm.start(), HELD);
 
@@ -74,10 +72,10 @@ test('a host that was away is told as soon as it answers, and one that missed th
   assert.equal(undone.state, 'succeeded');
   const history = await stage.life.ports.durable.history(undone.id, 0);
   assert.ok(history.some(({ message }) => message?.includes('still kept from starting') === true));
-  await watch(stage);
+  await stage.watch();
   stage.production.isUnreachable = false;
   assert.throws(() => stage.vm.start(), HELD);
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), []);
   stage.vm.start();
 });
@@ -93,7 +91,7 @@ test('a guard that cannot be told fails no failover, and its history says so', a
     assert.ok(
       history.some(({ message }) => message?.includes('not kept from starting yet') === true),
     );
-    await watch(stage);
+    await stage.watch();
     assert.deepEqual(await held(stage), ['web']);
     await stage.undo();
   }
@@ -105,7 +103,7 @@ test('fence holds, unfence lets go and so it stays', async () => {
   const unfenced = await stage.finish((c) => c.unfenceSource('web-replica', true, options));
   assert.equal(unfenced.state, 'succeeded', unfenced.error?.message);
   assert.equal(stage.vm.power, 'running');
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), []);
   await stage.finish((c) => c.fenceSource('web-replica', 'power-off', options));
   assert.deepEqual(await held(stage), ['web']);
@@ -146,7 +144,7 @@ test('production takes over at the switchover; undone, it is held again before t
   assert.equal((await stage.replica()).phase, 'Failback');
   assert.equal(stage.vm.power, 'running');
   assert.deepEqual(await held(stage), []);
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), []);
   const undone = await stage.finish((c) => c.undoFailback('web-replica', undoing(false), options));
   assert.equal(undone.state, 'succeeded', undone.error?.message);
@@ -154,7 +152,7 @@ test('production takes over at the switchover; undone, it is held again before t
   assert.throws(() => stage.vm.start(), HELD);
   await failBack(stage, order);
   await stage.finish((c) => c.commitFailback('web-replica', options));
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), []);
   assert.equal((await stage.replica()).phase, 'Ready');
 });
@@ -175,11 +173,11 @@ test('after a permanent failover the old source stays held until a person lets i
   stage.vm.stop();
   await stage.failover();
   await stage.finish((c) => c.permanentFailover('web-replica', options));
-  await watch(stage);
+  await stage.watch();
   assert.deepEqual(await held(stage), ['web']);
   assert.throws(() => stage.vm.start(), /took its place for good/);
   assert.deepEqual((await lift(stage)).held, []);
-  await watch(stage);
+  await stage.watch();
   stage.vm.start();
   await assert.rejects(lift(stage, 'nobody'), { code: 'vm-missing' });
 });
@@ -192,7 +190,7 @@ test('a guard that goes frees what it held, and keeps its host from being forgot
   await stage.run(controller.removeGuard('production', options));
   stage.vm.start();
   stage.vm.stop();
-  await watch(stage);
+  await stage.watch();
   const view = await stage.run(controller.guard('production', options));
   assert.deepEqual([view.state, view.held, view.host.startGuard], ['absent', [], null]);
   await install(stage);
@@ -235,7 +233,7 @@ test('killed before or after the host was told, it goes on, and the host holds w
       if (stage.life.view.isDead()) await stage.restart();
       await stage.settleAll();
       await stage.world.clock.advance(10 * 60_000);
-      await watch(stage);
+      await stage.watch();
       const what = `${method} ${kind}`;
       assert.deepEqual(await held(stage), method === 'hold' ? ['web'] : [], what);
       assert.equal((await stage.replica()).phase, method === 'hold' ? 'Failover' : 'Ready', what);

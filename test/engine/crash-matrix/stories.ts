@@ -5,17 +5,20 @@ import { instant } from '../../../src/domain/instant.ts';
 import type { OperationRecord } from '../../../src/domain/operation/operation.ts';
 import { parseProbe } from '../../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
-import { losePower } from '../../../src/simulator/calamities.ts';
+import { losePower, touchLayer } from '../../../src/simulator/calamities.ts';
 import { createImage, writeBlock } from '../../../src/simulator/image.ts';
+import { reloadHost } from '../../../src/simulator/start-guard.ts';
 import { SICK } from '../../../src/simulator/test-bench.ts';
 import { undoing } from '../failback-stage.ts';
-import { failoverOrder, options, type Stage, VDA } from '../stage.ts';
+import { failoverOrder, options, type Stage, VDA, VDB } from '../stage.ts';
 
 const PROBES = [parseProbe('http:80@5s')];
 
 export type Story = {
   readonly prepare: (stage: Stage) => Promise<unknown>;
   readonly act: (stage: Stage) => Promise<OperationRecord>;
+  /** What comes back once it is over, before anything else is asked for. */
+  readonly heal?: (stage: Stage) => void;
   /** What is asked for once all is well again; without it the same again. */
   readonly afterwards?: (stage: Stage) => Promise<OperationRecord>;
 };
@@ -43,6 +46,18 @@ const HOME = {
   applyChanges: false,
   shutdownDeadlineMs: 120_000,
 } as const;
+
+const NEW_HOME = { ...HOME, to: { type: 'new', host: null, name: 'web-anew' } } as const;
+const COPY = { ...HOME, to: { type: 'copy', host: null, vm: 'restored' } } as const;
+const DISKS = [
+  { key: VDA, sizeBytes: 8 * MIB },
+  { key: VDB, sizeBytes: 16 * MIB },
+];
+
+async function installGuard(stage: Stage): Promise<void> {
+  await stage.run(stage.life.controller.installGuard('production', null, options));
+  reloadHost(stage.production);
+}
 
 async function readyToSwitch(stage: Stage): Promise<void> {
   await failedOver(stage);
@@ -117,6 +132,16 @@ export const STORIES: Readonly<Record<string, Story>> = {
       ),
   },
   'undo failover': { prepare: failedOver, act: (stage) => stage.undo() },
+  'forced undo': {
+    prepare: failedOver,
+    act: (stage) => {
+      stage.recovery.isUnreachable = true;
+      return stage.undo(true);
+    },
+    heal: ({ recovery }) => {
+      recovery.isUnreachable = false;
+    },
+  },
   'clean-up after a forced undo': {
     prepare: async (stage) => {
       await failedOver(stage);
@@ -129,6 +154,25 @@ export const STORIES: Readonly<Record<string, Story>> = {
   failback: {
     prepare: failedOver,
     act: (stage) => stage.finish((controller) => controller.failback('web-replica', HOME, options)),
+  },
+  'failback to a new VM': {
+    prepare: failedOver,
+    act: (stage) =>
+      stage.finish((controller) => controller.failback('web-replica', NEW_HOME, options)),
+  },
+  'switchover to a new VM': {
+    prepare: async (stage) => {
+      await failedOver(stage);
+      await stage.finish((controller) => controller.failback('web-replica', NEW_HOME, options));
+    },
+    act: switchOver,
+  },
+  'failback to a restored copy': {
+    prepare: async (stage) => {
+      await failedOver(stage);
+      stage.world.addVm(stage.production, { name: 'restored', disks: DISKS });
+    },
+    act: (stage) => stage.finish((controller) => controller.failback('web-replica', COPY, options)),
   },
   'another pass of a failback': {
     prepare: readyToSwitch,
@@ -152,6 +196,16 @@ export const STORIES: Readonly<Record<string, Story>> = {
     prepare: failedBack,
     act: (stage) =>
       stage.finish((controller) => controller.undoFailback('web-replica', undoing(false), options)),
+  },
+  'forced undo of a failback': {
+    prepare: failedBack,
+    act: (stage) => {
+      stage.production.isUnreachable = true;
+      return stage.finish((it) => it.undoFailback('web-replica', undoing(true), options));
+    },
+    heal: ({ production }) => {
+      production.isUnreachable = false;
+    },
   },
   'clean-up by itself when the host is back': {
     prepare: async (stage) => {
@@ -200,6 +254,32 @@ export const STORIES: Readonly<Record<string, Story>> = {
   'rescan with repair': {
     prepare: protectedTwice,
     act: (stage) => stage.finish((controller) => controller.rescan('web-replica', true, options)),
+  },
+  'rescan that repairs a touched layer': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      const replica = await stage.replica();
+      const [oldest] = await stage.life.ports.catalog.points(replica.id);
+      const layerId = oldest?.disks[0]?.layerId;
+      assert.ok(layerId);
+      touchLayer(stage.recovery, { replicaId: replica.id, layerId });
+    },
+    act: (stage) => stage.finish((controller) => controller.rescan('web-replica', true, options)),
+  },
+  'failover whose source is held at its host': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      await installGuard(stage);
+    },
+    act: (stage) => stage.failover('latest', 'power-off'),
+  },
+  'undo that lets a held source go': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      await installGuard(stage);
+      await stage.failover('latest', 'power-off');
+    },
+    act: (stage) => stage.undo(),
   },
   hop: {
     prepare: failedOver,

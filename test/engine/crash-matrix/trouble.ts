@@ -27,7 +27,11 @@ async function stopAt(story: Story, nth: number, trouble: Trouble): Promise<bool
   if (fault === undefined) return false;
   if (stage.life.view.isDead()) await stage.restart();
   await stage.settleAll();
-  if (HOST_TROUBLES.includes(trouble)) await helpAfterwards(stage, story);
+  story.heal?.(stage);
+  if (HOST_TROUBLES.includes(trouble)) {
+    await helpAfterwards(stage, story);
+    story.heal?.(stage);
+  }
   await assertSound(stage, `${trouble} at ${nth}: ${fault}`);
   return true;
 }
@@ -70,6 +74,7 @@ async function assertSound(stage: Stage, where: string): Promise<void> {
   const open = await stage.life.ports.durable.operations({ open: true, limit: 10 });
   const told = open.map(({ kind, state, error }) => [kind, state, error?.message]);
   assert.deepEqual(told, [], where);
+  await stage.watch();
   await stage.sweep();
   assert.deepEqual(await stage.violations('whenIdle'), [], where);
   const { phase } = await stage.replica();
