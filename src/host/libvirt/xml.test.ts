@@ -96,6 +96,7 @@ describe('XML from hosts', () => {
       '&amp;',
       '&#10;',
       '\u0085\u2028\u00a0',
+      '\ufffd',
       '<!DOCTYPE a>',
     );
     fc.assert(

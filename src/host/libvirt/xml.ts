@@ -18,6 +18,8 @@ const TAGS_MAX = 50_000;
 const DEPTH_MAX = 100;
 
 const ELEMENT_NODE = 1;
+const TEXT_NODE = 3;
+const CDATA_NODE = 4;
 const DOCUMENT_TYPE_NODE = 10;
 
 /** `subject` names the VM in errors. Throws `invalid-vm-configuration`. */
@@ -59,9 +61,17 @@ export function child(parent: XmlElement, name: string): XmlElement | null {
 
 /** The child elements of that name, or all of them. A snapshot: removing while walking is safe. */
 export function children(parent: XmlElement, name?: string): XmlElement[] {
+  return elementsIn(parent).filter(
+    ({ namespaceURI, localName }) =>
+      namespaceURI === null && (name === undefined || localName === name),
+  );
+}
+
+/** The child elements, whatever their namespace. */
+export function elementsIn(parent: XmlElement): XmlElement[] {
   const found: XmlElement[] = [];
   for (let node = parent.firstChild; node !== null; node = node.nextSibling) {
-    if (isPlainElement(node) && (name === undefined || node.localName === name)) found.push(node);
+    if (isElement(node)) found.push(node);
   }
   return found;
 }
@@ -81,6 +91,15 @@ export function findAll(parent: XmlElement, path: string): XmlElement[] {
 /** Null when there is no such attribute, or no element. */
 export function attribute(element: XmlElement | null, name: string): string | null {
   return element?.hasAttribute(name) ? element.getAttribute(name) : null;
+}
+
+/** The text between its own tags, without that of elements inside. */
+export function ownText(element: XmlElement): string {
+  let text = '';
+  for (let node = element.firstChild; node !== null; node = node.nextSibling) {
+    if (node.nodeType === TEXT_NODE || node.nodeType === CDATA_NODE) text += node.nodeValue ?? '';
+  }
+  return text.trim();
 }
 
 /** The text inside, trimmed; null when there is no element. */
@@ -158,12 +177,11 @@ export function appendNamespaced(
 
 /** Child elements in that namespace, whatever their prefix. */
 export function childrenIn(parent: XmlElement, namespace: string): XmlElement[] {
-  const found: XmlElement[] = [];
-  for (let node = parent.firstChild; node !== null; node = node.nextSibling) {
-    if (isElement(node) && node.namespaceURI === namespace) found.push(node);
-  }
-  return found;
+  return elementsIn(parent).filter(({ namespaceURI }) => namespaceURI === namespace);
 }
+
+/** The parser takes U+FFFD for a sign of a wrong encoding; to XML it is a character like others, and people have it in titles. */
+const REPLACEMENT_CHARACTER = 'Unicode replacement character';
 
 function parse(text: string, subject: string): XmlDocument {
   let complaint: string | null = null;
@@ -172,7 +190,7 @@ function parse(text: string, subject: string): XmlDocument {
       // The parser's own would also turn U+0085 and U+2028 into line feeds (XML 1.1); libvirt writes XML 1.0.
       normalizeLineEndings: (source) => source.replace(/\r\n?/g, '\n'),
       onError: (_level, message) => {
-        complaint ??= message;
+        if (!message.includes(REPLACEMENT_CHARACTER)) complaint ??= message;
       },
     }).parseFromString(text, 'text/xml');
     if (complaint === null) return document;
@@ -229,10 +247,6 @@ function depthExceeds(root: XmlElement, limit: number): boolean {
 
 function isElement(node: Node): node is XmlElement {
   return node.nodeType === ELEMENT_NODE;
-}
-
-function isPlainElement(node: Node): node is XmlElement {
-  return isElement(node) && node.namespaceURI === null;
 }
 
 function ownerOf(element: XmlElement): XmlDocument {
