@@ -2,7 +2,8 @@
  * What a libvirt domain definition says, reduced to what decisions need. Pure: text in, values out.
  *
  * Definitions are read without `--security-info`: that would put passwords of consoles into restore points.
- * So a replica's console asks for no password of the source; consoles listen on the target's default address.
+ * So a replica's console asks for no password of the source; consoles listen on the target's default address, or where the
+ * source's listen to the host alone, there.
  */
 import { isAbsolute } from 'node:path';
 import { type DiskKey, diskKey, type VmId, vmId } from '../../domain/ids.ts';

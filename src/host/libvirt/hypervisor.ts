@@ -8,6 +8,7 @@ import type { Processes } from '../../ports/processes.ts';
 import { createAccelerationProof, PROVABLE_ARCHITECTURE } from './acceleration.ts';
 import { askAddress } from './ask-address.ts';
 import { defineReplicaVm, undefineReplicaVm } from './define.ts';
+import { readDomainSchema } from './domain-schema.ts';
 import { flattenDisks } from './flatten.ts';
 import { askGuest } from './guest.ts';
 import { freeBytes, type HostFacts, readHostFacts, readNetworks } from './host-facts.ts';
@@ -59,12 +60,15 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
     power: (id, options) => readPower(virsh, id, options),
     preflightSource: (id, options) => preflightSourceVm(settings, id, options),
     async preflightTarget(request, options) {
-      const [facts, acceleration] = await Promise.all([
+      const [facts, acceleration, traits, schema] = await Promise.all([
         target.facts(options),
         target.acceleration(options),
+        target.traits(options),
+        readDomainSchema(),
       ]);
+      const check = { request, facts, acceleration, traits, schema };
       return [
-        ...(await preflightTargetVm(virsh, { request, facts, acceleration }, options)),
+        ...(await preflightTargetVm(settings, check, options)),
         ...(await storageOf(settings, options)),
       ];
     },

@@ -25,6 +25,7 @@ import { until } from '../../rig/until.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemIds } from '../../system/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
+import { describedAs } from './fixtures/fixtures.ts';
 import { createLibvirtHypervisor } from './hypervisor.ts';
 import {
   branchFolder,
@@ -43,6 +44,16 @@ const key = operationKey(operationId('e2e'), 'step');
 const missing = await missingProgram();
 const skip = missing === null ? false : `needs ${missing}`;
 
+/** What libvirt takes on a NIC of the one type and refuses on one of another. */
+const NICS = [
+  "<interface type='network'><source network='lan'/><mtu size='9000'/><coalesce><rx><frames max='7'/></rx></coalesce><port isolated='yes'/>",
+  "<interface type='network'><source network='lan'/><teaming type='transient' persistent='ua-nic'/>",
+  "<interface type='bridge'><source bridge='br0'/><virtualport type='openvswitch'/><vlan><tag id='4'/></vlan><bandwidth><inbound average='1000'/></bandwidth><filterref filter='clean-traffic'/>",
+  "<interface type='user'><ip address='10.0.0.1' prefix='24'/>",
+  "<interface type='ethernet'><script path='/bin/true'/><downscript path='/bin/true'/>",
+  "<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/><route address='0.0.0.0' prefix='0' gateway='10.0.0.1'/>",
+];
+
 describe('libvirt beyond the port', { skip }, () => {
   let site: Site;
   before(async () => {
@@ -60,6 +71,45 @@ describe('libvirt beyond the port', { skip }, () => {
     assert.equal(acceleration, first.acceleration);
     const names = (await site.hypervisor.vms({ signal })).map((vm) => vm.name);
     assert.ok(!names.some((name) => name.includes('probe')), names.join());
+  });
+
+  it('takes the replica of a NIC of any kind, plugged into anything', async () => {
+    const others = [null, 'user', 'bridge:br7', 'network:recovery', 'direct:eth7'];
+    const request = await replicaRequest(site, 'nic');
+    const { source } = request;
+    for (const nic of NICS) {
+      const text = source.configuration.text.replace(/<interface type='user'>/, nic);
+      const { network } = describedAs(text).nics[0] ?? {};
+      for (const to of others) {
+        const configuration = { ...source.configuration, text };
+        const networkMap = { [network ?? '']: to };
+        const defined = { ...request, source: { ...source, configuration }, networkMap };
+        const id = await site.hypervisor.defineReplica(defined, { signal });
+        await remove(site, id);
+      }
+    }
+  });
+
+  it('says beforehand what this libvirt leaves out, and what it refuses', async () => {
+    const request = await replicaRequest(site, 'unknown');
+    const preflightOf = (device: string) =>
+      site.hypervisor.preflightTarget(withDevice(request, device), { signal });
+    const unknown = "<wormhole model='virtio'/>";
+    const findings = await preflightOf(unknown);
+    assert.deepEqual(
+      findings.filter(({ element }) => /wormhole|definition/.test(element)).map((f) => f.element),
+      ['devices/wormhole'],
+    );
+    const id = await site.hypervisor.defineReplica(withDevice(request, unknown), { signal });
+    assert.doesNotMatch(await site.host.virsh(['dumpxml', id]), /wormhole/);
+    await remove(site, id);
+
+    const refused = "<sound model='gramophone'/>";
+    const [blocked] = (await preflightOf(refused)).filter(
+      ({ element }) => element === 'definition',
+    );
+    assert.match(blocked?.message ?? '', /gramophone/);
+    await assert.rejects(site.hypervisor.defineReplica(withDevice(request, refused), { signal }));
   });
 
   it('adds little to a bare start', async (t) => {
@@ -246,6 +296,12 @@ async function replicaRequest(site: Site, name: string) {
     connectNics: false,
     sidecars: [],
   };
+}
+
+function withDevice(request: Awaited<ReturnType<typeof replicaRequest>>, device: string) {
+  const { source } = request;
+  const text = source.configuration.text.replace('</devices>', `${device}</devices>`);
+  return { ...request, source: { ...source, configuration: { ...source.configuration, text } } };
 }
 
 async function imageInfo(path: string): Promise<string> {

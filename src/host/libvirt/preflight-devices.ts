@@ -1,94 +1,22 @@
-/** Devices that the replica does not get, or that the target's QEMU does not know. */
+/** Devices of the replica that the target's QEMU does not have, as libvirt says (`virsh domcapabilities`). */
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
-import { isRemovable } from './domain-xml.ts';
 import { blocks, warns } from './finding.ts';
 import { attribute, child, children, find, findAll, textOf, type XmlElement } from './xml.ts';
 
+/** `capabilities` as a string: why there are none. */
 export function deviceFindings(
-  domain: XmlElement,
+  replica: XmlElement,
   capabilities: XmlElement | string,
 ): PreflightFinding[] {
-  const devices = child(domain, 'devices');
+  const devices = child(replica, 'devices');
   if (devices === null) return [];
   const emulated = typeof capabilities === 'string' ? [] : unknownDevices(devices, capabilities);
-  return [
-    ...leftOut(devices),
-    ...changed(devices),
-    ...tpmFindings(devices, capabilities),
-    ...emulated,
-  ];
-}
-
-/** What `replica-devices.ts` removes. */
-const LEFT_OUT: Readonly<Record<string, string>> = {
-  hostdev: 'It is a device of the source host.',
-  filesystem: 'It is a folder of the source host; the guest must not need it to boot.',
-  lease: 'The lock lease is of the source.',
-  shmem: 'The shared memory is of the source host.',
-  smartcard: 'The smart card is of the source host.',
-};
-
-function leftOut(devices: XmlElement): PreflightFinding[] {
-  const found = Object.entries(LEFT_OUT).flatMap(([name, why]) =>
-    children(devices, name).map((device) => {
-      const element = `device ${name}${labelOf(device)}`;
-      return warns(element, `${why} The replica does not have it.`);
-    }),
-  );
-  for (const memory of children(devices, 'memory')) {
-    const model = attribute(memory, 'model') ?? '';
-    if (!['nvdimm', 'virtio-pmem', 'sgx-epc'].includes(model)) continue;
-    found.push(warns(`memory ${model}`, 'It is not replicated. The replica does not have it.'));
-  }
-  for (const input of children(devices, 'input')) {
-    const type = attribute(input, 'type') ?? '';
-    if (type !== 'passthrough' && type !== 'evdev') continue;
-    found.push(
-      warns('device input', 'It is a device of the source host. The replica does not have it.'),
-    );
-  }
-  return found;
-}
-
-function labelOf(device: XmlElement): string {
-  const target =
-    attribute(child(device, 'target'), 'dir') ?? attribute(child(device, 'target'), 'dev');
-  const label = target ?? attribute(device, 'type') ?? attribute(device, 'name');
-  return label === null ? '' : ` ${label}`;
-}
-
-/** What `replica-devices.ts` keeps in another form. */
-function changed(devices: XmlElement): PreflightFinding[] {
-  const findings: PreflightFinding[] = [];
-  for (const disk of children(devices, 'disk').filter(isRemovable)) {
-    if (child(disk, 'source') === null) continue;
-    const key = attribute(child(disk, 'target'), 'dev');
-    findings.push(warns(`drive ${key}`, 'Its medium is of the source host: the drive is empty.'));
-  }
-  for (const name of ['serial', 'parallel', 'console']) {
-    for (const device of children(devices, name)) {
-      const type = attribute(device, 'type') ?? 'pty';
-      if (['pty', 'null', 'stdio', 'vc', 'spicevmc'].includes(type)) continue;
-      findings.push(
-        warns(`device ${name}`, `Its ${type} is of the source host: it becomes a pty.`),
-      );
-    }
-  }
-  for (const vsock of children(devices, 'vsock')) {
-    if (attribute(child(vsock, 'cid'), 'auto') === 'yes') continue;
-    findings.push(warns('device vsock', 'Its address is chosen anew, so that it cannot clash.'));
-  }
-  return findings;
+  return [...tpmFindings(devices, capabilities), ...emulated];
 }
 
 function tpmFindings(devices: XmlElement, capabilities: XmlElement | string): PreflightFinding[] {
   return children(devices, 'tpm').flatMap((tpm) => {
     const backend = child(tpm, 'backend');
-    if (attribute(backend, 'type') !== 'emulator') {
-      const message =
-        'It is the chip of the source host; the replica has none. Secrets sealed in it (disk encryption) need their recovery key.';
-      return [warns('device tpm', message)];
-    }
     const findings: PreflightFinding[] = [];
     if (backend !== null && child(backend, 'encryption') !== null) {
       const message =
@@ -121,6 +49,11 @@ const MODELS: readonly Model[] = [
     of: (video) => attribute(child(video, 'model'), 'type'),
   },
   { device: 'rng', enumeration: 'model', of: (rng) => attribute(rng, 'model') },
+  {
+    device: 'rng',
+    enumeration: 'backendModel',
+    of: (rng) => attribute(child(rng, 'backend'), 'model'),
+  },
   { device: 'tpm', enumeration: 'model', of: (tpm) => attribute(tpm, 'model') },
 ];
 

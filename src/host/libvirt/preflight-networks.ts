@@ -1,26 +1,41 @@
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import { networkOf } from './domain-xml.ts';
 import { blocks, warns } from './finding.ts';
+import { nicLabel } from './preflight-changes.ts';
 import { type NetworkMap, targetNetwork } from './replica-nics.ts';
 import { attribute, child, findAll, type XmlElement } from './xml.ts';
 
 export type NetworkCheck = {
   readonly domain: XmlElement;
+  /** The replica's definition: what is left of its NICs. */
+  readonly replica: XmlElement;
   readonly networkMap: NetworkMap;
   /** `network:lan`, `bridge:br0`: what the target has. */
   readonly networks: readonly string[];
   /** Names of the libvirt networks that run. */
   readonly active: readonly string[];
+  /** Names of the filters that the target's libvirt has; null when it does not tell. */
+  readonly filters: readonly string[] | null;
 };
 
-/** Per NIC: whether what it would be plugged into exists at the target. */
+/** Per NIC: whether what it would be plugged into, and filtered by, exists at the target. */
 export function networkFindings(check: NetworkCheck): PreflightFinding[] {
-  return findAll(check.domain, 'devices/interface').flatMap((nic) => {
+  const plugs = findAll(check.domain, 'devices/interface').flatMap((nic) => {
     const source = networkOf(nic);
-    const mac = attribute(child(nic, 'mac'), 'address') ?? 'without MAC';
-    const element = `nic ${mac}`;
+    const element = nicLabel(nic);
     const target = targetNetwork(check.networkMap, source);
     return [...plugFindings(check, { element, source, target }), ...typeFindings(nic, element)];
+  });
+  return [...plugs, ...filterFindings(check)];
+}
+
+/** libvirt starts no VM with a filter that it does not have. */
+function filterFindings({ replica, filters }: NetworkCheck): PreflightFinding[] {
+  return findAll(replica, 'devices/interface').flatMap((nic) => {
+    const filter = attribute(child(nic, 'filterref'), 'filter');
+    if (filter === null || filters === null || filters.includes(filter)) return [];
+    const message = `The target has no filter ${filter}. Define it there: virsh nwfilter-define, or map its network to another.`;
+    return [blocks(nicLabel(nic), message)];
   });
 }
 

@@ -1,4 +1,4 @@
-/** Processor, memory, firmware, machine and placement: what the target gives instead of what the source had. */
+/** Processor, memory, firmware and machine: what the target gives instead of what the source had. */
 import { formatBytes } from '../../domain/bytes.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
@@ -6,7 +6,7 @@ import type { Acceleration } from './acceleration.ts';
 import { blocks, warns } from './finding.ts';
 import type { HostFacts } from './host-facts.ts';
 import { machineAt } from './replica-xml.ts';
-import { attribute, child, find, findAll, textOf, type XmlElement } from './xml.ts';
+import { attribute, child, elementsIn, find, findAll, textOf, type XmlElement } from './xml.ts';
 
 export type Platform = {
   readonly domain: XmlElement;
@@ -23,7 +23,6 @@ export function platformFindings(platform: Platform): PreflightFinding[] {
     ...machineFindings(platform),
     ...processorFindings(platform),
     ...firmwareFindings(platform),
-    ...placementFindings(platform.domain),
     ...passedThrough(platform.domain),
   ];
 }
@@ -123,44 +122,11 @@ function firmwareFindings({ domain, capabilities }: Platform): PreflightFinding[
   return findings;
 }
 
-/** Dropped by `replica-xml.ts`: they name processors, nodes, cgroups and labels of the source. */
-const PLACEMENT: readonly (readonly [string, string])[] = [
-  ['seclabel', 'The security label of the source is replaced by one of the target.'],
-  ['numatune', 'Memory is not bound to NUMA nodes at the target.'],
-  ['cputune/vcpupin', 'Processors are not pinned at the target.'],
-  ['cputune/emulatorpin', 'The emulator is not pinned at the target.'],
-  ['cputune/iothreadpin', 'I/O threads are not pinned at the target.'],
-  ['memoryBacking/hugepages', 'The replica has ordinary pages instead of huge ones.'],
-  ['memoryBacking/locked', "The replica's memory is not locked."],
-  ['resource', "The replica is in the target's default resource partition."],
-  [
-    'genid',
-    'The generation id changes at every definition, as it must when a VM goes back in time.',
-  ],
-];
-
-function placementFindings(domain: XmlElement): PreflightFinding[] {
-  const findings = PLACEMENT.flatMap(([path, message]) => {
-    const element = find(domain, path);
-    if (element === null) return [];
-    // What libvirt makes up for every VM is nothing that anybody configured.
-    if (path === 'seclabel' && attribute(element, 'type') !== 'static') return [];
-    return [warns(path, message)];
-  });
-  if (attribute(child(domain, 'vcpu'), 'cpuset') !== null) {
-    findings.push(warns('vcpu', 'Processors are not pinned at the target.'));
-  }
-  return findings;
-}
-
 /** Elements of other namespaces, e.g. `qemu:commandline`: kept word for word, because we cannot know what they mean. */
 function passedThrough(domain: XmlElement): PreflightFinding[] {
-  const findings: PreflightFinding[] = [];
-  for (let node = domain.firstChild; node !== null; node = node.nextSibling) {
-    if (node.nodeType !== 1 || node.namespaceURI === null) continue;
-    const message =
-      'It is passed on as it is. Paths, ports and devices named in it must exist at the target.';
-    findings.push(warns(node.nodeName, message));
-  }
-  return findings;
+  const message =
+    'It is passed on as it is. Paths, ports and devices named in it must exist at the target.';
+  return elementsIn(domain)
+    .filter(({ namespaceURI }) => namespaceURI !== null)
+    .map(({ nodeName }) => warns(nodeName, message));
 }

@@ -1,53 +1,75 @@
 /**
- * Every element of a source's definition that this host, as a target, cannot honour. The counterpart of `replica-xml.ts`:
- * what that file drops or changes is said here. Device models are compared with what libvirt says this QEMU can do.
+ * Every element of a source's definition that this host, as a target, cannot honour: what the replica's definition does not
+ * take over, and what of the rest this host lacks.
  */
 import { access } from 'node:fs/promises';
+import { replicaId } from '../../domain/ids.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { PreflightRequest } from '../../ports/hypervisor.ts';
+import type { Processes } from '../../ports/processes.ts';
 import type { Acceleration } from './acceleration.ts';
+import type { SchemaElement } from './domain-schema.ts';
 import { hasCode } from './errors.ts';
 import { blocks, warns } from './finding.ts';
 import { type HostFacts, readNetworks } from './host-facts.ts';
-import { lines } from './inspect.ts';
+import { lines, unlessRefused } from './inspect.ts';
+import { changeFindings } from './preflight-changes.ts';
+import { refusalFindings, unknownFindings } from './preflight-definition.ts';
 import { deviceFindings } from './preflight-devices.ts';
+import { modelFindings, readDeviceNames } from './preflight-models.ts';
 import { networkFindings } from './preflight-networks.ts';
 import { platformFindings } from './preflight-platform.ts';
-import { machineAt } from './replica-xml.ts';
+import { changesBy } from './replica-changes.ts';
+import { adaptDomain, machineAt, type TargetTraits } from './replica-xml.ts';
 import type { Virsh } from './virsh.ts';
-import { attribute, find, findAll, parseRoot, textOf, type XmlElement } from './xml.ts';
+import { attribute, child, find, findAll, parseRoot, textOf, type XmlElement } from './xml.ts';
 
 export type TargetPreflight = {
   readonly request: PreflightRequest;
   readonly facts: HostFacts;
   readonly acceleration: Acceleration;
+  readonly traits: TargetTraits;
+  /** Null: it is not known what libvirt knows. */
+  readonly schema: SchemaElement | null;
 };
 
+export type TargetTools = { readonly virsh: Virsh; readonly processes: Processes };
+
 export async function preflightTargetVm(
-  virsh: Virsh,
-  { request, facts, acceleration }: TargetPreflight,
+  { virsh, processes }: TargetTools,
+  { request, facts, acceleration, traits, schema }: TargetPreflight,
   options: CallOptions,
 ): Promise<PreflightFinding[]> {
   const { source, networkMap } = request;
-  const domain = parseRoot(source.configuration.text, 'domain', source.name);
-  const [capabilities, networks, active, files, taken] = await Promise.all([
-    readCapabilities(virsh, { domain, facts, acceleration }, options),
+  const { domain, replica, changes } = replicaOf(request, traits);
+  const [capabilities, networks, active, filters, files, taken, refusals] = await Promise.all([
+    readCapabilities(virsh, { domain, facts, traits }, options),
     readNetworks(virsh, options),
     virsh.run(['net-list', '--name'], options),
-    missingFiles(domain),
+    readFilters(virsh, options),
+    missingFiles(replica),
     virsh.run(['list', '--all', '--uuid'], options),
+    refusalFindings(virsh, replica, options),
   ]);
+  const emulator = typeof capabilities === 'string' ? null : textOf(child(capabilities, 'path'));
+  const known = await readDeviceNames(processes, emulator ?? facts.emulatorPath, options);
   return [
     ...platformFindings({ domain, source, facts, acceleration, capabilities }),
+    ...changeFindings(changes),
+    ...unknownFindings(replica, { schema, version: facts.hypervisorVersion }),
     ...files,
     ...networkFindings({
       domain,
+      replica,
       networkMap,
       networks,
       active: lines(active).map((n) => n.trim()),
+      filters,
     }),
-    ...deviceFindings(domain, capabilities),
+    ...deviceFindings(replica, capabilities),
+    ...modelFindings(replica, known),
+    ...refusals,
     ...identityFindings(source.id, lines(taken)),
     ...source.disks
       .filter(({ unsupportedBecause }) => unsupportedBecause !== null)
@@ -57,15 +79,51 @@ export async function preflightTargetVm(
   ];
 }
 
+/** The definition that the replica would have, and what becomes of the source's by that. */
+function replicaOf({ source, networkMap }: PreflightRequest, target: TargetTraits) {
+  const text = source.configuration.text;
+  const domain = parseRoot(text, 'domain', source.name);
+  const replica = parseRoot(text, 'domain', source.name);
+  const disks = source.disks
+    .filter(({ unsupportedBecause }) => unsupportedBecause === null)
+    .map(({ key }) => ({ key, path: `/${key}.qcow2`, format: 'qcow2' as const }));
+  const changes = changesBy(domain, replica, () =>
+    adaptDomain(replica, {
+      request: {
+        replicaId: replicaId('preflight'),
+        epoch: 0,
+        name: source.name,
+        source,
+        vmId: null,
+        disks,
+        networkMap,
+        connectNics: true,
+        sidecars: [],
+      },
+      vmId: source.id,
+      target,
+    }),
+  );
+  return { domain, replica, changes };
+}
+
+/** Null: this libvirt has no filters, or does not tell. */
+async function readFilters(virsh: Virsh, options: CallOptions): Promise<string[] | null> {
+  const table = await unlessRefused(virsh.run(['nwfilter-list'], options));
+  // ` <uuid>  <name>`, below a head.
+  const rows = table?.matchAll(/^\s*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\s+(.+?)\s*$/gm);
+  return rows === undefined ? null : [...rows].map(([, name = '']) => name);
+}
+
 /** What libvirt says of exactly this kind of VM; a string: why it has no answer. */
 async function readCapabilities(
   virsh: Virsh,
-  { domain, facts, acceleration }: Omit<TargetPreflight, 'request'> & { domain: XmlElement },
+  { domain, facts, traits }: Pick<TargetPreflight, 'facts' | 'traits'> & { domain: XmlElement },
   options: CallOptions,
 ): Promise<XmlElement | string> {
   const type = find(domain, 'os/type');
   const machine = attribute(type, 'machine');
-  const isAccelerated = acceleration === 'hardware' && attribute(domain, 'type') === 'kvm';
+  const isAccelerated = traits.domainType === 'kvm' && attribute(domain, 'type') === 'kvm';
   const args = ['domcapabilities', '--virttype', isAccelerated ? 'kvm' : 'qemu'];
   args.push('--arch', attribute(type, 'arch') ?? facts.architecture);
   if (machine !== null) args.push('--machine', machineAt(facts.machines, machine));
@@ -77,20 +135,41 @@ async function readCapabilities(
   }
 }
 
-/** Firmware and kernels are files of the host. */
-async function missingFiles(domain: XmlElement): Promise<PreflightFinding[]> {
-  const remedies: Readonly<Record<string, string>> = {
-    loader: 'Install the same firmware there (package ovmf or edk2-ovmf).',
-    kernel: 'Copy it there.',
-    initrd: 'Copy it there.',
-    dtb: 'Copy it there.',
-  };
+type HostFile = {
+  readonly path: string;
+  readonly element: string;
+  /** Null: the text of the element. */
+  readonly attribute: string | null;
+  readonly remedy: string;
+};
+
+const FIRMWARE = 'Install the same firmware there (package ovmf or edk2-ovmf).';
+const COPY = 'Copy it there.';
+
+/** Files of the host that the replica's definition names as the source's does. */
+const HOST_FILES: readonly HostFile[] = [
+  { path: 'os/loader', element: 'firmware loader', attribute: null, remedy: FIRMWARE },
+  { path: 'os/kernel', element: 'firmware kernel', attribute: null, remedy: COPY },
+  { path: 'os/initrd', element: 'firmware initrd', attribute: null, remedy: COPY },
+  { path: 'os/dtb', element: 'firmware dtb', attribute: null, remedy: COPY },
+  { path: 'os/acpi/table', element: 'os/acpi/table', attribute: null, remedy: COPY },
+  { path: 'sysinfo/entry', element: 'sysinfo/entry', attribute: 'file', remedy: COPY },
+  { path: 'devices/interface/rom', element: 'boot ROM of a nic', attribute: 'file', remedy: COPY },
+  {
+    path: 'devices/rng/backend',
+    element: 'device rng',
+    attribute: null,
+    remedy: 'Let it read from /dev/urandom.',
+  },
+];
+
+async function missingFiles(replica: XmlElement): Promise<PreflightFinding[]> {
   const found = await Promise.all(
-    Object.entries(remedies).flatMap(([name, remedy]) =>
-      findAll(domain, `os/${name}`).map(async (element) => {
-        const path = textOf(element) ?? '';
-        if (path === '' || (await exists(path))) return [];
-        return [blocks(`firmware ${name}`, `The target has no ${path}. ${remedy}`)];
+    HOST_FILES.flatMap(({ path, element, attribute: name, remedy }) =>
+      findAll(replica, path).map(async (one) => {
+        const file = (name === null ? textOf(one) : attribute(one, name)) ?? '';
+        if (!file.startsWith('/') || (await exists(file))) return [];
+        return [blocks(element, `The target has no ${file}. ${remedy}`)];
       }),
     ),
   );

@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CommandResult, Processes } from '../../ports/processes.ts';
+import { readDomainSchema } from './domain-schema.ts';
 import {
   DOMAIN_CAPABILITIES,
   describedAs,
   EVERYTHING,
+  refusal,
   scriptedVirsh,
 } from './fixtures/fixtures.ts';
 import type { HostFacts } from './host-facts.ts';
+import { unknownFindings } from './preflight-definition.ts';
 import { preflightSourceVm } from './preflight-source.ts';
 import { preflightTargetVm } from './preflight-target.ts';
+import type { NetworkMap } from './replica-nics.ts';
+import { parseRoot } from './xml.ts';
 
 const signal = new AbortController().signal;
 const source = describedAs(EVERYTHING);
@@ -25,59 +32,201 @@ const facts: HostFacts = {
   memoryBytes: 4 * 1024 ** 3,
 };
 
+/** What the target's QEMU has, as it lists it. */
+const DEVICES = [
+  'name "e1000e", bus PCI, desc "Intel 82574L GbE Controller"',
+  'name "virtio-net-pci", bus PCI, alias "virtio-net"',
+  'name "virtio-scsi-pci", bus PCI, alias "virtio-scsi"',
+  'name "lsi53c895a", bus PCI, alias "lsi"',
+].join('\n');
+
+type Target = {
+  readonly networkMap?: NetworkMap;
+  readonly acceleration?: 'hardware' | 'software';
+  readonly answers?: Parameters<typeof scriptedVirsh>[0];
+};
+
+async function preflight(text: string, target: Target = {}): Promise<PreflightFinding[]> {
+  const { networkMap = {}, acceleration = 'software' } = target;
+  const virsh = scriptedVirsh({
+    domcapabilities: DOMAIN_CAPABILITIES,
+    'net-list --all --name': 'lan\n\n',
+    'net-list --name': '\n',
+    list: '',
+    'nwfilter-list': ` UUID                                   Name\n----\n ${source.id}   clean-traffic\n`,
+    'domxml-to-native': '',
+    ...target.answers,
+  });
+  const domainType = acceleration === 'hardware' ? ('kvm' as const) : ('qemu' as const);
+  const request = { source: describedAs(text), networkMap };
+  const traits = { domainType, machines: facts.machines };
+  return preflightTargetVm(
+    { virsh, processes: answering(DEVICES) },
+    { request, facts, acceleration, traits, schema: null },
+    { signal },
+  );
+}
+
+const inShort = (findings: readonly PreflightFinding[]) =>
+  findings.map(({ severity, element }) => `${severity} ${element}`);
+
+/** A definition with these devices and nothing else that is worth a word. */
+function withDevices(devices: string): string {
+  return `<domain type="kvm"><name>a</name><uuid>${source.id}</uuid><memory>1024</memory>
+    <os><type arch="x86_64" machine="pc-q35-7.2">hvm</type></os><devices>${devices}</devices></domain>`;
+}
+
+function ofDevices(devices: string, target: Target = {}): Promise<PreflightFinding[]> {
+  return preflight(withDevices(devices), { acceleration: 'hardware', ...target });
+}
+
 describe('preflight at the target', () => {
   it('names every element that it cannot honour', async () => {
-    const virsh = scriptedVirsh({
-      domcapabilities: DOMAIN_CAPABILITIES,
-      'net-list --all --name': 'lan\n\n',
-      'net-list --name': '\n',
-      list: `${source.id}\n`,
-    });
-    const request = { source, networkMap: {} };
-    const text = EVERYTHING.replace('/usr/share/OVMF/OVMF_CODE_4M.ms.fd', '/nowhere/OVMF.fd');
-    const described = { ...source, configuration: { ...source.configuration, text } };
-    const findings = await preflightTargetVm(
-      virsh,
-      { request: { ...request, source: described }, facts, acceleration: 'software' },
-      { signal },
+    const asked: string[] = [];
+    const findings = await preflight(
+      EVERYTHING.replace('/usr/share/OVMF/OVMF_CODE_4M.ms.fd', '/nowhere/OVMF.fd'),
+      {
+        answers: {
+          list: `${source.id}\n`,
+          domcapabilities(args) {
+            asked.push(args.join(' '));
+            return DOMAIN_CAPABILITIES;
+          },
+        },
+      },
     );
-    assert.deepEqual(
-      findings.map(({ severity, element }) => `${severity} ${element}`),
-      [
-        'warns acceleration',
-        'blocks memory',
-        'warns vcpu',
-        'warns machine',
-        'warns cpu',
-        'warns seclabel',
-        'warns numatune',
-        'warns cputune/vcpupin',
-        'warns cputune/emulatorpin',
-        'warns memoryBacking/hugepages',
-        'warns resource',
-        'warns genid',
-        'warns vcpu',
-        'warns qemu:commandline',
-        'blocks firmware loader',
-        'blocks nic 52:54:00:AB:cd:01',
-        'blocks nic 52:54:00:ab:cd:02',
-        'warns nic 52:54:00:ab:cd:03',
-        'warns device hostdev pci',
-        'warns device filesystem share',
-        'warns drive sdd',
-        'warns device serial',
-        'warns device vsock',
-        'blocks device tpm',
-        'blocks device video qxl',
-        'warns uuid',
-        'warns disk vdc',
-        'warns disk vdd',
-      ],
-    );
+    assert.deepEqual(inShort(findings), [
+      'warns acceleration',
+      'blocks memory',
+      'warns vcpu',
+      'warns machine',
+      'warns cpu',
+      'warns qemu:commandline',
+      'warns genid',
+      'warns memoryBacking/hugepages',
+      'warns vcpu',
+      'warns cputune/vcpupin',
+      'warns cputune/emulatorpin',
+      'warns numatune',
+      'warns resource',
+      'warns features/hyperv',
+      'warns features/kvm',
+      'warns cpu/feature',
+      'warns clock/timer',
+      'warns disk sda',
+      'warns drive sdd',
+      'warns device filesystem share',
+      'warns nic 52:54:00:ab:cd:03',
+      'warns device serial file',
+      'warns device graphics vnc',
+      'warns device graphics vnc',
+      'warns device audio pulseaudio',
+      'warns device hostdev pci',
+      'warns device vsock virtio',
+      'warns seclabel',
+      'blocks firmware loader',
+      'blocks nic 52:54:00:AB:cd:01',
+      'blocks nic 52:54:00:ab:cd:02',
+      'warns nic 52:54:00:ab:cd:03',
+      'blocks device tpm',
+      'blocks device video qxl',
+      'warns uuid',
+      'warns disk vdc',
+      'warns disk vdd',
+    ]);
     assert.match(findings[0]?.message ?? '', /although libvirt advertises kvm/);
-    assert.ok(
-      virsh.asked.some((line) => line.includes('--virttype qemu --arch x86_64 --machine q35')),
-    );
+    assert.match(asked.join(), /--virttype qemu --arch x86_64 --machine q35/);
+  });
+
+  it('has nothing to say of a display or a sound that any host has', async () => {
+    const any = [
+      '<graphics type="vnc" port="-1" autoport="yes" listen="127.0.0.1"><listen type="address" address="127.0.0.1"/></graphics>',
+      '<graphics type="vnc" port="5900" autoport="yes"><listen type="none"/></graphics>',
+      '<audio id="1" type="none"/>',
+      '<channel type="unix"><source mode="bind" path="/var/lib/libvirt/qemu/channel/target/domain-1-a/org.qemu.guest_agent.0"/><target type="virtio" name="org.qemu.guest_agent.0"/></channel>',
+      '<serial type="null"><target port="0"/></serial>',
+    ].join('');
+    assert.deepEqual(await ofDevices(any), []);
+  });
+
+  it('does not ask for what the replica does not have', async () => {
+    const gone = '<graphics type="sdl"/><tpm model="tpm-tis"><backend type="passthrough"/></tpm>';
+    assert.deepEqual(inShort(await ofDevices(gone)), [
+      'warns device graphics sdl',
+      'warns device tpm tpm-tis',
+    ]);
+  });
+
+  it("knows which filters the target's libvirt has, for NICs that keep theirs", async () => {
+    const filtered = (name: string) =>
+      ofDevices(
+        `<interface type="user"><mac address="52:54:00:00:00:01"/><filterref filter="${name}"/></interface>`,
+      );
+    assert.deepEqual(await filtered('clean-traffic'), []);
+    const [finding] = await filtered('own-rules');
+    assert.equal(finding?.severity, 'blocks');
+    assert.match(finding?.message ?? '', /no filter own-rules/);
+    const nic =
+      '<interface type="network"><source network="lan"/><filterref filter="own-rules"/></interface>';
+    const unplugged = await ofDevices(nic, { networkMap: { lan: null } });
+    assert.deepEqual(inShort(unplugged), ['warns nic without MAC']);
+  });
+
+  it("knows which models the target's QEMU has", async () => {
+    const known =
+      '<controller type="scsi" model="virtio-scsi"/><controller type="scsi" model="lsilogic"/><interface type="user"><model type="e1000e"/></interface><controller type="pci" model="pcie-root"/>';
+    assert.deepEqual(await ofDevices(known), []);
+    const unknown =
+      '<controller type="usb" model="ehci"/><interface type="user"><model type="vmxnet3"/></interface><watchdog model="i6300esb"/><sound model="ac97"/>';
+    assert.deepEqual(inShort(await ofDevices(unknown)), [
+      'blocks device interface vmxnet3',
+      'blocks device controller ehci',
+      'blocks device watchdog i6300esb',
+      'blocks device sound ac97',
+    ]);
+  });
+
+  it("names what the target's libvirt does not know and would leave out", async () => {
+    const path = fileURLToPath(new URL('fixtures/schema/domain.rng', import.meta.url));
+    const schema = await readDomainSchema(path);
+    const replica = `<domain type="kvm" colour="red" xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0">
+      <title>a</title><metadata><anything of="mine"/></metadata>
+      <devices><disk device="lun" wheels="4"><layer/></disk><disk wheels="4"/><panic><address/></panic></devices>
+      <q:commandline q:x="1"/></domain>`;
+    const findings = unknownFindings(parseRoot(replica, 'domain', 'vm'), {
+      schema,
+      version: 'libvirt 9',
+    });
+    assert.deepEqual(inShort(findings), [
+      'warns @colour',
+      'warns devices/disk/@wheels',
+      'warns devices/disk/layer',
+      'warns devices/panic',
+    ]);
+    assert.match(findings[0]?.message ?? '', /libvirt 9 does not know it/);
+  });
+
+  it('passes on why libvirt refuses it, and asks without NICs', async () => {
+    const asked: string[] = [];
+    const findings = await ofDevices('<interface type="ethernet"><script path="/x"/></interface>', {
+      answers: {
+        'domxml-to-native'(args) {
+          asked.push(args.join(' '));
+          throw refusal('unsupported configuration: no such thing');
+        },
+      },
+    });
+    const finding = findings.find(({ element }) => element === 'definition');
+    assert.equal(finding?.severity, 'blocks');
+    assert.match(finding?.message ?? '', /no such thing/);
+    assert.doesNotMatch(asked.join(), /<interface/);
+  });
+
+  it('looks for the files of the host that the definition names', async () => {
+    const named =
+      '<rng model="virtio"><backend model="random">/nowhere/hwrng</backend></rng><interface type="user"><rom file="/nowhere/rom"/></interface>';
+    const blocked = await ofDevices(named);
+    assert.deepEqual(inShort(blocked), ['blocks boot ROM of a nic', 'blocks device rng']);
   });
 });
 

@@ -4,7 +4,9 @@ import {
   append,
   attribute,
   child,
+  children,
   ensureChild,
+  remove,
   removeChildren,
   setAttributes,
   type XmlElement,
@@ -26,6 +28,12 @@ const HOST_BOUND = new Set([
   'udp',
 ]);
 
+/** What only such a device has, or what another NIC may not have: with a script or a team, libvirt refuses it. */
+const OF_HOST_BOUND = [
+  ...['source', 'driver', 'virtualport', 'vlan', 'rom'],
+  ...['script', 'downscript', 'teaming'],
+];
+
 /**
  * The network at the target for one at the source, as `type:name` or `user`; null: leave the NIC unplugged.
  * The map may say `network:lan`, or only `lan` where the type is the same on both sides.
@@ -46,7 +54,7 @@ export function adaptNic(nic: XmlElement, { networkMap, connectNics }: NicPlan):
   const after = targetNetwork(networkMap, before);
   const type = attribute(nic, 'type') ?? 'user';
   removeChildren(nic, 'target', 'backend', 'actual', 'portForward');
-  if (HOST_BOUND.has(type)) removeChildren(nic, 'source', 'driver', 'virtualport', 'vlan', 'rom');
+  if (HOST_BOUND.has(type)) removeChildren(nic, ...OF_HOST_BOUND);
   // A passed-through NIC has no model, and libvirt's own choice (rtl8139) is the slowest there is.
   if (HOST_BOUND.has(type) && child(nic, 'model') === null)
     append(nic, 'model', { type: 'virtio' });
@@ -61,10 +69,21 @@ function replug(nic: XmlElement, network: string | null): void {
   const [type = 'user', ...rest] = (network ?? 'user').split(':');
   const name = rest.join(':');
   removeChildren(nic, 'source', 'virtualport', 'vlan', 'bandwidth', 'filterref');
+  dropUnfit(nic, type);
   setAttributes(nic, { type, trustGuestRxFilters: null });
   if (type === 'network') setAttributes(ensureChild(nic, 'source'), { network: name });
   if (type === 'bridge') setAttributes(ensureChild(nic, 'source'), { bridge: name });
   if (type === 'direct') setAttributes(ensureChild(nic, 'source'), { dev: name, mode: 'bridge' });
+}
+
+/** With one of these on a NIC of another type libvirt refuses the whole definition (seen with 9.0). */
+function dropUnfit(nic: XmlElement, type: string): void {
+  removeChildren(nic, 'route');
+  if (type !== 'user') removeChildren(nic, 'ip');
+  if (type !== 'network' && type !== 'bridge') removeChildren(nic, 'mtu', 'coalesce', 'port');
+  for (const team of children(nic, 'teaming')) {
+    if (attribute(team, 'type') === 'transient') remove(team);
+  }
 }
 
 /** The port a live NIC got is the source's; libvirt hands out a new one. */

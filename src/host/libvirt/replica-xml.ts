@@ -2,8 +2,8 @@
  * The definition of a replica, made from the source's: pure, text in, text out.
  *
  * What belongs to the guest stays (devices, addresses, MACs, firmware, machine, whatever we do not know); what
- * belongs to the source host goes (pinning, security labels, host devices, paths). `preflight-target.ts` says
- * beforehand what is lost by that: the two files must be read together.
+ * belongs to the source host goes (pinning, security labels, host devices, paths). What is lost by that the preflight says
+ * beforehand, because it looks (replica-changes.ts); in which words is in preflight-changes.ts.
  */
 import { dirname, join } from 'node:path';
 import type { VmId } from '../../domain/ids.ts';
@@ -34,15 +34,28 @@ export type TargetTraits = {
   readonly machines: readonly string[];
 };
 
+/** What of a request the definition depends on. */
+export type ReplicaRequest = Omit<DefineReplicaRequest, 'key'>;
+
 export type ReplicaDefinition = {
-  readonly request: DefineReplicaRequest;
+  readonly request: ReplicaRequest;
   readonly vmId: VmId;
   readonly target: TargetTraits;
 };
 
 /** Throws `invalid-vm-configuration`. */
-export function replicaXml({ request, vmId, target }: ReplicaDefinition): string {
-  const domain = parseRoot(request.source.configuration.text, 'domain', request.source.name);
+export function replicaXml(definition: ReplicaDefinition): string {
+  const { source } = definition.request;
+  const domain = parseRoot(source.configuration.text, 'domain', source.name);
+  adaptDomain(domain, definition);
+  return serialiseXml(domain);
+}
+
+/** Makes the source's definition the replica's, in place. */
+export function adaptDomain(
+  domain: XmlElement,
+  { request, vmId, target }: ReplicaDefinition,
+): void {
   domain.removeAttribute('id');
   setText(domain, 'name', request.name);
   setText(domain, 'uuid', vmId);
@@ -53,7 +66,6 @@ export function replicaXml({ request, vmId, target }: ReplicaDefinition): string
   adaptFirmware(domain, request);
   adaptAcceleration(domain, target.domainType);
   adaptDevices(ensureChild(domain, 'devices'), request);
-  return serialiseXml(domain);
 }
 
 /** `pc-q35-9.0` → `q35`: the alias every host has, for hosts that lack the version. Null: no alias known. */
@@ -108,7 +120,7 @@ function adaptMachine(domain: XmlElement, machines: readonly string[]): void {
  * The firmware's variables are a file of the branch. At rest it points where that file would be, in a folder that does
  * not exist, so that a start by hand cannot make one from the template.
  */
-function adaptFirmware(domain: XmlElement, { sidecars, disks }: DefineReplicaRequest): void {
+function adaptFirmware(domain: XmlElement, { sidecars, disks }: ReplicaRequest): void {
   const os = child(domain, 'os');
   const nvram = os === null ? null : child(os, 'nvram');
   if (nvram === null) return;
