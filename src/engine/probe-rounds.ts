@@ -15,6 +15,8 @@ import type { StartedTest } from './test-points.ts';
 const ROUND_MS = 5_000;
 const PAUSE_MS = 250;
 const ATTEMPT_MS = 5_000;
+/** A question that is asked just before the deadline of its probe gets this long, too. */
+const ATTEMPT_MS_MIN = 1_000;
 /** A check may take its time; what does not answer at all must not. */
 const COMMAND_MS = 60_000;
 
@@ -47,11 +49,11 @@ export async function askInRounds(
   for (let round = 1; ; round += 1) {
     const pending = standings.filter((one) => isPending(one, passedMs));
     if (pending.length === 0) break;
+    const before = passedMs;
     const answered = await context.step<Round>(`probe-${round}`, {
-      do: (attempt) => askAll(ports, target, pending, attempt),
+      do: (attempt) => askAll(ports, target, { pending, passedMs: before }, attempt),
       undo: 'nothing',
     });
-    const before = passedMs;
     standings = standings.map((one) => {
       const answer = answered.answers[pending.indexOf(one)];
       return answer === undefined ? one : { ...one, last: answer.last, atMs: before + answer.atMs };
@@ -66,7 +68,11 @@ export async function askInRounds(
 const NOT_ASKED: ProbeAttempt = { passed: false, why: 'it was never asked' };
 
 function isPending({ last, probe }: Standing, passedMs: number): boolean {
-  return !last.passed && passedMs < probe.deadlineSeconds * 1000;
+  return !last.passed && passedMs < deadlineMs(probe);
+}
+
+function deadlineMs({ deadlineSeconds }: Probe): number {
+  return deadlineSeconds * 1000;
 }
 
 function verdictOf({ probe, last, atMs }: Standing): ProbeVerdict {
@@ -82,20 +88,23 @@ function verdictOf({ probe, last, atMs }: Standing): ProbeVerdict {
 type Answer = { readonly last: ProbeAttempt; readonly atMs: number };
 type Round = { readonly answers: readonly Answer[]; readonly tookMs: number };
 
+/** Each probe is asked until its deadline, and not later; `passedMs` were over when the round began. */
 async function askAll(
   { clock }: EnginePorts,
   target: HostViews,
-  pending: readonly Standing[],
+  { pending, passedMs }: { readonly pending: readonly Standing[]; readonly passedMs: number },
   attempt: StepAttempt,
 ): Promise<Round> {
   const began = clock.monotonicMs();
   const elapsed = () => clock.monotonicMs() - began;
   const answers = await Promise.all(
     pending.map(async (one): Promise<Answer> => {
+      const leftMs = () => deadlineMs(one.probe) - passedMs - elapsed();
       for (;;) {
-        const last = await ask(target, one, attempt);
-        if (last.passed || elapsed() >= ROUND_MS) return { last, atMs: elapsed() };
-        await clock.sleep(PAUSE_MS, attempt);
+        const last = await ask(target, one, leftMs(), attempt);
+        const pauseMs = Math.min(PAUSE_MS, leftMs());
+        if (last.passed || pauseMs <= 0 || elapsed() >= ROUND_MS) return { last, atMs: elapsed() };
+        await clock.sleep(pauseMs, attempt);
       }
     }),
   );
@@ -106,12 +115,13 @@ async function askAll(
 async function ask(
   { testBench }: HostViews,
   { test, probe }: Standing,
+  leftMs: number,
   { key, signal }: StepAttempt & CallOptions,
 ): Promise<ProbeAttempt> {
   const { testId, vmId } = test;
   try {
-    const limitMs =
-      probe.type === 'command' ? Math.min(COMMAND_MS, probe.deadlineSeconds * 1000) : ATTEMPT_MS;
+    const patienceMs = probe.type === 'command' ? COMMAND_MS : ATTEMPT_MS;
+    const limitMs = Math.max(ATTEMPT_MS_MIN, Math.min(patienceMs, leftMs));
     return await testBench.probe({ key, testId, vmId, probe, limitMs }, { signal });
   } catch (error) {
     const { code, message } = asUnderstudyError(error);

@@ -79,6 +79,19 @@ test('a healthy point passes and a sick one fails; the replica is as it was', as
   await quiet(stage);
 });
 
+test('an answer after the deadline of its probe comes too late', async () => {
+  await using stage = await Stage.open();
+  await protect(stage, 1, 1);
+  const probes = [parseProbe('http:80/health@1s'), parseProbe('http:80/health@9s')];
+  const [operation] = await begin(stage, ['latest'], { probes });
+  assert.ok(operation);
+  const { verdicts } = (await settle(stage, operation)).result as unknown as PointTest;
+  assert.deepEqual(
+    verdicts.map(({ passed }) => passed),
+    [false, true],
+  );
+});
+
 test('what was seen can be fetched afterwards', async () => {
   await using stage = await Stage.open();
   await protect(stage, 1, 1);
