@@ -26,7 +26,7 @@ const GROUPS = [
 const ONLY_WHOLE = ['src/host/chain/store', 'src/host/chain/'];
 const isWhole = process.argv.includes('--whole');
 /** How much of the crash matrix (test/engine/crash-matrix/trouble.ts). */
-process.env.UNDERSTUDY_MATRIX ??= isWhole ? 'controller' : 'sample';
+process.env.UNDERSTUDY_MATRIX ??= isWhole ? 'whole' : 'sample';
 
 const files = ['src', 'test'].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, name)),

@@ -3,8 +3,7 @@
  * by a new controller on the same file. Each must come to its end with every invariant intact. The number of troubles is
  * printed; a failing one names the operation and the call, and `n` to stop there again.
  *
- * How much of it is run is a matter of time: `npm run check` takes samples, `npm test` all deaths of the controller and
- * a part of what hosts can do, `UNDERSTUDY_MATRIX=whole` all there is.
+ * How much of it is run is a matter of time: `npm run check` takes samples, `npm test` all there is (UNDERSTUDY_MATRIX=whole).
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -87,7 +86,6 @@ async function assertSound(stage: Stage, where: string): Promise<void> {
 /** Of the moments of an operation, every nth is tried. */
 const STRIDES = {
   sample: { controller: 11, hosts: 61 },
-  controller: { controller: 1, hosts: 13 },
   whole: { controller: 1, hosts: 1 },
 } as const;
 
