@@ -21,6 +21,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, homeVm, layersCommand, loadFailback } from './failback-facts.ts';
 import { followVm } from './follow-vm.ts';
 import { keptMarks } from './kept-marks.ts';
+import { mergeProgress } from './merge-progress.ts';
 import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
@@ -94,20 +95,13 @@ async function tellOfAddedDisks(
 
 async function merge(
   context: OperationContext,
-  { home, failback, replica }: Failback,
+  { home, failback, replica, clock }: Failback,
 ): Promise<void> {
   await context.step<null>('merge-layers', {
     do: async ({ key, signal }) => {
       await home.productionDisks.commit(layersCommand(failback, replica, key), {
         signal,
-        onProgress: (doneBytes, totalBytes) =>
-          context.progress({
-            step: 'merge-layers',
-            doneBytes,
-            totalBytes,
-            bytesPerSecond: 0,
-            remainingMs: null,
-          }),
+        onProgress: mergeProgress(context, clock, 'merge-layers'),
       });
       return null;
     },

@@ -20,6 +20,7 @@ import { actingFor } from './acting-for.ts';
 import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
+import { mergeProgress } from './merge-progress.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 export function permanentFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -53,10 +54,8 @@ async function flatten(
   await context.step<null>('flatten', {
     do: async ({ key, signal }) => {
       const disks = await disksToFlatten(ports, replica, target, vmId, { signal });
-      await target.hypervisor.flatten(
-        { key, vmId, disks },
-        { signal, onProgress: (done, total) => report(context, done, total) },
-      );
+      const onProgress = mergeProgress(context, ports.clock, 'flatten');
+      await target.hypervisor.flatten({ key, vmId, disks }, { signal, onProgress });
       return null;
     },
     undo: 'nothing',
@@ -75,16 +74,6 @@ async function disksToFlatten(
   const point = points.find((candidate) => candidate.id === failover?.pointId);
   const { disks } = point ?? (await hypervisor.vm(vmId, options));
   return disks.map((disk) => disk.key);
-}
-
-function report(context: OperationContext, doneBytes: number, totalBytes: number): void {
-  context.progress({
-    step: 'flatten',
-    doneBytes,
-    totalBytes,
-    bytesPerSecond: 0,
-    remainingMs: null,
-  });
 }
 
 async function recordPermanent(
