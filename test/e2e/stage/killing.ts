@@ -18,6 +18,16 @@ export async function killAt(
 ): Promise<string> {
   const events = await watchEvents(stage.server.dataFolder);
   const client = stage.attempt([...args, '--no-wait']).catch(() => undefined);
+  return killAsItGoes(stage, events, steps, client);
+}
+
+/** The same with an operation that begins by itself, or by `client`, after the watch began. */
+export async function killAsItGoes(
+  stage: Killed,
+  events: EventLog,
+  steps: readonly string[],
+  client?: Promise<unknown>,
+): Promise<string> {
   let operationId: string | undefined;
   for (const step of steps) {
     operationId = await begun(stage, events, step, operationId);
