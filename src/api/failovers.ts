@@ -51,8 +51,8 @@ export function failoverHandlers(controller: Controller): Pick<Handlers, Verbs> 
 }
 
 function failoverOrder(body: ParsedBody<'failover'>): FailoverOrder {
-  const { reason, fence, acceptDuplicate } = body;
-  return { ...basis(body), reason, fence, acceptDuplicate };
+  const { reason, fence, acceptDuplicate, acceptDrift } = body;
+  return { ...basis(body), reason, fence, acceptDuplicate, acceptDrift };
 }
 
 function hopOrder(body: ParsedBody<'hop'>): FailoverOrder {

@@ -19,6 +19,8 @@ export const failoverRequestSchema = z.strictObject({
   fence: fenceSchema.default('none'),
   /** Connect the replica although the source is known to run: recorded. */
   acceptDuplicate: z.boolean().default(false),
+  /** Fail over although the restore point was changed by somebody, when there is no better one: told in the history. */
+  acceptDrift: z.boolean().default(false),
 });
 
 export const plannedFailoverSchema = z.strictObject({
@@ -34,7 +36,7 @@ export const plannedFailoverSchema = z.strictObject({
 });
 
 /** The source is left as the failover has left it. */
-export const hopRequestSchema = failoverRequestSchema.omit({ fence: true });
+export const hopRequestSchema = failoverRequestSchema.omit({ fence: true, acceptDrift: true });
 
 /** What a failover would mean now. Nothing was changed to find out. */
 export const failoverPreviewSchema = z.strictObject({

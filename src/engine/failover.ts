@@ -4,7 +4,7 @@ import { instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import type { OperationDefinition } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { fenceIn, flagIn, numberIn, optionalTextIn, textIn } from './input.ts';
+import { fenceIn, flagIn, flagOrNullIn, numberIn, optionalTextIn, textIn } from './input.ts';
 import { type TakeoverOrder, takeOver } from './take-over.ts';
 
 export function failoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -20,6 +20,7 @@ function orderIn(input: Json): TakeoverOrder {
     fence: fenceIn(input),
     isFencedBy: 'none',
     acceptsDuplicate: flagIn(input, 'acceptsDuplicate'),
+    acceptsDrift: flagOrNullIn(input, 'acceptsDrift') ?? false,
     reason: textIn(input, 'reason'),
     requestedAt: instant(numberIn(input, 'requestedAt')),
     guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),

@@ -90,6 +90,7 @@ function orderIn(input: Json): TakeoverOrder {
     fence: 'none',
     isFencedBy: 'none',
     acceptsDuplicate: flagIn(input, 'acceptsDuplicate'),
+    acceptsDrift: false,
     reason: textIn(input, 'reason'),
     requestedAt: instant(numberIn(input, 'requestedAt')),
     guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),

@@ -46,6 +46,7 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
           fence: 'none',
           isFencedBy,
           acceptsDuplicate: false,
+          acceptsDrift: false,
           reason: textIn(input, 'reason'),
           requestedAt: downSince,
           guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),

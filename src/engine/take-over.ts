@@ -55,6 +55,8 @@ export type TakeoverOrder = {
   /** What this operation has done to the source already, with evidence: an undo lifts it. */
   readonly isFencedBy: SourceFence;
   readonly acceptsDuplicate: boolean;
+  /** Whether a point that somebody changed is better than none; told in the history. */
+  readonly acceptsDrift: boolean;
   readonly reason: string;
   /** When the request came, before anything was made to give way: what RTO is measured from. */
   readonly requestedAt: Instant;
@@ -141,19 +143,24 @@ export async function prepare(
 }
 
 /** Before anything is done to the source. Only what the chosen point needs counts: another one's damage is no reason. */
-export function checkDrift(
+export async function checkDrift(
   context: OperationContext,
-  { replica, target, point, archiveId }: Takeover,
-): Promise<null> {
-  return context.step<null>('check-drift', {
+  { replica, target, point, archiveId, acceptsDrift }: Takeover,
+): Promise<void> {
+  const finding = await context.step<string | null>('check-drift', {
     do: async ({ signal }) => {
       const findings = await target.store.inspect(replica.id, { signal });
-      const finding = driftOfBasis(findings, { pointId: point.id, archiveId });
-      if (finding === null) return null;
-      throw new UnderstudyError('replica-drifted', { replica: replica.name, finding });
+      const drift = driftOfBasis(findings, { pointId: point.id, archiveId });
+      if (drift === null || acceptsDrift) return drift;
+      throw new UnderstudyError('replica-drifted', { replica: replica.name, finding: drift });
     },
     undo: 'nothing',
   });
+  if (finding === null) return;
+  await context.note(
+    'note-drift',
+    `The restore point was changed by someone else, and taken all the same as asked: ${finding}.`,
+  );
 }
 
 /** Recorded, with the branch to come, before a host hears of it: else, when the failover fails, hosts would refuse what we ask for afterwards. */
@@ -177,7 +184,7 @@ export function makeBranch(
   takeover: Takeover,
   failover: FailoverRecord,
 ): Promise<Branch> {
-  const { replica, target, epoch, archiveId } = takeover;
+  const { replica, target, epoch, archiveId, acceptsDrift } = takeover;
   const command = { replicaId: replica.id, epoch, branchId: takeover.branchId };
   return context.step<Branch>('make-branch', {
     do: async (attempt) => {
@@ -190,6 +197,7 @@ export function makeBranch(
       const over = {
         pointId: takeover.point.id,
         archiveId,
+        acceptsDrift,
         mark,
         about: aboutBranch(failover, null),
       };

@@ -144,6 +144,8 @@ export type FailoverOrder = {
   readonly reason: string;
   readonly fence: SourceFence;
   readonly acceptDuplicate: boolean;
+  /** Although the restore point was changed by somebody, when there is no better one. */
+  readonly acceptDrift?: boolean;
 };
 
 /** What is done to a source after the failover. */

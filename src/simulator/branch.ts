@@ -19,6 +19,7 @@ import {
   type BranchImage,
   chainOf,
   type ReplicaFolder,
+  requireAllThere,
   requireBranch,
   requireLayer,
   requirePoint,
@@ -35,7 +36,7 @@ type At = Omit<Folder, 'newLayerId'>;
 
 export function createBranchOn(
   at: At,
-  { branchId, pointId, archiveId = null, mark, about = null }: BranchOrder,
+  { branchId, pointId, archiveId = null, acceptsDrift = false, mark, about = null }: BranchOrder,
 ): BranchAnswer {
   const { folder } = at;
   const present = folder.branches.get(branchId);
@@ -47,7 +48,9 @@ export function createBranchOn(
   const base =
     archiveId === null ? pointBase(folder, pointId) : archiveBase(folder, pointId, archiveId);
   for (const { parentId } of base.disks) {
-    requireSound(at.around.files, folder, chainOf(folder, parentId));
+    const chain = chainOf(folder, parentId);
+    if (acceptsDrift) requireAllThere(at.around.files, folder, chain);
+    else requireSound(at.around.files, folder, chain);
   }
   const disks = base.disks.map(({ key, image: backing, parentId }): BranchImage => {
     const image = createImage({
@@ -78,6 +81,7 @@ type BranchOrder = {
   readonly branchId: BranchId;
   readonly pointId: PointId;
   readonly archiveId?: BranchId | null;
+  readonly acceptsDrift?: boolean;
   readonly mark?: MarkName;
   readonly about?: Json;
 };

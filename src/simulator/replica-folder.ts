@@ -172,6 +172,19 @@ export function driftOf(files: Files, folder: ReplicaFolder, layer: StoredLayer)
   return `layer ${layer.id} of disk ${layer.key} was changed`;
 }
 
+/** Whatever they hold. Throws `replica-drifted`. */
+export function requireAllThere(
+  files: Files,
+  folder: ReplicaFolder,
+  layers: readonly StoredLayer[],
+): void {
+  requireSound(
+    files,
+    folder,
+    layers.filter(({ image }) => diskAt(files, image.path) === null),
+  );
+}
+
 /** Throws `replica-drifted`. */
 export function requireSound(
   files: Files,

@@ -146,6 +146,7 @@ suite('restore points', { skip: skipReason() }, () => {
       const newest = await newestPoint();
       await run('touch', ['--', stage.layer(newest, 'vdb').path]);
       await requireBlocked(newest, 'layer-changed');
+      await requireTakenAnyhow();
       const repaired = await rescan('--repair');
       assert.deepEqual(repaired.left, []);
       const point = await writeAndReplicate(0x41);
@@ -268,6 +269,12 @@ suite('restore points', { skip: skipReason() }, () => {
   }
 
   /** Neither a run nor a failover touches the replica; a rescan says what is wrong. */
+  /** When there is nothing better. */
+  async function requireTakenAnyhow(): Promise<void> {
+    const { id } = await failOverBlockVm(stage, protection, '--accept-drift');
+    await succeed(stage, 'undo-failover', id);
+  }
+
   async function requireBlocked(newest: PointAnswer, kind: string): Promise<void> {
     const { id } = await stage.replica(protection);
     const listed = await stage.points(protection);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RestorePoint } from '../../src/domain/restore-point/restore-point.ts';
-import { tamperLayer, touchLayer } from '../../src/simulator/calamities.ts';
+import { removeLayer, tamperLayer, touchLayer } from '../../src/simulator/calamities.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
 async function withPoints(stage: Stage): Promise<readonly RestorePoint[]> {
@@ -51,6 +51,27 @@ test('a failover that finds it raises it, too, and is refused in its dry run bef
   const failed = await stage.failover();
   assert.deepEqual([failed.state, failed.error?.code], ['failed', 'replica-drifted']);
   assert.deepEqual(await told(stage), ['drifted']);
+  assert.equal((await stage.replica()).phase, 'Ready');
+});
+
+test('when there is nothing better, a point that was changed is taken as asked, and it is told', async () => {
+  await using stage = await Stage.open();
+  const points = await withPoints(stage);
+  const at = await layerOf(stage, points.at(-1));
+  tamperLayer(stage.recovery, at, 1, 'two!');
+  const order = { ...failoverOrder('latest', 'power-off'), acceptDrift: true };
+  const { controller } = stage.life;
+  const told = await stage.run(controller.previewFailover('web-replica', order, options));
+  assert.equal(told.refusedBecause, null);
+  assert.match(told.warnings.join('\n'), /Taken all the same/);
+  const done = await stage.finish((it) => it.failover('web-replica', order, options));
+  assert.equal(done.state, 'succeeded', done.error?.message);
+  const events = await stage.life.ports.durable.history(done.id, 0);
+  assert.ok(events.some(({ message }) => /was changed by someone else, and taken/.test(message)));
+  assert.equal((await stage.undo()).state, 'succeeded');
+  removeLayer(stage.world, stage.recovery, at);
+  const failed = await stage.finish((it) => it.failover('web-replica', order, options));
+  assert.equal(failed.error?.code, 'replica-drifted', 'a layer that is gone is no layer');
   assert.equal((await stage.replica()).phase, 'Ready');
 });
 

@@ -22,6 +22,7 @@ type FailoverOptions = WaitOptions & {
   readonly reason?: string;
   readonly fence?: 'none' | 'nics' | 'shutdown' | 'power-off';
   readonly acceptDuplicate?: boolean;
+  readonly acceptDrift?: boolean;
   readonly dryRun?: boolean;
 };
 
@@ -77,6 +78,10 @@ function failoverCommand(program: Command, runner: Runner): void {
       ]),
     )
     .option('--accept-duplicate', 'connect the replica although the source runs; recorded')
+    .option(
+      '--accept-drift',
+      'although somebody changed the files of the restore point: when there is no better one',
+    )
     .option('--dry-run', 'say what it would mean; change nothing');
   runner.run<FailoverOptions>(waitOptions(failover), async (session, [replica = ''], options) => {
     const request = { parameters: { replica }, body: failoverRequest(options) };
@@ -128,7 +133,7 @@ function undoCommand(program: Command, runner: Runner): void {
 type UndoOptions = WaitOptions & { readonly force?: boolean; readonly keepFence?: boolean };
 
 function failoverRequest(options: FailoverOptions): FailoverRequestBody {
-  const { point, archive, reason, fence, acceptDuplicate } = options;
+  const { point, archive, reason, fence, acceptDuplicate, acceptDrift } = options;
   if (point !== undefined && archive !== undefined) {
     throw usageFailure('Name --point or --archive, not both.');
   }
@@ -138,6 +143,7 @@ function failoverRequest(options: FailoverOptions): FailoverRequestBody {
     ...(reason === undefined ? {} : { reason }),
     ...(fence === undefined ? {} : { fence }),
     ...(acceptDuplicate === undefined ? {} : { acceptDuplicate }),
+    ...(acceptDrift === undefined ? {} : { acceptDrift }),
   };
 }
 

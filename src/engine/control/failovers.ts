@@ -55,6 +55,7 @@ export async function failover(
         reason: order.reason,
         fence: order.fence,
         acceptsDuplicate: order.acceptDuplicate,
+        acceptsDrift: order.acceptDrift === true,
         guestDeadlineMs: GUEST_DEADLINE_MS,
       },
     },
@@ -117,7 +118,12 @@ export async function previewTakeover(
     options,
   );
   const archiveId = order.archive == null ? null : findArchive(replica, order.archive).branchId;
-  const target = await lookAtTarget(ports, replica, { pointId: point.id, archiveId }, options);
+  const target = await lookAtTarget(
+    ports,
+    replica,
+    { pointId: point.id, archiveId, acceptsDrift: order.acceptDrift === true },
+    options,
+  );
   const fence = neededFence(seen, order.fence);
   const connection = decideConnection(seen, fence, order.acceptDuplicate);
   const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
@@ -133,7 +139,7 @@ export async function previewTakeover(
     fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
-    refusedBecause: refusal(replica, seen, order) ?? target.drift,
+    refusedBecause: refusal(replica, seen, order) ?? target.refusal,
     warnings: [...(await warnings(ports, replica, point, connection)), ...target.warnings],
   };
 }
@@ -192,21 +198,26 @@ async function warnings(
 async function lookAtTarget(
   ports: ControllerPorts,
   replica: Replica,
-  basis: Parameters<typeof driftOfBasis>[1],
+  {
+    acceptsDrift,
+    ...basis
+  }: Parameters<typeof driftOfBasis>[1] & { readonly acceptsDrift: boolean },
   options: CallOptions,
-): Promise<{ readonly drift: string | null; readonly warnings: readonly string[] }> {
+): Promise<{ readonly refusal: string | null; readonly warnings: readonly string[] }> {
   try {
     const { hypervisor, store } = await ports.hosts.ports(replica.targetHostId);
     const drift = driftOfBasis(await store.inspect(replica.id, options), basis);
     const findings = await hypervisor.preflightStorage(options);
-    return {
-      drift: drift === null ? null : `the replica was changed by someone else: ${drift}`,
-      warnings: findings.map(({ element, message }) => `Target, ${element}: ${message}`),
-    };
+    const warnings = findings.map(({ element, message }) => `Target, ${element}: ${message}`);
+    if (drift === null) return { refusal: null, warnings };
+    const told = `the restore point was changed by someone else: ${drift}`;
+    return acceptsDrift
+      ? { refusal: null, warnings: [...warnings, `Taken all the same, ${told}.`] }
+      : { refusal: `${told} (see --accept-drift)`, warnings };
   } catch (error) {
     if (asUnderstudyError(error).code !== 'host-unreachable') throw error;
     const warnings = ['The target host does not answer: the replica could not be started now.'];
-    return { drift: null, warnings };
+    return { refusal: null, warnings };
   }
 }
 

@@ -43,6 +43,7 @@ type BranchCommand = StoreCommand & { readonly branchId: BranchId };
 type CreateCommand = BranchCommand & {
   readonly pointId: PointId;
   readonly archiveId?: BranchId | null;
+  readonly acceptsDrift?: boolean;
   readonly mark?: MarkName;
   readonly about?: Json;
 };
@@ -74,7 +75,7 @@ export async function createBranch(
     throw new UnderstudyError('point-missing', { replica: replicaId, point: pointId });
   }
   const tops = stored.point.disks.map(({ layerId }) => layerId);
-  await checkChains(layout, record, tops);
+  await checkChains(layout, record, tops, command);
   const branch = { ...newBranch(branchId, stored), mark, about };
   const sizes = new Map(stored.point.disks.map(({ key, sizeBytes }) => [key, sizeBytes]));
   const sidecar = (name: Sidecar['name']) => layout.pointSidecar(pointId, name);

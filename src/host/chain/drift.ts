@@ -33,23 +33,25 @@ export async function layerProblem(
   return await imageProblem(expectedLayer(layout, record, layer));
 }
 
-/** Checks every layer of the chains up to these. Throws `replica-drifted`. */
+/** Checks every layer of the chains up to these. `acceptsDrift`: that it is there is enough. Throws `replica-drifted`. */
 export async function checkChains(
   layout: ReplicaLayout,
   record: ReplicaRecord,
   tops: readonly LayerId[],
+  { acceptsDrift = false }: { readonly acceptsDrift?: boolean } = {},
 ): Promise<void> {
   const layers = new Set(tops.flatMap((top) => chainOf(record, top)));
-  await Promise.all([...layers].map((layer) => checkLayer(layout, record, layer)));
+  await Promise.all([...layers].map((layer) => checkLayer(layout, record, layer, acceptsDrift)));
 }
 
 async function checkLayer(
   layout: ReplicaLayout,
   record: ReplicaRecord,
   layer: SealedLayer,
+  acceptsDrift: boolean,
 ): Promise<void> {
   const problem = await layerProblem(layout, record, layer);
-  if (problem === null) return;
+  if (problem === null || (acceptsDrift && problem.kind !== 'missing')) return;
   throw new UnderstudyError('replica-drifted', {
     replica: layout.replicaId,
     finding: `layer ${layer.id}/${layer.disk}.qcow2: ${problem.reason}`,

@@ -3,7 +3,7 @@ import { chmod, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
-import { pointId } from '../../domain/ids.ts';
+import { branchId, pointId } from '../../domain/ids.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import {
   type ChainHarness,
@@ -61,6 +61,14 @@ describe('rescan and repair', { skip: needsQemu }, () => {
     await assert.rejects(story.retire(P1), drifted);
     story.content.delete(P1);
     await assert.rejects(story.branch('b1', P2), drifted);
+    const anyhow = {
+      ...story.command(),
+      branchId: branchId('b2'),
+      pointId: P2,
+      acceptsDrift: true,
+    };
+    assert.equal((await story.store.createBranch(anyhow, NEVER)).disks.length, 1);
+    await story.store.deleteBranch(anyhow, NEVER);
     await repair(replica);
     assert.deepEqual(await inspect(replica), []);
     await story.assertPoints();
