@@ -66,6 +66,7 @@ const COMMANDS: [string, readonly unknown[]][] = [
         reason: 'drill',
         fence: 'power-off',
         acceptDuplicate: true,
+        acceptDrift: false,
       },
     ],
   ],
@@ -74,7 +75,13 @@ const COMMANDS: [string, readonly unknown[]][] = [
     [
       'previewFailover',
       'r',
-      { point: { type: 'latest' }, reason: '', fence: 'none', acceptDuplicate: false },
+      {
+        point: { type: 'latest' },
+        reason: '',
+        fence: 'none',
+        acceptDuplicate: false,
+        acceptDrift: false,
+      },
     ],
   ],
   ['undo-failover r', ['undoFailover', 'r', { force: false, keepFence: false }]],
@@ -349,7 +356,13 @@ test('a dry run that would be refused says so with exit code 3', async (t) => {
   const { run, fake } = await openServedRoom(t);
   const preview = await fake.controller.previewFailover(
     'r',
-    { point: { type: 'latest' }, reason: '', fence: 'none', acceptDuplicate: false },
+    {
+      point: { type: 'latest' },
+      reason: '',
+      fence: 'none',
+      acceptDuplicate: false,
+      acceptDrift: false,
+    },
     { signal: new AbortController().signal },
   );
   const free = await run('failover r --dry-run');
