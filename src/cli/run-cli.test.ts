@@ -145,7 +145,8 @@ for (const [line, call] of COMMANDS) {
 test('host add and job create send everything they were given', async (t) => {
   const { run, fake } = await openServedRoom(t, 'tcp');
   const added = await run(
-    'host add lab --uri qemu:///session --storage /srv/u --scratch /var/tmp/s --slots 3 --tests 4',
+    'host add lab --uri qemu:///session --storage /srv/u --scratch /var/tmp/s --slots 3 --tests 4 ' +
+      '--storage-reserve 20GiB',
   );
   assert.equal(added.code, 0, added.err);
   assert.deepEqual(fake.calls[0]?.[1], {
@@ -156,6 +157,7 @@ test('host add and job create send everything they were given', async (t) => {
     scratchFolder: '/var/tmp/s',
     transferSlots: 3,
     testSlots: 4,
+    storageReserveBytes: 20 * 1024 ** 3,
   });
   const created = await run(
     'job create web --source a --target b --vm web-01 --vm --odd --rpo 5m --keep 3 --keep-tier 1h:1d ' +

@@ -33,6 +33,7 @@ export const host: Host = {
   scratchFolder: '/srv/scratch',
   transferSlots: 3,
   testSlots: 3,
+  storageReserveBytes: 20_000_000_000,
   startGuard: { hooksFolder: '/etc/libvirt/hooks' },
   addedAt: at,
 };

@@ -292,6 +292,14 @@ export function hypervisorSuite(
       );
     });
 
+    it('tells about how much the disks hold', async () => {
+      const { hypervisor } = harness;
+      const allocated = await hypervisor.allocatedBytes(source.id, { signal });
+      const sizeBytes = source.disks.reduce((sum, disk) => sum + disk.sizeBytes, 0);
+      assert.ok(allocated !== null && allocated >= 0 && allocated <= sizeBytes, `${allocated}`);
+      await rejects('vm-missing', hypervisor.allocatedBytes(ABSENT, { signal }));
+    });
+
     it('rejects an aborted call with cancelled', async () => {
       const aborted = AbortSignal.abort();
       await rejects('cancelled', harness.hypervisor.power(source.id, { signal: aborted }));

@@ -22,6 +22,8 @@ export const addHostSchema = z.strictObject({
   transferSlots: z.int().min(1).max(64).default(2),
   /** How many test VMs may run on it at once. */
   testSlots: z.int().min(1).max(64).default(2),
+  /** What replication leaves free in the storage folder's file system; null: the smaller of 5 % and 1 GiB. */
+  storageReserveBytes: byteCountSchema.nullable().default(null),
 });
 
 export const hostSchema = z.strictObject({
@@ -33,6 +35,8 @@ export const hostSchema = z.strictObject({
   scratchFolder: z.string(),
   transferSlots: z.int(),
   testSlots: z.int(),
+  /** What replication leaves free there; null: the smaller of 5 % and 1 GiB. */
+  storageReserveBytes: byteCountSchema.nullable(),
   /** Where VMs that failed over are kept from starting; null: nobody asked for that. */
   startGuard: z.strictObject({ hooksFolder: folderSchema }).nullable(),
   addedAt: instantSchema,

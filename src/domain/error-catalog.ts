@@ -353,7 +353,7 @@ export const ERROR_CATALOG = {
   },
   'target-full': {
     kind: 'conflict',
-    message: 'The storage at {path} is full.',
+    message: 'The storage at {path} has too little room: {reason}.',
     remedy: 'Make room; the next run continues from the last restore point.',
   },
   'timed-out': { kind: 'transient', message: '{what} took longer than {limitMs} ms.', remedy: '' },

@@ -15,7 +15,8 @@ import type { HostViews } from '../ports/host-directory.ts';
 import type { OpenPartialDisk, ReadableDisk, SeedImage } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './make-point.ts';
-import { nameFullStorage, progressOf } from './move-blocks.ts';
+import { progressOf } from './move-blocks.ts';
+import { nameFullStorage, whileRoomLasts } from './storage-room.ts';
 import { orLeaveToSweeper, readingTemporary, UNDO_PATIENCE_MS } from './temporaries.ts';
 
 /** The disks that were seeded; none where the replica is not, or has a point to lie over. */
@@ -45,7 +46,10 @@ function readSeed(
   seed: Seed,
 ): Promise<readonly DiskKey[]> {
   return context.step<readonly DiskKey[]>('copy-seed', {
-    do: (attempt) => copy(ports, context, { run, seed, attempt }),
+    do: (started) =>
+      whileRoomLasts(ports, run, started.signal, (signal) =>
+        copy(ports, context, { run, seed, attempt: { ...started, signal } }),
+      ),
     undo: async ({ key, signal }) => {
       const tidying = { clock: run.clock, patienceMs: UNDO_PATIENCE_MS, signal };
       await orLeaveToSweeper(tidying, async (options) => {

@@ -1,7 +1,7 @@
 /**
  * One new restore point of one VM.
  *
- *   load → prepare target → copy the seed → freeze → move blocks → check → end freeze → seal → define the replica VM
+ *   load → admit, prepare target → copy the seed → freeze → move blocks → check → end freeze → seal → define the replica VM
  *        → record → sweep marks → retire old points
  *
  * Until the seal everything is undone on failure, and nothing half-written was ever visible. From the
@@ -28,6 +28,7 @@ import { NO_RETRY, type OperationContext } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
 import { actingFor } from './acting-for.ts';
+import { admitRun } from './admit-run.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import { copySeed } from './copy-seed.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -37,7 +38,6 @@ import { type MovedDisk, moveBlocks, stageSidecars } from './move-blocks.ts';
 import { loadReplica, loadSettings, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { type Rested, restReplica } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
-import { aboutOf } from './tell-folder.ts';
 import {
   orLeaveToSweeper,
   PATIENCE_MS,
@@ -53,6 +53,8 @@ export type PointOrder = {
   readonly appliesRetention: boolean;
   /** Nobody serves meanwhile: marks that are no longer needed are left to the sweeper. */
   readonly isUrgent: boolean;
+  /** Ends with `target-full` at the reserve of the target's storage, not only when nothing more can be written there. */
+  readonly keepsReserve: boolean;
 };
 
 export type MadePoint = {
@@ -68,7 +70,7 @@ export async function makePoint(
   context: OperationContext,
   order: PointOrder,
 ): Promise<MadePoint> {
-  const run = await prepareRun(ports, context, order.replicaId);
+  const run = await prepareRun(ports, context, order);
   const seeded = await copySeed(ports, context, run);
   const frozen = await freeze(context, run);
   if (frozen.consistencyNote !== null) {
@@ -100,6 +102,7 @@ export type Run = ReplicaFacts & {
   readonly pointId: RestorePoint['id'];
   readonly temporaries: ReturnType<typeof temporaryChanges>;
   readonly startedAt: Awaited<ReturnType<OperationContext['now']>>;
+  readonly keepsReserve: boolean;
   readonly clock: Clock;
   readonly catalog: Catalog;
 };
@@ -107,7 +110,7 @@ export type Run = ReplicaFacts & {
 async function prepareRun(
   ports: EnginePorts,
   context: OperationContext,
-  id: ReplicaId,
+  { replicaId: id, keepsReserve }: PointOrder,
 ): Promise<Run> {
   const startedAt = await context.now('started-at');
   const loaded = await loadReplica(ports, context, id, 'replicate');
@@ -116,21 +119,21 @@ async function prepareRun(
   const source = await actingFor(ports, id, loaded.replica.sourceHostId);
   const target = await actingFor(ports, id, loaded.replica.targetHostId);
   await cleanUpTarget(ports, context, { ...loaded, settings, target });
-  await context.step('prepare-target', {
-    do: async ({ key, signal }) => {
-      const { id: replicaId, epoch, name } = loaded.replica;
-      const about = await aboutOf(ports.catalog, loaded.replica);
-      await target.store.createReplica({ key, replicaId, epoch, name, about }, { signal });
-      return null;
-    },
-    undo: 'nothing',
-  });
+  await admitRun(ports, context, { ...loaded, settings, source, target }, keepsReserve);
   const facts = await findPoints(context, loaded, target);
   const { replica } = facts;
   const temporaries = temporaryChanges(context.operationId, replica, newPoint, startedAt);
   await context.record('register-temporaries', temporaries.registered, { undo: 'nothing' });
   const { clock, catalog } = ports;
-  const parts = { settings, source, target, pointId: newPoint, temporaries, startedAt };
+  const parts = {
+    settings,
+    source,
+    target,
+    pointId: newPoint,
+    temporaries,
+    startedAt,
+    keepsReserve,
+  };
   return { ...facts, ...parts, clock, catalog };
 }
 

@@ -1,8 +1,7 @@
 /**
- * Moves the blocks of a frozen instant into partial layers at the target, while the freeze is watched: when scratch
- * runs low the transfer is stopped, never the guest.
+ * Moves the blocks of a frozen instant into partial layers at the target, while the freeze and the target's room are watched:
+ * when scratch runs low, or the target, the transfer is stopped, never the guest.
  */
-import { UnderstudyError } from '../domain/error.ts';
 import type { DiskKey } from '../domain/ids.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
@@ -13,6 +12,7 @@ import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { plansFor, type Run } from './make-point.ts';
+import { nameFullStorage, whileRoomLasts } from './storage-room.ts';
 import { orLeaveToSweeper } from './temporaries.ts';
 import { endFreeze, type HeldFreeze, whileFrozen } from './while-frozen.ts';
 
@@ -33,11 +33,13 @@ export function moveBlocks(
   const { store } = move.target;
   return context.step<readonly MovedDisk[]>('move-blocks', {
     do: (started) =>
-      whileFrozen(freezeOf(move), started.signal, async (signal) => {
-        const attempt = { ...started, signal };
-        const partial = await openPartial(move, plans, attempt);
-        return transferAll(ports, context, { move, plans, partial, attempt });
-      }),
+      whileFrozen(freezeOf(move), started.signal, (frozen) =>
+        whileRoomLasts(ports, move, frozen, async (signal) => {
+          const attempt = { ...started, signal };
+          const partial = await openPartial(move, plans, attempt);
+          return transferAll(ports, context, { move, plans, partial, attempt });
+        }),
+      ),
     undo: async ({ key, signal }) => {
       // First: from here on nobody watches scratch, and the target may take minutes to let go of the partial.
       await endFreeze(freezeOf(move), signal);
@@ -126,19 +128,6 @@ async function transferAll(
     moved.push(movedDisk(plan, frozen, result));
   }
   return moved;
-}
-
-/** The mover knows a full target only by its endpoint, a socket that says nothing to whoever must make room. */
-export async function nameFullStorage(
-  { catalog }: EnginePorts,
-  { replica }: Pick<Run, 'replica'>,
-  error: unknown,
-): Promise<never> {
-  if (!(error instanceof UnderstudyError) || error.code !== 'target-full') throw error;
-  const host = await catalog.host(replica.targetHostId);
-  if (host === null) throw error;
-  const path = `${host.value.storageFolder} of host ${host.value.name}`;
-  throw new UnderstudyError('target-full', { path }, error);
 }
 
 function transferRequest(

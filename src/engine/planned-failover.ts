@@ -36,6 +36,7 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
           supersedes: caughtUp.pointId,
           appliesRetention: caughtUp.passes === 0,
           isUrgent: true,
+          keepsReserve: false,
         }),
       );
       const tookover = await context.part('take-over', 'operation', (part) =>
@@ -72,7 +73,14 @@ async function catchUp(
   for (let decided = decideCatchUp(passes, policy); !decided.isEnough; ) {
     const number = passes.length + 1;
     const startedAt = await context.now(`pass-${number}-started-at`);
-    const order = { replicaId: id, supersedes: pointId, appliesRetention: true, isUrgent: false };
+    const order = {
+      replicaId: id,
+      supersedes: pointId,
+      appliesRetention: true,
+      isUrgent: false,
+      // The reserve is there for a replica that takes over, and this one is about to.
+      keepsReserve: false,
+    };
     const made: MadePoint = await context.part(`pass-${number}`, 'part', (part) =>
       makePoint(ports, part, order),
     );

@@ -10,7 +10,13 @@ export function replicateDefinition(ports: EnginePorts): OperationDefinition {
     kind: 'replicate',
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
-      const order = { replicaId: id, supersedes: null, appliesRetention: true, isUrgent: false };
+      const order = {
+        replicaId: id,
+        supersedes: null,
+        appliesRetention: true,
+        isUrgent: false,
+        keepsReserve: true,
+      };
       const { pointId, sentBytes } = await makePoint(ports, context, order);
       return { pointId, sentBytes };
     },

@@ -50,6 +50,8 @@ export type AddHost = {
   readonly scratchFolder: string | null;
   readonly transferSlots: number;
   readonly testSlots: number;
+  /** Null: the default. */
+  readonly storageReserveBytes: number | null;
 };
 
 export type HostView = {

@@ -56,6 +56,12 @@ export interface HypervisorView {
   /** Cheap and quick. `vm-missing` when the host answers that there is none. */
   power(vmId: VmId, options: CallOptions): Promise<PowerState>;
 
+  /**
+   * What the VM's disks that can be protected really hold, about: what a first restore point takes at the target. Null
+   * where it cannot be told.
+   */
+  allocatedBytes(vmId: VmId, options: CallOptions): Promise<number | null>;
+
   /** What protecting this VM would disturb or miss at its own host. */
   preflightSource(vmId: VmId, options: CallOptions): Promise<readonly PreflightFinding[]>;
   /** Every element of the definition that this host, as a target, cannot honour, and what `preflightStorage` finds. */

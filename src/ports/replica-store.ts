@@ -1,4 +1,5 @@
 import type { BlockSet } from '../domain/disk/block-set.ts';
+import type { StorageRoom } from '../domain/host/storage-room.ts';
 import type {
   BranchId,
   DiskKey,
@@ -387,6 +388,6 @@ export interface ReplicaStore {
   /** Removes everything of the replica from the storage folder. A missing one is success. */
   deleteReplica(command: StoreCommand, options: CallOptions): Promise<void>;
 
-  /** Room in the storage folder. */
-  freeBytes(options: CallOptions): Promise<number>;
+  /** Room in the storage folder's file system, for whoever writes there as the store does. */
+  room(options: CallOptions): Promise<StorageRoom>;
 }

@@ -77,6 +77,9 @@ const COST_MS: Readonly<Record<string, number>> = {
   'store.sealPartial': 50,
   'store.createBranch': 10,
   'mover.transfer': 10,
+  // One system call each, or a few for each disk.
+  'store.room': 0,
+  'hypervisor.allocatedBytes': 0,
 };
 const COMMON_COST_MS = 5;
 

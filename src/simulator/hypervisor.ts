@@ -1,5 +1,5 @@
 /** The `Hypervisor` port of a simulated host. */
-import { GIB } from '../domain/bytes.ts';
+import { BLOCK_BYTES, GIB } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { DiskKey, VmId } from '../domain/ids.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
@@ -8,7 +8,14 @@ import type { Hypervisor, PreflightRequest } from '../ports/hypervisor.ts';
 import type { CallGate, Passing } from './call-gate.ts';
 import { defineReplicaVm } from './define-replica.ts';
 import { requireVm, type SimulatedHost, type Surroundings } from './host.ts';
-import { allocatedBlocks, freeBytes, type Image, readBlock, writeBlock } from './image.ts';
+import {
+  allocatedBlocks,
+  contentOf,
+  freeBytes,
+  type Image,
+  readBlock,
+  writeBlock,
+} from './image.ts';
 import type { SimulatedVm } from './vm.ts';
 
 /** Blocks that a flatten copies between two looks at its signal. */
@@ -39,6 +46,7 @@ export function createSimulatedHypervisor(parts: {
       ),
     vm: (vmId, options) => call('vm', options, () => vmOf(vmId).describe()),
     power: (vmId, options) => call('power', options, () => vmOf(vmId).power),
+    allocatedBytes: (vmId, options) => call('allocatedBytes', options, () => heldBytes(vmOf(vmId))),
     preflightSource: (vmId, options) =>
       call('preflightSource', options, () => sourceFindings(vmOf(vmId))),
     preflightTarget: (request, options) =>
@@ -188,6 +196,11 @@ function copyUp(image: Image, indexes: readonly number[]): void {
   for (const index of indexes) {
     if (!image.blocks.has(index)) writeBlock(image, index, readBlock(image, index));
   }
+}
+
+function heldBytes(vm: SimulatedVm): number {
+  const disks = vm.state.disks.filter(({ unsupportedBecause }) => unsupportedBecause === null);
+  return disks.reduce((sum, { key }) => sum + contentOf(vm.image(key)).size * BLOCK_BYTES, 0);
 }
 
 function sourceFindings(vm: SimulatedVm): readonly PreflightFinding[] {

@@ -111,7 +111,7 @@ export function heldBytes(image: Image): number {
 
 export function takeRoom(room: Room, bytes: number): void {
   if (bytes > 0 && room.usedBytes + bytes > room.capacityBytes) {
-    throw new UnderstudyError('target-full', { path: room.path });
+    throw new UnderstudyError('target-full', { path: room.path, reason: 'it is full' });
   }
   room.usedBytes += bytes;
 }

@@ -168,7 +168,11 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
         admit(folder, command.epoch);
         deleteFolder({ host, around, folder, newLayerId });
       }),
-    freeBytes: (options) => call('freeBytes', options, () => freeBytes(host.storage)),
+    room: (options) =>
+      call('room', options, () => ({
+        freeBytes: freeBytes(host.storage),
+        sizeBytes: host.storage.capacityBytes,
+      })),
   };
 }
 

@@ -34,10 +34,11 @@ export const readHost = reader<Host>(
     scratchFolder: 'string',
     transferSlots: 'number',
     testSlots: 'number',
+    storageReserveBytes: 'number?',
     startGuard: 'object?',
     addedAt: 'number',
   },
-  { testSlots: DEFAULT_TEST_SLOTS, startGuard: null },
+  { testSlots: DEFAULT_TEST_SLOTS, storageReserveBytes: null, startGuard: null },
 );
 
 export const readJob = reader<Job>(

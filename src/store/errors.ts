@@ -8,7 +8,8 @@ const SQLITE_FULL = 13;
 export function storeError(path: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof UnderstudyError) return error;
   const code = 'errcode' in error ? Number(error.errcode) & 0xff : null;
-  if (code === SQLITE_FULL) return new UnderstudyError('target-full', { path }, error);
+  if (code === SQLITE_FULL)
+    return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
   if (code === null || !FILE_CODES.has(code)) return error;
   return new UnderstudyError('invalid-file', { path, reason: error.message }, error);
 }

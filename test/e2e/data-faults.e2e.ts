@@ -3,11 +3,12 @@
  * person's mind. Each time the VM runs on, the next point is exact, and nothing is left over. About two minutes.
  */
 import assert from 'node:assert/strict';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, suite, type TestContext, test } from 'node:test';
 import type { PointAnswer } from '../../src/contract/point.ts';
 import { run } from '../../src/rig/command.ts';
+import { until } from '../../src/rig/until.ts';
 import { BLOCK, type BlockVm, MIB } from './stage/block-vm.ts';
 import { requireSameContent } from './stage/bytes.ts';
 import { watchEvents } from './stage/event-log.ts';
@@ -155,21 +156,34 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     await stage.requireNothingLeft(protection);
   };
 
-  test('a full target is told, harms nothing, and is forgotten when there is room', async () => {
-    const storage = join(stage.folder, 'small');
+  /** A file system of 48 MiB, as the storage of a host called as it is. */
+  const onSmallStorage = async (
+    name: string,
+    reserve: readonly string[],
+    use: (storage: string) => Promise<void>,
+  ) => {
+    const storage = join(stage.folder, name);
     await mkdir(storage);
     await run('mount', ['-t', 'tmpfs', '-o', 'size=48m,mode=0711', 'understudy-e2e', storage]);
     try {
-      await onSmallTarget(storage);
+      const uri = ['--uri', stage.recovery.uri];
+      await stage.server.json(['host', 'add', name, ...uri, '--storage', storage, ...reserve]);
+      await use(storage);
     } finally {
       // What serves images there may take a moment to end.
       await run('umount', ['--lazy', storage]);
     }
+  };
+
+  test('a full target is told, harms nothing, and is forgotten when there is room', async () => {
+    await onSmallStorage('small', ['--storage-reserve', '0'], onSmallTarget);
+  });
+
+  test('a run that would use the reserve of the target does not begin, or ends there', async () => {
+    await onSmallStorage('reserved', [], upToTheReserve);
   });
 
   const onSmallTarget = async (storage: string) => {
-    const uri = ['--uri', stage.recovery.uri];
-    await stage.server.json(['host', 'add', 'small', ...uri, '--storage', storage]);
     const small = await stage.blockVm({ disks: [{ sizeBytes: 64 * MIB }] });
     await small.start();
     await small.write('vda', { offset: 0, length: 12 * MIB, value: 1 });
@@ -202,6 +216,87 @@ suite('faults while a restore point is made', { skip: skipReason() }, () => {
     const path = join(layers, disk.layerId, 'vda.qcow2');
     await requireSameContent(small.expected('vda'), { path, format: 'qcow2' });
     await small.destroy();
+  };
+
+  /** A twentieth of 48 MiB. */
+  const RESERVE = 2.4 * MIB;
+
+  const upToTheReserve = async (storage: string) => {
+    const free = async () => {
+      const { bavail, bsize } = await statfs(storage);
+      return bavail * bsize;
+    };
+    const ballast = join(storage, 'ballast');
+    const leave = async (bytes: number) => {
+      await rm(ballast, { force: true });
+      await writeFile(ballast, Buffer.alloc((await free()) - bytes, 1));
+    };
+    const guest = await stage.blockVm({ disks: [{ sizeBytes: 64 * MIB }] });
+    await guest.start();
+    await guest.write('vda', { offset: 0, length: 12 * MIB, value: 1 });
+
+    await leave(13 * MIB);
+    const vm = `--vm=${guest.uuid}`;
+    const hosts = ['--source', 'production', '--target', 'reserved'];
+    const blocked = await stage.attempt(['job', 'create', 'too-large', ...hosts, vm]);
+    assert.equal(blocked.exitCode, 3, blocked.stderr);
+    assert.match(
+      blocked.stderr,
+      /needs about 12\.\d MiB; at \S+ on host reserved 13\.0 MiB are free/,
+    );
+
+    await leave(40 * MIB);
+    const job = await stage.protect(guest.uuid, ['--target', 'reserved', '--limit', '8MiB']);
+    await leave(13 * MIB);
+    await requireRefused(await stage.tryReplicate(job), /needs about 12\.\d MiB/, 'find-room');
+    await leave(40 * MIB);
+    const first = await stage.replicate(job);
+
+    await leave(12 * MIB);
+    await using pauses = await watchPauses(stage.production, guest.uuid);
+    await guest.write('vda', { offset: 6 * MIB, length: 24 * MIB, value: 2 });
+    let least = await free();
+    const running = stage.tryReplicate(job);
+    const ended = await until('the run has ended', async () => {
+      least = Math.min(least, await free());
+      return Promise.race([running, undefined]);
+    });
+    await requireRefused(ended, /2\.40 MiB are kept in reserve/, 'move-blocks');
+    assert.ok(least > RESERVE / 2, `${least} were left`);
+    assert.ok(least < 8 * MIB, `${least} were left`);
+
+    await leave(1 * MIB);
+    await requireRefused(await stage.tryReplicate(job), /1\.00 MiB are free/, 'find-room');
+    assert.deepEqual(pauses.seen(), []);
+    await stage.requireNothingLeft(job);
+    const layers = join(storage, first.replicaId, 'layers');
+    assert.deepEqual(
+      await readdir(layers),
+      first.disks.map(({ layerId }) => layerId),
+    );
+
+    await rm(ballast);
+    const [disk] = (await stage.replicate(job)).disks;
+    assert.equal(disk?.transfer, 'incremental');
+    const path = join(layers, disk.layerId, 'vda.qcow2');
+    await requireSameContent(guest.expected('vda'), { path, format: 'qcow2' });
+    await guest.destroy();
+  };
+
+  const requireRefused = async (
+    operation: Awaited<ReturnType<Stage['tryReplicate']>>,
+    reason: RegExp,
+    step: string,
+  ) => {
+    assert.equal(operation.error?.code, 'target-full', describe(operation));
+    assert.match(operation.error?.message ?? '', reason);
+    const failed = operation.history.filter(({ type }) => type === 'step-failed');
+    assert.deepEqual(
+      failed.map((event) => event.step),
+      [step],
+    );
+    const wasFrozen = operation.history.some((event) => event.step === 'freeze');
+    assert.equal(wasFrozen, step === 'move-blocks', describe(operation));
   };
 
   test('a run is cancelled', async () => {

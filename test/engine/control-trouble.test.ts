@@ -52,6 +52,7 @@ test('a host that cannot be proved leaves no record, whatever the reason', async
     scratchFolder: null,
     transferSlots: 2,
     testSlots: 2,
+    storageReserveBytes: null,
   } as const;
   const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
   const fault = 'host-aaaaaaaaaaaaaaaaaaaaaaaa.hypervisor.describe';

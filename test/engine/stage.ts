@@ -107,6 +107,7 @@ export class Stage implements AsyncDisposable {
       scratchFolder: `/${id}/scratch`,
       transferSlots: 2,
       testSlots: 2,
+      storageReserveBytes: null,
       startGuard: null,
       addedAt: this.world.clock.now(),
     };

@@ -37,6 +37,7 @@ export const HOST: Host = {
   scratchFolder: '/srv/understudy/scratch',
   transferSlots: 2,
   testSlots: 2,
+  storageReserveBytes: null,
   startGuard: null,
   addedAt: NOON,
 };

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { HostAnswer, HostDetailAnswer, VmAnswer } from '../../contract/host.ts';
 import { group, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { count, formatBytes, formatTime } from '../format.ts';
-import { parseCount } from '../quantities.ts';
+import { parseBytes, parseCount } from '../quantities.ts';
 import { renderDetails, renderTable } from '../table.ts';
 
 type AddOptions = {
@@ -11,6 +11,7 @@ type AddOptions = {
   readonly scratch?: string;
   readonly slots?: string;
   readonly tests?: string;
+  readonly storageReserve?: string;
 };
 
 export function hostCommands(program: Command, runner: Runner): void {
@@ -52,6 +53,7 @@ function addCommand(host: Command, runner: Runner): void {
     [
       'host add production --uri qemu:///system --storage /srv/understudy',
       'host add lab --uri qemu:///session --storage ~/replicas --scratch /var/tmp/scratch --slots 1',
+      'host add recovery --uri qemu:///system --storage /srv/replicas --storage-reserve 20GiB',
     ],
   )
     .requiredOption('--uri <uri>', 'libvirt connection URI (required)', notEmpty)
@@ -65,16 +67,23 @@ function addCommand(host: Command, runner: Runner): void {
       'where old blocks of frozen VMs are kept (default: .scratch in the storage folder)',
       notEmpty,
     )
+    .option(
+      '--storage-reserve <size>',
+      'what replication leaves free where replicas live (default: 5 %, at most 1GiB)',
+    )
     .option('--slots <count>', 'how many transfers may run at once (default: 2)')
     .option('--tests <count>', 'how many test VMs may run on it at once (default: 2)');
   runner.run<AddOptions>(add, async ({ client, show }, [name = ''], options) => {
-    const { uri, storage, scratch, slots, tests } = options;
+    const { uri, storage, scratch, slots, tests, storageReserve: reserve } = options;
     const body = {
       name,
       address: uri,
       storageFolder: storage,
       ...(scratch === undefined ? {} : { scratchFolder: scratch }),
       ...(slots === undefined ? {} : { transferSlots: parseCount(slots, '--slots') }),
+      ...(reserve === undefined
+        ? {}
+        : { storageReserveBytes: parseBytes(reserve, '--storage-reserve') }),
       ...(tests === undefined ? {} : { testSlots: parseCount(tests, '--tests') }),
     };
     show(await client.call('addHost', { body }), renderHost);
@@ -111,6 +120,7 @@ function renderHost(host: HostDetailAnswer): string {
     ['Id', host.id],
     ['Address', host.address],
     ['Storage', `${host.storageFolder}${free === null ? '' : ` (${formatBytes(free)} free)`}`],
+    ['Kept free', keptFree(host)],
     ['Scratch', host.scratchFolder],
     ['Slots', String(host.transferSlots)],
     ['Tests at once', String(host.testSlots)],
@@ -124,6 +134,11 @@ function renderHost(host: HostDetailAnswer): string {
           ['Networks', says.networks] as const,
         ]),
   ]);
+}
+
+function keptFree({ storageReserveBytes }: HostAnswer): string {
+  if (storageReserveBytes !== null) return formatBytes(storageReserveBytes);
+  return '5 % of the storage, at most 1.00 GiB';
 }
 
 function renderVms(vms: readonly VmAnswer[]): string {

@@ -19,6 +19,8 @@ export type Host = {
   readonly transferSlots: number;
   /** How many test VMs may run on it at once. */
   readonly testSlots: number;
+  /** What replication leaves free in the storage folder's file system; null: the smaller of 5 % and 1 GiB. */
+  readonly storageReserveBytes: number | null;
   /** Where a person asked for VMs that failed over to be kept from starting on this host; null: nobody did. */
   readonly startGuard: { readonly hooksFolder: string } | null;
   readonly addedAt: Instant;

@@ -15,12 +15,12 @@ import type {
   JobCreation,
   JobView,
   Reference,
-  VmFindings,
 } from '../../ports/controller.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { idleReplica } from './idle-replica.ts';
 import { type ReplicaSaved, seeded, seedOrders } from './job-seeds.ts';
+import { preflightJob } from './preflight-job.ts';
 import { byName, findHost, findJob, findVm } from './references.ts';
 import { replicasOf } from './run-job.ts';
 
@@ -58,7 +58,7 @@ async function make(
   const { value: target } = await findHost(ports.catalog, request.targetHost);
   await requireFreeName(ports, request.name);
   const vms = await findVms(ports, source, request.vms, options);
-  const findings = await preflight(ports, { source, target, vms, request }, options);
+  const findings = await preflightJob(ports, { source, target, vms, request }, options);
   if (findings.some((vm) => vm.findings.some((finding) => finding.severity === 'blocks'))) {
     return { type: 'blocked', findings };
   }
@@ -133,33 +133,6 @@ function answersOf(
     }
     return answersAt.length === 0 ? {} : { answersAt };
   };
-}
-
-type Planned = {
-  readonly source: Host;
-  readonly target: Host;
-  readonly vms: readonly VmSummary[];
-  readonly request: CreateJob;
-};
-
-async function preflight(
-  ports: ControllerPorts,
-  { source, target, vms, request }: Planned,
-  options: CallOptions,
-): Promise<readonly VmFindings[]> {
-  const from = await ports.hosts.ports(source.id);
-  const to = await ports.hosts.ports(target.id);
-  const all: VmFindings[] = [];
-  for (const vm of vms) {
-    const description = await from.hypervisor.vm(vm.id, options);
-    const ofTarget = { source: description, networkMap: request.networkMap };
-    const findings = [
-      ...(await from.hypervisor.preflightSource(vm.id, options)),
-      ...(await to.hypervisor.preflightTarget(ofTarget, options)),
-    ];
-    all.push({ vm, findings });
-  }
-  return all;
 }
 
 /** A VM that already has a replica on that target keeps it: the new job takes it over if no other job owns it. */

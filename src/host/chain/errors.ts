@@ -12,7 +12,7 @@ export function isNoSpace(error: unknown): boolean {
 export function storeError(error: unknown, path: string): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
   if (isNoSpace(error)) {
-    return new UnderstudyError('target-full', { path }, error);
+    return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
   }
   if (['EACCES', 'EPERM', 'EROFS'].some((code) => isNodeError(error, code))) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -29,7 +29,7 @@ export function storeError(error: unknown, path: string): UnderstudyError {
 export function imageError(action: string, path: string, stderr: string): UnderstudyError {
   const reason = stderr.trim().slice(-2000) || 'it gave no reason';
   if (/No space left on device|Disk quota exceeded/.test(reason)) {
-    return new UnderstudyError('target-full', { path });
+    return new UnderstudyError('target-full', { path, reason: 'it is full' });
   }
   if (/Failed to get (shared )?"[^"]+" lock/.test(reason)) {
     return new UnderstudyError('image-in-use', { path, reason });

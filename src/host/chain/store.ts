@@ -4,6 +4,7 @@
  * replica, after what an earlier life left running was ended, with native errors turned into ours.
  */
 import { statfs } from 'node:fs/promises';
+import type { StorageRoom } from '../../domain/host/storage-room.ts';
 import type { ReplicaId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -129,7 +130,7 @@ function storeOf(context: StoreContext): ReplicaStore {
     repair: ofCommand(repairReplica),
     promoteBranch: ofCommand(promoteBranch),
     deleteReplica: ofCommand(deleteReplica),
-    freeBytes: (options) => mapped(context, options, () => freeBytes(context.storageFolder)),
+    room: (options) => mapped(context, options, () => roomIn(context.storageFolder)),
   };
 }
 
@@ -158,8 +159,8 @@ async function mapped<Result>(
   }
 }
 
-async function freeBytes(folder: string): Promise<number> {
+async function roomIn(folder: string): Promise<StorageRoom> {
   await makeFolder(folder, FOLDER_MODE);
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
+  const { bavail, blocks, bsize } = await statfs(folder);
+  return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
 }

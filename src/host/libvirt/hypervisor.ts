@@ -6,6 +6,7 @@ import type { Hypervisor } from '../../ports/hypervisor.ts';
 import type { Ids } from '../../ports/ids.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { createAccelerationProof, PROVABLE_ARCHITECTURE } from './acceleration.ts';
+import { allocatedBytes } from './allocated-bytes.ts';
 import { askAddress } from './ask-address.ts';
 import { defineReplicaVm, undefineReplicaVm } from './define.ts';
 import { readDomainSchema } from './domain-schema.ts';
@@ -58,6 +59,7 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
     vms: (options) => listVms(virsh, options),
     vm: (id, options) => describeVm(virsh, id, options),
     power: (id, options) => readPower(virsh, id, options),
+    allocatedBytes: (id, options) => allocatedBytes(settings, id, options),
     preflightSource: (id, options) => preflightSourceVm(settings, id, options),
     async preflightTarget(request, options) {
       const [facts, acceleration, traits, schema] = await Promise.all([

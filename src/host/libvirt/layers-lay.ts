@@ -189,7 +189,8 @@ async function makeLayer(
 }
 
 export function imageError(action: string, path: string, stderr: string): UnderstudyError {
-  if (/No space left/i.test(stderr)) return new UnderstudyError('target-full', { path });
+  if (/No space left/i.test(stderr))
+    return new UnderstudyError('target-full', { path, reason: 'it is full' });
   const reason = (stderr.trim().split('\n').at(-1) ?? '').slice(0, 1000);
   return new UnderstudyError('image-command-failed', { action, path, reason });
 }

@@ -199,7 +199,9 @@ async function writeDurably(path: string, text: string): Promise<void> {
     // Half a file would take the last bytes of a full disk.
     await rm(temporary, { force: true });
     const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
-    throw isFull ? new UnderstudyError('target-full', { path: dirname(path) }, error) : error;
+    if (!isFull) throw error;
+    const details = { path: dirname(path), reason: 'it is full' };
+    throw new UnderstudyError('target-full', details, error);
   }
   await rename(temporary, path);
   await syncFolder(dirname(path));

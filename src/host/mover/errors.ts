@@ -34,7 +34,10 @@ export function replyError(
   { wireError, what, message }: { wireError: number; what: string; message: string },
 ): UnderstudyError {
   if (wireError === WIRE_NO_SPACE) {
-    return new UnderstudyError('target-full', { path: endpointName(endpoint) });
+    return new UnderstudyError('target-full', {
+      path: endpointName(endpoint),
+      reason: 'it is full',
+    });
   }
   const reason = `${what}: ${WIRE_ERROR[wireError] ?? `error ${wireError}`}${message === '' ? '' : ` (${message})`}`;
   return wireError === WIRE_SHUTDOWN
@@ -84,7 +87,7 @@ export function fileError(path: string, error: unknown): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new UnderstudyError('target-full', { path }, error);
+    return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
   }
   const reason = error instanceof Error ? error.message : String(error);
   return new UnderstudyError('invalid-file', { path, reason }, error);

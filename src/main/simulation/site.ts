@@ -72,6 +72,7 @@ export class Site implements AsyncDisposable {
       scratchFolder: `/${id}/scratch`,
       transferSlots: 2,
       testSlots: 2,
+      storageReserveBytes: null,
       startGuard: null,
       addedAt: this.world.clock.now(),
     };

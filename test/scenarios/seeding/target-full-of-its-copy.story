@@ -1,8 +1,10 @@
-# The target has room for the seed's copy and not for it all. The run fails and leaves nothing; without the seed it needs no less, and with room it works.
+# The seed holds more than the source, and the target has no room for its copy. The run fails and leaves nothing; with room it works.
 vm web on production
-bring vda of web to recovery as /recovery/media/web.qcow2
+vm old on production
+write old vda 8-60 kept
+bring vda of old to recovery as /recovery/media/web.qcow2
 protect web from production to recovery: seed vda:/recovery/media/web.qcow2
-storage of recovery has 256 KiB left
+storage of recovery has 1 MiB left
 run web
 storage of recovery has 8 MiB left
 run web

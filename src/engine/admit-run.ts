@@ -1,0 +1,82 @@
+/**
+ * Admission of a run by its target: its folder is there, and its storage has room for what the run is expected to bring and the
+ * reserve. A run that is refused has touched nothing at the source.
+ */
+import { asUnderstudyError } from '../domain/error.ts';
+import { expectedBytes } from '../domain/replication/expected-need.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import type { Run } from './make-point.ts';
+import { retirePoints } from './retire-points.ts';
+import { requireRoom, whyTooLittle } from './storage-room.ts';
+import { aboutOf } from './tell-folder.ts';
+
+type Candidate = Pick<Run, 'replica' | 'newest' | 'settings' | 'source' | 'target'>;
+
+/** Throws `target-full`. */
+export async function admitRun(
+  ports: EnginePorts,
+  context: OperationContext,
+  run: Candidate,
+  keepsReserve: boolean,
+): Promise<void> {
+  const tooLittle = await context.step<string | null>('prepare-target', {
+    do: async (attempt) => {
+      const why = keepsReserve ? await whyRefused(ports, run, attempt) : null;
+      if (why === null) await makeFolder(ports, run, attempt);
+      return why;
+    },
+    undo: 'nothing',
+  });
+  if (tooLittle === null) return;
+  await makeRoom(ports, context, run);
+  await context.step<null>('find-room', {
+    do: async (attempt) => {
+      await requireRoom(ports, run, await neededBytes(ports, run, attempt), attempt);
+      await makeFolder(ports, run, attempt);
+      return null;
+    },
+    undo: 'nothing',
+  });
+}
+
+async function whyRefused(ports: EnginePorts, run: Candidate, options: CallOptions) {
+  return whyTooLittle(ports, run, await neededBytes(ports, run, options), options);
+}
+
+/** Retention is applied after a run: without this, what it wants gone would keep every run from beginning. */
+async function makeRoom(
+  ports: EnginePorts,
+  context: OperationContext,
+  run: Candidate,
+): Promise<void> {
+  if (run.newest === null) return;
+  const order = { supersedes: null, appliesRetention: true } as const;
+  await context.part('make-room', 'operation', (part) => retirePoints(ports, part, run, order));
+}
+
+async function makeFolder(
+  ports: EnginePorts,
+  { replica, target }: Candidate,
+  { key, signal }: StepAttempt,
+): Promise<void> {
+  const { id: replicaId, epoch, name } = replica;
+  const about = await aboutOf(ports.catalog, replica);
+  await target.store.createReplica({ key, replicaId, epoch, name, about }, { signal });
+}
+
+async function neededBytes(
+  { catalog }: EnginePorts,
+  { replica, newest, source }: Candidate,
+  { signal }: CallOptions,
+): Promise<number> {
+  if (newest !== null) return expectedBytes(await catalog.points(replica.id));
+  try {
+    return (await source.hypervisor.allocatedBytes(replica.sourceVmId, { signal })) ?? 0;
+  } catch (error) {
+    const { kind } = asUnderstudyError(error);
+    if (signal.aborted || kind === 'bug' || kind === 'cancelled') throw error;
+    return 0; // the freeze finds out what is the matter with the source, and says it better
+  }
+}
