@@ -136,7 +136,7 @@ test('point selectors and defaults reach the controller parsed', async (t) => {
   await request('POST', url, { body: { point: '2026-03-01T12:00:00Z', fence: 'nics' } });
   await request('POST', url);
   await request('POST', url, { body: { point: 'pt-a' } });
-  const common = { reason: '', fence: 'none', acceptDuplicate: false };
+  const common = { reason: '', fence: 'none', acceptDuplicate: false, acceptDrift: false };
   assert.deepEqual(
     fake.calls.map(([verb, replica, order]) => [verb, replica, order]),
     [
