@@ -21,6 +21,7 @@ import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { WorkingDisk } from '../ports/production-disks.ts';
 import { type FailbackFacts, layersCommand, markOfPass } from './failback-facts.ts';
 import { markOfBranch } from './kept-marks.ts';
+import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
 import { whileFrozen } from './while-frozen.ts';
 
 export type Pass = {
@@ -98,16 +99,16 @@ export function copyHome(
       ),
     undo: async ({ key, signal }) => {
       const command = commandOf(pass, key);
-      await pass.home.productionDisks.settle(command, { signal }).catch(ignoreMissing);
+      // A replica that waits to be started again must not wait for a host of production that has died; the next pass, or
+      // whoever drops the layers, ends what still serves them there.
+      const tidying = { clock: facts.clock, patienceMs: UNDO_PATIENCE_MS, signal };
+      await orLeaveToSweeper(tidying, (options) =>
+        pass.home.productionDisks.settle(command, options),
+      );
       // Its host may have gone away while the point was read.
       await facts.target.store.closeReading(command, { signal });
     },
   });
-}
-
-/** Nothing was laid yet. */
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof UnderstudyError) || error.code !== 'failback-missing') throw error;
 }
 
 function commandOf({ failbackId, facts }: Pass, key: OperationKey) {

@@ -8,32 +8,26 @@
  * on a decision is due: commit, or undo.
  */
 
-import {
-  type FailbackRecord,
-  type SwitchoverRecord,
-  switchoverChanges,
-} from '../domain/failover/failback.ts';
-import { type DiskKey, type PointId, pointId, type VmId } from '../domain/ids.ts';
+import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
+import type { DiskKey, VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import type { ConfigurationChange } from '../domain/vm/configuration-change.ts';
 import type { Versioned } from '../ports/catalog.ts';
 import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
+import { type Attached, attachLayers } from './attach-layers.ts';
 import { awaitGuest } from './await-guest.ts';
 import { catchUp, nextPass, synced } from './catch-up-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
+import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
-import { flagOrNullIn, numberIn, textIn } from './input.ts';
-import { markOfPoint } from './kept-marks.ts';
+import { numberIn, textIn } from './input.ts';
 import { parkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
-import { tellBranch } from './tell-branch.ts';
 
 export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -48,7 +42,7 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
       );
       await keepState(context, failback, moved);
       await parkReplica(context, failback);
-      const attached = await attach(context, failback, moved, input);
+      const attached = await attachLayers(context, failback, moved, input);
       const switched = await recordSwitched(context, failback, moved, attached);
       await release(ports, context, failback, switched.value);
       const running = await start(context, failback, switched, { ...attached, downSince });
@@ -105,65 +99,6 @@ async function keepState(
     },
     undo: 'nothing',
   });
-}
-
-type Attached = {
-  readonly vmId: VmId;
-  readonly pointId: PointId;
-  readonly changes: readonly ConfigurationChange[];
-};
-
-async function attach(
-  context: OperationContext,
-  failback: Failback,
-  moved: Moved,
-  input: Json,
-): Promise<Attached> {
-  const { home, replica, settings } = failback;
-  const appliesChanges = flagOrNullIn(input, 'appliesChanges') ?? failback.failback.appliesChanges;
-  const { home: to } = failback.failback;
-  const id = pointId(await context.freshId('point-id', 'pt'));
-  return context.step<Attached>('attach-layers', {
-    do: async ({ key, signal }) => {
-      const own = to.vmId === null ? null : await home.hypervisor.vm(to.vmId, { signal });
-      const changes =
-        own === null ? [] : switchoverChanges(moved.layers, own, moved.frozen.vm, appliesChanges);
-      const { takenAt } = moved.frozen;
-      const switched = { pointId: id, takenAt, changes };
-      const told = { ...failback.failback, layers: moved.layers, switched };
-      await tellBranch(failback, told, { key, signal });
-      const vmId = await home.productionDisks.attach(
-        {
-          ...layersCommand(failback.failback, replica, key),
-          mark: markOfPoint(id),
-          changes,
-          sidecars: moved.frozen.sidecars,
-          newVm:
-            to.vmId === null
-              ? {
-                  name: to.name,
-                  template: moved.frozen.vm,
-                  networkMap: reversed(settings.networkMap),
-                }
-              : null,
-        },
-        { signal },
-      );
-      return { vmId, pointId: id, changes };
-    },
-    undo: ({ key, signal }) =>
-      home.productionDisks.park(layersCommand(failback.failback, replica, key), { signal }),
-  });
-}
-
-/** What the replica's networks are called where it came from. */
-function reversed(
-  networkMap: Readonly<Record<string, string | null>>,
-): Readonly<Record<string, string | null>> {
-  const pairs = Object.entries(networkMap).flatMap(([source, target]) =>
-    target === null ? [] : [[target, source] as const],
-  );
-  return Object.fromEntries(pairs);
 }
 
 async function recordSwitched(

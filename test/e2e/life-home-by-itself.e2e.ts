@@ -17,7 +17,7 @@ import {
   standInOf,
   untilSwitched,
 } from './stage/home.ts';
-import { archiveOf, failOverBlockVm, succeed, transfers } from './stage/life.ts';
+import { archiveOf, begin, failOverBlockVm, succeed, transfers } from './stage/life.ts';
 import { untilObedient } from './stage/obedient-guest.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
@@ -73,6 +73,28 @@ suite('production takes over by itself', { skip: skipReason() }, () => {
     await requireSwitched(t, serving);
     const passes = await operations('catch-up-failback');
     assert.equal(passes.length, 1, 'a second pass told that little was left');
+    await keep(serving);
+  });
+
+  test('the hypervisor of production is gone when the replica is off: the replica serves again by itself', async () => {
+    const serving = await standIn();
+    await succeed(stage, 'failback', serving.id);
+    await writeMeanwhile(serving);
+    const events = await watchEvents(stage.server.dataFolder);
+    const { id: operationId } = await begin(stage, 'switch-over', serving.id);
+    await events.next({ operationId, step: 'shut-down-replica-1', type: 'step-succeeded' });
+    await stage.production.killDaemon();
+    const operation = await stage.settled(operationId);
+    assert.deepEqual([operation.state, operation.error?.code], ['failed', 'host-unreachable']);
+    const { phase, targetVmId } = await stage.replica(protection);
+    assert.equal(phase, 'ReadyToSwitch');
+    await untilObedient(stage.recovery, targetVmId ?? '');
+    await stage.production.restartDaemon();
+    await assert.rejects(vm.start(), 'production is parked as before');
+    await serving.write('vda', { offset: 50 * MIB, length: BLOCK, value });
+    await succeed(stage, 'switch-over', serving.id);
+    await requireTookOver(stage.production, vm.uuid, serving);
+    await untilObedient(stage.production, vm.uuid);
     await keep(serving);
   });
 

@@ -37,6 +37,25 @@ test('production cannot be started at the switchover: the replica starts again, 
   await assertIncremental(stage);
 });
 
+test('production dies before it is attached: nothing waits for it, and the replica starts again', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  const { faults } = stage.world;
+  const away = { code: 'host-unreachable' } as const;
+  for (let nth = 1; nth <= 20; nth += 1) {
+    faults.on('production.hypervisor.vm', nth, 'fail', away);
+    faults.on('production.productionDisks.park', nth, 'fail', away);
+  }
+  const failed = await stage.finish((it) => it.switchOver('web-replica', SHUTDOWN, options));
+  assert.deepEqual([failed.state, failed.error?.code], ['failed', 'host-unreachable']);
+  assert.equal((await stage.replica()).phase, 'ReadyToSwitch');
+  assert.equal(replicaVm(stage).power, 'running');
+  faults.clear();
+  await switchOver(stage);
+  await assertTookOver(stage);
+});
+
 test('undo past a production host that does not answer: told as unfenced, and cleaned up when it is back', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);
