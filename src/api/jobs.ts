@@ -9,6 +9,7 @@ import {
   type ScratchPolicy,
   type TestingPolicy,
 } from '../domain/job/job.ts';
+import { formatWindow, parseWindow } from '../domain/replication/window.ts';
 import { DEFAULT_RETENTION } from '../domain/restore-point/retention.ts';
 import { formatProbe } from '../domain/test-failover/probe.ts';
 import type {
@@ -66,6 +67,7 @@ function withDefaults(body: ParsedBody<'createJob'>): CreateJob {
     vms: body.vms,
     rpoSeconds: body.rpoSeconds ?? DEFAULT_RPO_SECONDS,
     isScheduled: body.isScheduled ?? true,
+    windows: (body.windows ?? []).map(parseWindow),
     retention: body.retention ?? DEFAULT_RETENTION,
     quiesce: body.quiesce ?? 'if-possible',
     replicaSuffix: body.replicaSuffix ?? DEFAULT_SUFFIX,
@@ -142,6 +144,7 @@ function jobAnswer({ job, replicas, nextRunAt, ...hosts }: JobView): JobAnswer {
     })),
     rpoSeconds: job.rpoSeconds,
     isScheduled: job.isScheduled,
+    windows: job.windows.map(formatWindow),
     isPaused: job.isPaused,
     nextRunAt: nextRunAt === null ? null : formatInstant(nextRunAt),
     retention: { keepLast: job.retention.keepLast, tiers: [...job.retention.tiers] },

@@ -6,6 +6,8 @@ import { REPLICA_VIEW } from '../api/testing/fake-controller.ts';
 import { OPERATION, REPLICA, VM_SUMMARY } from '../api/testing/sample-values.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import { replicaId } from '../domain/ids.ts';
+import { parseWindow } from '../domain/replication/window.ts';
+import type { CreateJob } from '../ports/controller.ts';
 import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
 
 const DONE = { ...OPERATION, state: 'succeeded' } as const;
@@ -174,6 +176,7 @@ test('host add and job create send everything they were given', async (t) => {
     vms: ['web-01', '--odd'],
     rpoSeconds: 300,
     isScheduled: false,
+    windows: [],
     retention: {
       keepLast: 3,
       tiers: [
@@ -199,6 +202,24 @@ test('host add and job create send everything they were given', async (t) => {
       { vm: 'a=b', at: { type: 'http', address: 'x', port: 80, path: '/', status: 204 } },
     ],
   });
+});
+
+test('windows of a job are sent as they are read, shown in UTC, and make no sense without the clock', async (t) => {
+  const { run, fake } = await openServedRoom(t, 'tcp');
+  const create = ['job', 'create', 'web', '--source', 'a', '--target', 'b', '--vm', 'web-01'];
+  const windows = ['--window', 'sat,sun 00:00-24:00', '--window', '22:00-06:00'];
+  const created = await run([...create, ...windows]);
+  assert.equal(created.code, 0, created.err);
+  const sent = fake.calls[0]?.[1] as CreateJob;
+  const read = ['sat,sun 00:00-24:00', '22:00-06:00'].map(parseWindow);
+  assert.deepEqual(sent.windows, read);
+  const shown = await run('job show nightly');
+  assert.match(shown.out, /Windows: +mon-tue 22:00-06:00 UTC\n/);
+  const unread = await run([...create, '--window', '10pm-6am']);
+  assert.notEqual(unread.code, 0);
+  assert.match(unread.err, /The window 10pm-6am cannot be read .*times are UTC/);
+  const byHand = await run([...create, ...windows, '--no-schedule']);
+  assert.equal(byHand.code, 2);
 });
 
 test('a mistyped command, option or value is exit code 2 and says how it is used', async (t) => {

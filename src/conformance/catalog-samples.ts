@@ -46,6 +46,7 @@ export const job: Job = {
   vms: [{ vmId: sourceVmId, name: 'web 🌐', excludedBecause: null }],
   rpoSeconds: 900,
   isScheduled: true,
+  windows: [{ days: ['sat', 'sun'], fromMinute: 0, toMinute: 24 * 60 }],
   isPaused: false,
   retention: { keepLast: 7, tiers: [{ everySeconds: 3600, forSeconds: 86_400 }] },
   quiesce: 'if-possible',

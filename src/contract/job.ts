@@ -57,6 +57,8 @@ export const createJobSchema = z.strictObject({
     .max(366 * 24 * 3600)
     .optional(),
   isScheduled: z.boolean().optional(),
+  /** When runs may begin by the clock, in UTC: `mon-fri 22:00-06:00`. None: at any time. */
+  windows: z.array(z.string().min(1).max(64)).max(32).optional(),
   retention: retentionSchema.optional(),
   quiesce: quiesceSchema.optional(),
   /** Appended to the VM's name to make the replica's. */
@@ -112,6 +114,8 @@ export const jobSchema = z.strictObject({
   vms: z.array(jobVmSchema),
   rpoSeconds: z.int(),
   isScheduled: z.boolean(),
+  /** When runs may begin by the clock, in UTC; none: at any time. */
+  windows: z.array(z.string()),
   isPaused: z.boolean(),
   /** When the next run is expected to begin; null when none is planned. */
   nextRunAt: instantSchema.nullable(),

@@ -90,6 +90,7 @@ export async function planRun(
     newestTakenAt: takenAt === null ? null : notBeforeItsRun(takenAt, recent, replica),
     protectedSince: replica.createdAt,
     rpoSeconds: job.rpoSeconds,
+    windows: job.windows,
     runs: recent.flatMap(pastRun),
     runningSince: running === undefined ? null : (running.startedAt ?? running.createdAt),
   };

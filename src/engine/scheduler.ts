@@ -8,7 +8,7 @@ import type { Instant } from '../domain/instant.ts';
 import { type Job, protectedVm } from '../domain/job/job.ts';
 import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import { isRpoAtRisk } from '../domain/replication/schedule.ts';
+import { awaitedOpening, beginsAt, isRpoAtRisk } from '../domain/replication/schedule.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Versioned } from '../ports/catalog.ts';
 import { replicasToCleanUp } from './clean-up.ts';
@@ -114,7 +114,7 @@ export async function nextRunAt(
 ): Promise<Instant | null> {
   if (!isDriven(job, replica)) return null;
   const { facts, planned } = await planRun(ports, job, replica);
-  return facts.runningSince === null ? planned.startAt : null;
+  return facts.runningSince === null ? beginsAt(facts, planned, ports.clock.now()) : null;
 }
 
 function isDriven(job: Job, replica: Replica): boolean {
@@ -143,9 +143,10 @@ async function drive(
     : await planRun(ports, job.value, replica.value, remembered.newest);
   const now = ports.clock.now();
   if (isRpoAtRisk(facts, planned, now)) {
-    await tellBreach(ports, job.value, replica.value, planned, now);
+    const opensAt = awaitedOpening(facts, planned, now);
+    await tellBreach(ports, job.value, replica.value, { ...planned, opensAt }, now);
   }
-  if (!isIdle || now < planned.startAt) return;
+  if (!isIdle || now < beginsAt(facts, planned, now)) return;
   remembered.plans.delete(replica.value.id);
   await begin(ports, replica.value, options);
 }

@@ -6,19 +6,26 @@ import type { Job } from '../domain/job/job.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Condition, ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { Schedule } from '../domain/replication/schedule.ts';
+import { formatWindows } from '../domain/replication/window.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 
 export async function tellBreach(
   ports: ControllerPorts,
   job: Job,
   replica: Replica,
-  { deadline, predictedMs }: Schedule,
+  { deadline, predictedMs, opensAt }: Schedule & { readonly opensAt: Instant | null },
   now: Instant,
 ): Promise<void> {
   const when = now > deadline ? 'is older than' : 'is about to be older than';
-  const message =
-    `The newest restore point ${when} ${job.rpoSeconds} s (due by ${formatInstant(deadline)}; ` +
-    `a run takes about ${Math.ceil(predictedMs / 1000)} s). See \`understudy operation list\`.`;
+  const runSeconds = Math.ceil(predictedMs / 1000);
+  const [why, advice] =
+    opensAt === null
+      ? [`a run takes about ${runSeconds} s`, '`understudy operation list`']
+      : [
+          `no run begins by the clock outside ${formatWindows(job.windows)}, the next at ${formatInstant(opensAt)}`,
+          `\`understudy job show ${job.id}\`; \`understudy job run ${job.id}\` begins one now`,
+        ];
+  const message = `The newest restore point ${when} ${job.rpoSeconds} s (due by ${formatInstant(deadline)}; ${why}). See ${advice}.`;
   await raise(ports, replica.id, { name: 'rpo-breached', message, since: now });
 }
 

@@ -9,6 +9,7 @@ import type {
   OperationRecord,
 } from '../domain/operation/operation.ts';
 import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
+import type { ReplicationWindow } from '../domain/replication/window.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
 import type { PointTest } from '../domain/test-failover/point-test.ts';
@@ -68,6 +69,8 @@ export type CreateJob = {
   readonly vms: readonly Reference[];
   readonly rpoSeconds: number;
   readonly isScheduled: boolean;
+  /** When runs may begin by the clock; absent: at any time. */
+  readonly windows?: readonly ReplicationWindow[];
   readonly retention: RetentionPolicy;
   readonly quiesce: QuiescePolicy;
   readonly replicaSuffix: string;

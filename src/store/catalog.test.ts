@@ -97,12 +97,13 @@ test('what older versions wrote is read with what it then meant', async () => {
     { type: 'job-saved', job: sample.job, expectedVersion: null },
   ]);
   const { testSlots: _slots, storageReserveBytes: _reserve, ...host } = sample.host;
-  const { testing: _testing, ...job } = sample.job;
+  const { testing: _testing, windows: _windows, ...job } = sample.job;
   database.prepare('UPDATE host SET document = ?').run(JSON.stringify(host));
   database.prepare('UPDATE job SET document = ?').run(JSON.stringify(job));
   assert.equal((await catalog.host(sample.host.id))?.value.testSlots, 2);
   assert.equal((await catalog.host(sample.host.id))?.value.storageReserveBytes, null);
   assert.equal((await catalog.job(sample.job.id))?.value.testing, null);
+  assert.deepEqual((await catalog.job(sample.job.id))?.value.windows, []);
   database.close();
 });
 

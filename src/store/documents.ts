@@ -50,6 +50,7 @@ export const readJob = reader<Job>(
     vms: 'array',
     rpoSeconds: 'number',
     isScheduled: 'boolean',
+    windows: 'array',
     isPaused: 'boolean',
     retention: 'object',
     quiesce: 'string',
@@ -61,7 +62,7 @@ export const readJob = reader<Job>(
     testing: 'object?',
     createdAt: 'number',
   },
-  { testing: null },
+  { testing: null, windows: [] },
 );
 
 const readCurrentReplica = reader<Replica>(

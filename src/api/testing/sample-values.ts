@@ -72,6 +72,7 @@ export const JOB: Job = {
   vms: [{ vmId: VM, name: 'web-01', excludedBecause: null }],
   rpoSeconds: 900,
   isScheduled: true,
+  windows: [{ days: ['mon', 'tue'], fromMinute: 22 * 60, toMinute: 6 * 60 }],
   isPaused: false,
   retention: { keepLast: 7, tiers: [{ everySeconds: 3600, forSeconds: 86_400 }] },
   quiesce: 'if-possible',

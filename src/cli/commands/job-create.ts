@@ -11,6 +11,7 @@ type CreateOptions = {
   readonly target: string;
   readonly vm: readonly string[];
   readonly rpo?: string;
+  readonly window?: readonly string[];
   readonly keep?: string;
   readonly keepTier?: readonly string[];
   readonly quiesce?: 'never' | 'if-possible' | 'required';
@@ -38,6 +39,7 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
     [
       'job create nightly --source production --target recovery --vm web-01 --vm db-01',
       'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
+      "job create files --source production --target recovery --vm files --rpo 24h --window 'mon-fri 22:00-06:00' --window 'sat,sun 00:00-24:00'",
       'job create shop --source production --target recovery --vm shop --test-every 7d --probe http:80/health',
       'job create mail --source production --target recovery --vm mail --answers tcp:10.0.0.5:25',
       'job create far --source production --target far --vm web-01 --seed web-01=vda:/srv/seed/web-01-vda.qcow2 --seed web-01=vdb:/srv/seed/web-01-vdb.vhdx',
@@ -59,6 +61,11 @@ function createOptions(create: Command): Command {
     .requiredOption('--target <host>', 'host where the replicas stand by (required)', notEmpty)
     .requiredOption('--vm <vm>', 'name or UUID of a VM (required; repeatable)', collect)
     .option('--rpo <duration>', 'the newest restore point is never to be older (default: 15m)')
+    .option(
+      '--window <[days] from-to>',
+      "runs begin by the clock only then, in UTC: 22:00-06:00 or 'mon-fri 22:00-06:00' (repeatable; default: at any time)",
+      collect,
+    )
     .option('--keep <count>', `keep this many newest restore points (default: ${DEFAULT_KEEP})`)
     .option('--keep-tier <every:for>', 'also one per period, e.g. 1h:1d (repeatable)', collect)
     .addOption(
@@ -103,6 +110,7 @@ function createRequest(name: string, options: CreateOptions): CreateJobRequest {
     vms: [...vm],
     isScheduled: options.schedule,
     ...(rpo === undefined ? {} : { rpoSeconds: parseSeconds(rpo, '--rpo') }),
+    ...windowRequest(options),
     ...retentionRequest(options),
     ...(quiesce === undefined ? {} : { quiesce }),
     ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
@@ -114,6 +122,12 @@ function createRequest(name: string, options: CreateOptions): CreateJobRequest {
     ...testingRequest(options),
     ...(options.answers === undefined ? {} : { answers: options.answers.map(parseAnswers) }),
   };
+}
+
+function windowRequest({ window, schedule }: CreateOptions): Pick<CreateJobRequest, 'windows'> {
+  if (window === undefined) return {};
+  if (!schedule) throw usageFailure('--window is for runs by the clock: leave out --no-schedule.');
+  return { windows: [...window] };
 }
 
 function retentionRequest({ keep, keepTier }: CreateOptions): Pick<CreateJobRequest, 'retention'> {

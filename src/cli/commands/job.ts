@@ -123,6 +123,7 @@ export function renderJob(job: JobAnswer): string {
     ['VMs', job.vms.map(vmLine)],
     ['RPO', formatSeconds(job.rpoSeconds)],
     ['Scheduled', `${yesNo(job.isScheduled)}${job.isPaused ? ', paused' : ''}`],
+    ['Windows', job.windows.length === 0 ? 'at any time' : job.windows],
     ['Next run', formatTime(job.nextRunAt)],
     ['Keep', [`the newest ${keepLast}`, ...tiers.map(tierLine)]],
     ['Quiesce', job.quiesce],

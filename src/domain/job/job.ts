@@ -1,6 +1,7 @@
 import type { AddressProbe } from '../failover/address-probe.ts';
 import type { HostId, JobId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
+import type { ReplicationWindow } from '../replication/window.ts';
 import type { RetentionPolicy } from '../restore-point/retention.ts';
 import type { Probe } from '../test-failover/probe.ts';
 
@@ -27,6 +28,8 @@ export type Job = {
   readonly rpoSeconds: number;
   /** False: runs happen only by hand. */
   readonly isScheduled: boolean;
+  /** When runs may begin by the clock; none: at any time. */
+  readonly windows: readonly ReplicationWindow[];
   readonly isPaused: boolean;
   readonly retention: RetentionPolicy;
   readonly quiesce: QuiescePolicy;

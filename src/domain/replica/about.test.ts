@@ -5,6 +5,7 @@ import * as sample from '../../conformance/catalog-samples.ts';
 import { UnderstudyError } from '../error.ts';
 import { parseAddressProbe } from '../failover/address-probe.ts';
 import type { Json } from '../operation/operation.ts';
+import { parseWindow } from '../replication/window.ts';
 import { aboutReplica, readAbout } from './about.ts';
 
 const known = { sourceHost: sample.host, job: sample.job, points: [sample.point(1)] };
@@ -45,6 +46,15 @@ test('where its guest answers is remembered, and what cannot be read of it left 
   assert.deepEqual(readAbout(about)?.answersAt, answersAt);
   const odd = { ...(about as object), answersAt: [7, 'udp:1', 'tcp:10.0.0.5:22'] } as Json;
   assert.deepEqual(readAbout(odd)?.answersAt, answersAt.slice(0, 1));
+});
+
+test('the windows of its job are remembered, and what cannot be read of them left out', () => {
+  const { job, ...about } = written() as { readonly [name: string]: Json };
+  const read = (windows: Json) =>
+    readAbout({ ...about, job: { ...(job as object), windows } })?.job?.windows;
+  const nights = 'mon-fri 22:00-06:00 UTC';
+  assert.deepEqual(read([nights, 'never', 7]), [parseWindow(nights)]);
+  assert.deepEqual(read(null), []);
 });
 
 test('a pinned point is remembered', () => {

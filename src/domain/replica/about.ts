@@ -13,6 +13,7 @@ import { type Instant, instant } from '../instant.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH, type Job, protectedVm } from '../job/job.ts';
 import { countOf, listOf, objectOf, parsed, textOf } from '../lenient-json.ts';
 import type { Json } from '../operation/operation.ts';
+import { formatWindow, parseWindow } from '../replication/window.ts';
 import type { RestorePoint } from '../restore-point/restore-point.ts';
 import { DEFAULT_RETENTION } from '../restore-point/retention.ts';
 import type { Replica } from './replica.ts';
@@ -68,8 +69,8 @@ function answersOf(job: Job | null, id: VmId): readonly string[] {
 /** As JSON: a job is a stored record, made of nothing else. */
 function policyOf(job: Job): Json {
   const { id: _id, sourceHostId: _s, targetHostId: _t, vms: _v, isPaused: _p, ...policy } = job;
-  const { createdAt: _c, ...kept } = policy;
-  return kept as unknown as Json;
+  const { createdAt: _c, windows, ...kept } = policy;
+  return { ...(kept as unknown as Record<string, Json>), windows: windows.map(formatWindow) };
 }
 
 /** Null when it does not even say which VM the replica is of. */
@@ -105,6 +106,7 @@ function readPolicy(value: Json): JobPolicy | null {
     name,
     rpoSeconds: countOf(fields.rpoSeconds) ?? 24 * 3600,
     isScheduled: fields.isScheduled === true,
+    windows: listOf(fields.windows).flatMap((one) => parsed(parseWindow, one) ?? []),
     retention: {
       keepLast: countOf(retention.keepLast) ?? DEFAULT_RETENTION.keepLast,
       tiers: listOf(retention.tiers).flatMap((tier) => {

@@ -2,15 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { instant } from '../instant.ts';
+import { longestClosedMs, nextOpening } from './openings.ts';
 import {
+  awaitedOpening,
+  beginsAt,
   isRpoAtRisk,
   predictRunMs,
   type ScheduleFacts,
   schedule,
   withoutFuture,
 } from './schedule.ts';
+import { parseWindow, WEEKDAYS } from './window.ts';
 
 const T0 = 1_700_000_000_000;
+const HOUR_MS = 3600_000;
 const at = (ms: number) => instant(T0 + ms);
 const run = (startMs: number, endMs: number, succeeded = true) => ({
   startedAt: at(startMs),
@@ -23,6 +28,7 @@ function facts(given: Partial<ScheduleFacts>): ScheduleFacts {
     newestTakenAt: at(0),
     protectedSince: at(-1_000_000),
     rpoSeconds: 600,
+    windows: [],
     runs: [],
     runningSince: null,
     ...given,
@@ -111,6 +117,111 @@ test('whatever a clock that was ahead wrote down, a run is due within the RPO or
       });
       const { startAt } = schedule(withoutFuture(recorded, at(0)));
       assert.ok(startAt <= at(600_000 + 600_000), `${startAt - at(0)} ms from now`);
+    }),
+  );
+});
+
+const clock = (text: string) => instant(Date.parse(`${text}Z`));
+const NIGHTS = [parseWindow('22:00-06:00')];
+const nightly = (given: Partial<ScheduleFacts>) => facts({ windows: NIGHTS, ...given });
+
+test('a run begins in a window: when it is due, or at the next opening', () => {
+  const begun = (takenAt: string) =>
+    schedule(nightly({ rpoSeconds: 24 * 3600, newestTakenAt: clock(takenAt) })).startAt;
+  // Due after four fifths of a day.
+  assert.equal(begun('2026-01-01T05:00:05'), clock('2026-01-02T00:12:00'));
+  assert.equal(begun('2026-01-01T01:00'), clock('2026-01-01T22:00'));
+  const first = nightly({ newestTakenAt: null, protectedSince: clock('2026-01-01T12:00') });
+  assert.equal(schedule(first).startAt, clock('2026-01-01T22:00'));
+  const retried = { startedAt: clock('2026-01-02T05:50'), endedAt: clock('2026-01-02T05:59:58') };
+  const failed = nightly({
+    newestTakenAt: null,
+    protectedSince: clock('2026-01-02T05:00'),
+    runs: [{ ...retried, succeeded: false }],
+  });
+  assert.equal(schedule(failed).startAt, clock('2026-01-02T22:00'), 'not even for another attempt');
+});
+
+test('where waiting for the next window would break the RPO, the last run ends just before this one closes', () => {
+  const runs = [run(0, 20 * 60_000)];
+  const planned = schedule(
+    nightly({ rpoSeconds: 18 * 3600, newestTakenAt: clock('2026-01-01T22:05'), runs }),
+  );
+  assert.equal(planned.startAt, clock('2026-01-02T05:39'));
+  const again = schedule(
+    nightly({ rpoSeconds: 18 * 3600, newestTakenAt: clock('2026-01-02T05:39:01'), runs }),
+  );
+  assert.equal(again.startAt, clock('2026-01-02T22:00'), 'and only once');
+});
+
+test('of several windows before a long closed time the last one is taken, however long a run takes', () => {
+  const windows = ['01:00-02:00', '04:00-05:00'].map(parseWindow);
+  const runs = [run(0, 3 * HOUR_MS)];
+  const newestTakenAt = clock('2026-01-02T01:00');
+  const planned = schedule(facts({ windows, rpoSeconds: 20 * 3600, newestTakenAt, runs }));
+  assert.equal(planned.startAt, clock('2026-01-02T04:00'));
+});
+
+test('a start that was missed is made up for when a window is open, and not before', () => {
+  const late = nightly({ rpoSeconds: 24 * 3600, newestTakenAt: clock('2026-01-01T05:00') });
+  const planned = schedule(late);
+  const begins = (now: string) => beginsAt(late, planned, clock(now));
+  assert.equal(begins('2026-01-01T12:00'), planned.startAt);
+  assert.equal(begins('2026-01-02T03:00'), planned.startAt, 'due now');
+  assert.equal(begins('2026-01-02T06:00'), clock('2026-01-02T22:00'));
+});
+
+test('an RPO that the window cannot keep is at risk as soon as the last run before the closing is there', () => {
+  const newestTakenAt = clock('2026-01-02T05:58:50');
+  const kept = nightly({ rpoSeconds: 12 * 3600, newestTakenAt });
+  const planned = schedule(kept);
+  const now = clock('2026-01-02T05:59:10');
+  assert.ok(isRpoAtRisk(kept, planned, now), 'eleven hours before the deadline');
+  assert.equal(awaitedOpening(kept, planned, now), clock('2026-01-02T22:00'));
+  assert.equal(awaitedOpening(kept, planned, clock('2026-01-02T21:00')), clock('2026-01-02T22:00'));
+  assert.equal(awaitedOpening(kept, planned, clock('2026-01-02T22:00')), null, 'it is open');
+  const running = { ...kept, runningSince: now };
+  assert.equal(awaitedOpening(running, planned, now), null);
+  const wide = { ...kept, rpoSeconds: 20 * 3600 };
+  assert.equal(isRpoAtRisk(wide, schedule(wide), now), false);
+});
+
+/** Three weeks of runs by the clock, each as long as the others: how late each came, negative when in time. */
+function lateness(given: ScheduleFacts, lengthMs: number): readonly number[] {
+  const late: number[] = [];
+  let known = given;
+  for (let now = given.protectedSince; now < given.protectedSince + 21 * 24 * HOUR_MS; ) {
+    const planned = schedule(known);
+    const startAt = beginsAt(known, planned, now);
+    assert.equal(
+      nextOpening(given.windows, instant(Math.max(startAt, now))),
+      Math.max(startAt, now),
+    );
+    const startedAt = instant(Math.max(startAt, now));
+    now = instant(startedAt + lengthMs);
+    if (known.newestTakenAt !== null) late.push(now - planned.deadline);
+    const done = { startedAt, endedAt: now, succeeded: true };
+    known = { ...known, newestTakenAt: startedAt, runs: [done, ...known.runs].slice(0, 10) };
+  }
+  return late;
+}
+
+test('whatever the windows, an RPO with some air over the longest closed time is always kept', () => {
+  const window = fc
+    .tuple(fc.subarray([...WEEKDAYS], { minLength: 1 }), fc.nat(23), fc.nat(23))
+    .filter(([, from, to]) => from !== to)
+    .map(([days, from, to]) => ({ days, fromMinute: from * 60, toMinute: to * 60 }));
+  const windows = fc.array(window, { minLength: 1, maxLength: 3 });
+  fc.assert(
+    fc.property(windows, fc.integer({ min: 1, max: 1200 }), (of, lengthSeconds) => {
+      const lengthMs = lengthSeconds * 1000;
+      const airMs = 2 * lengthMs + 2 * 60_000;
+      const rpoSeconds = Math.ceil((longestClosedMs(of) + airMs) / 0.9 / 1000);
+      const protectedSince = clock('2026-01-01T00:00');
+      const runs = [{ startedAt: instant(0), endedAt: instant(lengthMs), succeeded: true }];
+      const given = facts({ windows: of, newestTakenAt: null, protectedSince, rpoSeconds, runs });
+      const late = lateness(given, lengthMs);
+      assert.ok(late.length > 0 && Math.max(...late) <= 0, `${Math.max(...late)} ms late`);
     }),
   );
 });

@@ -68,11 +68,13 @@ async function make(
     vms: _vms,
     answers,
     seeds,
+    windows = [],
     ...policy
   } = request;
   const answersAt = answersOf(vms, answers ?? [], source);
   const job: Job = {
     ...policy,
+    windows,
     id,
     sourceHostId: source.id,
     targetHostId: target.id,

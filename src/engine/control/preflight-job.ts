@@ -1,7 +1,8 @@
-/** What is found out about VMs before a job protects them: at their host, at the target, and of the room there. */
+/** What is found out about VMs before a job protects them: at their host, at the target, of the room there, and of when runs may begin. */
 import type { Host } from '../../domain/host/host.ts';
 import { roomFinding } from '../../domain/host/storage-room.ts';
 import type { VmId } from '../../domain/ids.ts';
+import { windowFinding } from '../../domain/replication/openings.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -12,7 +13,7 @@ export type PlannedJob = {
   readonly source: Host;
   readonly target: Host;
   readonly vms: readonly VmSummary[];
-  readonly request: Pick<CreateJob, 'networkMap'>;
+  readonly request: Pick<CreateJob, 'networkMap' | 'windows' | 'rpoSeconds' | 'isScheduled'>;
 };
 
 export async function preflightJob(
@@ -32,10 +33,17 @@ export async function preflightJob(
       ...(await from.hypervisor.preflightSource(vm.id, options)),
       ...(await to.hypervisor.preflightTarget(ofTarget, options)),
       ...(ofRoom.get(vm.id) ?? []),
+      // Of the job, and said once.
+      ...(vm === vms[0] ? windowFindings(request) : []),
     ];
     all.push({ vm, findings });
   }
   return all;
+}
+
+function windowFindings({ windows = [], rpoSeconds, isScheduled }: PlannedJob['request']) {
+  const finding = isScheduled ? windowFinding(windows, rpoSeconds) : null;
+  return finding === null ? [] : [finding];
 }
 
 /** One after the other: each VM finds what the others of the job leave. */

@@ -5,6 +5,7 @@ import { asUnderstudyError } from '../../../src/domain/error.ts';
 import { instant } from '../../../src/domain/instant.ts';
 import { DEFAULT_ARCHIVE_SECONDS, DEFAULT_SCRATCH } from '../../../src/domain/job/job.ts';
 import type { SourceFence } from '../../../src/domain/replica/replica.ts';
+import { parseWindow } from '../../../src/domain/replication/window.ts';
 import { sweepAll } from '../../../src/engine/scheduler.ts';
 import { BY_HAND } from '../../../src/main/simulation/site.ts';
 import type { CreateJob, PointSelector } from '../../../src/ports/controller.ts';
@@ -215,15 +216,16 @@ export const PEOPLE: readonly Command[] = [
   }),
 ];
 
-/** Wishes: `every 15 min`, `keep 3`, `archive for 1 h`, `at most 1 MiB a second`, `scratch 1 MiB`, `quiesced`, `seed vda:/a/file`. */
+/** Wishes: `every 15 min`, `window 22:00-06:00`, `keep 3`, `archive for 1 h`, `at most 1 MiB a second`, `scratch 1 MiB`, `quiesced`, `seed vda:/a/file`. */
 function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
   const wishes = words.wishes?.split(', ') ?? [];
   const wish = (prefix: string, suffix = '') =>
     wishes
       .find((one) => one.startsWith(prefix))
       ?.slice(prefix.length, suffix.length > 0 ? -suffix.length : undefined);
-  const [every, archive, rate, quota, seed] = [
+  const [every, window, archive, rate, quota, seed] = [
     wish('every '),
+    wish('window '),
     wish('archive for '),
     wish('at most ', ' a second'),
     wish('scratch '),
@@ -236,6 +238,7 @@ function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
     vms: words.vms?.split(', ') ?? [],
     rpoSeconds: every === undefined ? 900 : durationMs(every) / 1000,
     isScheduled: every !== undefined,
+    windows: window === undefined ? [] : [parseWindow(window)],
     retention: { keepLast: Number(wish('keep ') ?? 5), tiers: [] },
     quiesce: wishes.includes('quiesced') ? 'required' : 'never',
     replicaSuffix: '-replica',
