@@ -77,6 +77,10 @@ async function transfer(
 ): Promise<TransferResult> {
   const { clock, files } = parts.around;
   const startedMs = clock.monotonicMs();
+  if (request.knownHashesPath !== null && request.extents.type !== 'allocated') {
+    const reason = 'Known hashes can be used only when all that is allocated is looked at';
+    throw new UnderstudyError('invalid-request', { reason });
+  }
   const known = request.knownHashesPath === null ? null : recordsAt(files, request.knownHashesPath);
   const blocks = selectedBlocks(parts, request, known);
   const records: Blocks = new Map();
@@ -133,10 +137,14 @@ function requireSizes(request: TransferRequest, source: BlockView, target: Block
   if (source.sizeBytes() !== request.sizeBytes) {
     throw invalidEndpoint(request.source, `its size is ${source.sizeBytes()}`);
   }
-  if (target.sizeBytes() < request.sizeBytes) {
-    throw invalidEndpoint(request.target, `its size is only ${target.sizeBytes()}`);
-  }
+  requireAtLeast(request.target, target, request.sizeBytes);
   if (target.write === null) throw invalidEndpoint(request.target, 'it is read-only');
+}
+
+function requireAtLeast(endpoint: BlockEndpoint, view: BlockView, sizeBytes: number): void {
+  if (view.sizeBytes() < sizeBytes) {
+    throw invalidEndpoint(endpoint, `its size is only ${view.sizeBytes()}`);
+  }
 }
 
 function invalidEndpoint({ address }: BlockEndpoint, reason: string): UnderstudyError {
@@ -180,11 +188,13 @@ function moveBlock({ request, source, target, known, records, counts }: BlockMov
   const bytes = blockBytes(request.sizeBytes, index);
   const token: Token = source.read(index);
   counts.read += bytes;
-  if (known !== null && (known.get(index) ?? 0) === token) {
+  const before = known?.get(index) ?? 0;
+  if (known !== null && before === token) {
     counts.unchanged += bytes;
     return;
   }
-  if (token === 0 && request.targetReads === 'zeros') return;
+  // Nothing is to be done where nothing is written, unless the table knows better.
+  if (token === 0 && before === 0 && request.targetReads === 'zeros') return;
   target.write?.(index, token);
   records.set(index, token);
   if (token === 0) counts.zeroed += bytes;
@@ -267,7 +277,9 @@ async function survey(
     for (const index of (await compare(parts, request, options, passing)).wrong) add(index);
     return blocks;
   }
-  const changed = parts.around.endpoints.view(endpoint).changed(by.metaContext);
+  const view = parts.around.endpoints.view(endpoint);
+  requireAtLeast(endpoint, view, sizeBytes);
+  const changed = view.changed(by.metaContext);
   if (changed === null) throw invalidEndpoint(endpoint, `it has no context ${by.metaContext}`);
   for (const index of changed) add(index);
   return blocks;
@@ -281,9 +293,7 @@ async function compare(
 ): Promise<{ readonly checkedBytes: number; readonly wrong: readonly number[] }> {
   const records = recordsAt(parts.around.files, request.hashesPath);
   const first = parts.around.endpoints.view(request.endpoint);
-  if (first.sizeBytes() < request.sizeBytes) {
-    throw invalidEndpoint(request.endpoint, `its size is only ${first.sizeBytes()}`);
-  }
+  requireAtLeast(request.endpoint, first, request.sizeBytes);
   const limit = blockCount(request.sizeBytes);
   const blocks = [...new Set([...first.allocated(), ...records.keys()])]
     .filter((index) => index < limit)

@@ -215,13 +215,6 @@ test('what changed since a mark is surveyed without reading', async () => {
   await fc.assert(fc.asyncProperty(anyDisk, fc.integer({ min: 1, max: 9 }), check), RUNS);
 });
 
-test('a mark that the server does not have is refused', async () => {
-  await using server = await serve('unmarked', Buffer.alloc(BLOCK_BYTES));
-  const by = { type: 'changed', metaContext: DIRTY } as const;
-  const request = { endpoint: server.endpoint, sizeBytes: BLOCK_BYTES, by };
-  await assert.rejects(mover.survey(request, options), { code: 'invalid-endpoint' });
-});
-
 test('what differs from a table is surveyed, also when the table is of a smaller disk', async () => {
   const check = async (model: DiskModel, cutSectors: number) => {
     const { sizeBytes } = model;

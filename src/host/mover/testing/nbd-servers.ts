@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync, watch } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { BlockEndpoint } from '../../../ports/mover.ts';
 
@@ -23,6 +24,8 @@ export type ServedImage = {
   readonly bitmap?: string;
   /** 1 makes the server take one connection at a time. */
   readonly connectionsMax?: number;
+  /** Every write to the file fails for want of room. */
+  readonly isFull?: boolean;
   /** GLIBC_TUNABLES of the server. */
   readonly tunables?: string;
 };
@@ -39,16 +42,24 @@ export function run(program: string, ...args: readonly string[]): string {
 }
 
 export function serveWithQemuNbd(image: ServedImage): Promise<RunningServer> {
-  const args = ['-t', '-f', image.format, '-x', image.name, '--cache=writeback'];
+  const args = ['-t', '-x', image.name, '--cache=writeback'];
   args.push('--discard=unmap', '-e', String(image.connectionsMax ?? 8));
   args.push('-k', socketPath(image), `--pid-file=${pidPath(image)}`);
   if (image.isReadOnly) args.push('-r');
   if (image.bitmap !== undefined) args.push('-B', image.bitmap);
-  return start('qemu-nbd', [...args, '--', image.imagePath], image);
+  const { format, imagePath } = image;
+  const full = `driver=${format},file.driver=blkdebug,file.image.filename=${imagePath},file.inject-error.0.event=${NO_ROOM.event},file.inject-error.0.errno=${NO_ROOM.errno}`;
+  args.push(...(image.isFull === true ? ['--image-opts', full] : ['-f', format, '--', imagePath]));
+  return start('qemu-nbd', args, image);
 }
 
+/** Of the driver blkdebug (qemu: docs/devel/blkdebug): ENOSPC whenever the file is written to. */
+const NO_ROOM = { event: 'pwritev', errno: 28 } as const;
+
 export function serveWithStorageDaemon(image: ServedImage): Promise<RunningServer> {
-  const file = { driver: 'file', 'node-name': 'file', filename: image.imagePath, discard: 'unmap' };
+  const plain = { driver: 'file', filename: image.imagePath, discard: 'unmap' };
+  const full = { driver: 'blkdebug', image: plain, 'inject-error': [NO_ROOM] };
+  const file = { ...(image.isFull === true ? full : plain), 'node-name': 'file' };
   const format = { driver: image.format, 'node-name': 'disk', file: 'file', discard: 'unmap' };
   const nodes = [file, format].map((node) => ({ ...node, 'read-only': image.isReadOnly }));
   const args = nodes.flatMap((node) => ['--blockdev', JSON.stringify(node)]);
@@ -65,7 +76,10 @@ export function serveWithStorageDaemon(image: ServedImage): Promise<RunningServe
   return start('qemu-storage-daemon', args, image);
 }
 
-/** Both programs write their pid file when they are ready to answer. */
+/**
+ * Both programs write their pid file when they listen. A SIGTERM that comes before their main loop runs is forgotten by qemu-nbd
+ * (7.2): so they count as started when they greet.
+ */
 async function start(
   program: string,
   args: readonly string[],
@@ -85,6 +99,7 @@ async function start(
       await Promise.race([once(watcher, 'change'), exited]);
       if (child.exitCode !== null) throw new Error(`${program} ended: ${said.join('')}`);
     }
+    await greeting(socketPath(image));
   } finally {
     watcher.close();
   }
@@ -95,6 +110,15 @@ async function start(
   const address = { type: 'unix', path: socketPath(image) } as const;
   const endpoint = { address, exportName: image.name };
   return { endpoint, child, close, [Symbol.asyncDispose]: close };
+}
+
+async function greeting(path: string): Promise<void> {
+  const socket = connect(path);
+  try {
+    await once(socket, 'data');
+  } finally {
+    socket.destroy();
+  }
 }
 
 function socketPath({ folder, name }: ServedImage): string {
