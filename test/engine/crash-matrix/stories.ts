@@ -34,6 +34,21 @@ async function protectedTwice(stage: Stage): Promise<void> {
   stage.vm.write(VDA, 1, 'three');
 }
 
+/** The storage is below its reserve, and holds points that retention does not want any more. */
+async function outOfRoom(stage: Stage): Promise<void> {
+  const tiers = [{ everySeconds: 60, forSeconds: 3600 }];
+  await stage.protect({ retention: { keepLast: 1, tiers } });
+  for (const value of ['one', 'two', 'three']) {
+    for (let block = 0; block < 16; block += 1) stage.vm.write(VDB, block, `${value} ${block}`);
+    await stage.replicate();
+    await stage.world.clock.advance(120_000);
+  }
+  await stage.world.clock.advance(2 * 3600_000);
+  const { storage } = stage.recovery;
+  storage.capacityBytes = storage.usedBytes + 64 * 1024;
+  stage.vm.write(VDB, 1, 'four');
+}
+
 async function failedOver(stage: Stage): Promise<void> {
   await protectedTwice(stage);
   await stage.failover('latest', 'power-off');
@@ -99,6 +114,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
     act: run,
   },
   'incremental with retention': { prepare: protectedTwice, act: run },
+  'replication that has to make room first': { prepare: outOfRoom, act: run },
   'resync after power loss': {
     prepare: async (stage) => {
       await protectedTwice(stage);
