@@ -7,13 +7,13 @@
 import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, LayerId, ReplicaId } from '../../domain/ids.ts';
 import type { BranchWrites, StoredBranch } from '../../ports/replica-store.ts';
+import { invalidFile } from '../file-parsing.ts';
 import { type BranchFile, readBranch, readBranches } from './branch-file.ts';
 import { layoutOf, type StoreContext } from './context.ts';
 import { checkChains } from './drift.ts';
 import { imageProblem, readImageHeader } from './identity.ts';
 import { allocatedRanges, firstMissing, type Holdings, holdingsOf } from './image-ranges.ts';
 import { backingOfArchive, backingOfBranch, type ReplicaLayout } from './layout.ts';
-import { invalidFile } from './parsing.ts';
 import { requireRecord } from './record.ts';
 
 /** What an image of the branch names below it. */

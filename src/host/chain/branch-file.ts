@@ -12,11 +12,11 @@ import type { Instant } from '../../domain/instant.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
-import { readJson, writeJson } from './durable-file.ts';
+import * as text from '../file-parsing.ts';
+import { writeJson } from './durable-file.ts';
 import type { FileIdentity } from './identity.ts';
 import type { ReplicaLayout } from './layout.ts';
-import * as text from './parsing.ts';
-import { namesIn, vmSchema } from './point-file.ts';
+import { namesIn } from './point-file.ts';
 
 export const BRANCH_VERSION = 1;
 
@@ -55,7 +55,7 @@ const schema: z.ZodType<BranchFile> = z.strictObject({
   pointId: text.pointIdText,
   overBranchId: text.branchIdText.nullable().default(null),
   takenAt: text.moment.nullable().default(null),
-  vm: vmSchema.nullable().default(null),
+  vm: text.vmDescription.nullable().default(null),
   mark: text.markNameText.nullable().default(null),
   state: z.enum(['active', 'archived', 'promoted']),
   keepUntil: text.moment.nullable(),
@@ -81,7 +81,7 @@ export async function readBranch(layout: ReplicaLayout, id: BranchId): Promise<B
 
 /** The same from a folder that does not have its name yet. */
 async function parseBranchFile(path: string, id: BranchId): Promise<BranchFile | null> {
-  const content = await readJson(path);
+  const content = await text.readJson(path);
   if (content === null) return null;
   const branch = text.parseFile(schema, content, path);
   if (branch.id !== id) throw text.invalidFile(path, `it is of branch ${branch.id}`);

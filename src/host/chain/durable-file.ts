@@ -4,11 +4,7 @@
  */
 import { chmod, copyFile, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { UnderstudyError } from '../../domain/error.ts';
 import { isNodeError, isNoSpace } from './errors.ts';
-
-/** A replica's record is kilobytes, a point's file little more than a VM's definition. */
-const FILE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Replaces the file at once and durably. */
 export async function writeDurably(path: string, text: string): Promise<void> {
@@ -45,36 +41,6 @@ export async function writeOrRemoveFirst(
 
 export function writeJson(path: string, value: unknown): Promise<void> {
   return writeDurably(path, `${JSON.stringify(value, null, 2)}\n`);
-}
-
-/** The parsed content, or null when there is no such file. Throws `invalid-file`. */
-export async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
-  if (text === null) return null;
-  try {
-    return JSON.parse(text) ?? invalid(path, 'it says null');
-  } catch (error) {
-    if (error instanceof UnderstudyError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UnderstudyError('invalid-file', { path, reason }, error);
-  }
-}
-
-async function readText(path: string): Promise<string | null> {
-  try {
-    await using handle = await open(path, 'r');
-    const { size } = await handle.stat();
-    if (size > FILE_BYTES_MAX) return invalid(path, `it has ${size} bytes`);
-    return await handle.readFile('utf8');
-  } catch (error) {
-    if (isNodeError(error, 'ENOENT') || isNodeError(error, 'ENOTDIR')) return null;
-    if (isNodeError(error, 'EISDIR')) return invalid(path, 'it is a folder');
-    throw error;
-  }
-}
-
-function invalid(path: string, reason: string): never {
-  throw new UnderstudyError('invalid-file', { path, reason });
 }
 
 /** Makes what was written to a file durable, whoever wrote it. */

@@ -10,6 +10,7 @@ import { UnderstudyError } from '../../domain/error.ts';
 import { branchId, diskKey, layerId, pointId, replicaId } from '../../domain/ids.ts';
 import { systemClock } from '../../system/clock.ts';
 import { systemProcesses } from '../../system/processes.ts';
+import { damage, damaged } from '../testing/damaged-json.ts';
 import { readBranch } from './branch-file.ts';
 import { replicaLayout } from './layout.ts';
 import { readPoint } from './point-file.ts';
@@ -63,34 +64,6 @@ const BRANCH_FILE = {
   disks: [{ key: 'vda', layerId: 'l-2', identity }],
   sidecars: [],
 };
-
-/** Replaces, removes or adds something somewhere, or cuts the text. */
-const damage = fc.tuple(
-  fc.nat(),
-  fc.constantFrom('replace', 'remove', 'add', 'cut'),
-  fc.jsonValue(),
-);
-
-function damaged(content: unknown, [seed, how, value]: readonly [number, string, unknown]): string {
-  const text = JSON.stringify(content);
-  if (how === 'cut') return text.slice(0, seed % text.length);
-  const places: { holder: Record<string, unknown>; key: string }[] = [];
-  const copy = { root: structuredClone(content) };
-  const visit = (holder: Record<string, unknown>) => {
-    for (const key of Object.keys(holder)) {
-      places.push({ holder, key });
-      const child = holder[key];
-      if (child !== null && typeof child === 'object') visit(child as Record<string, unknown>);
-    }
-  };
-  visit(copy);
-  const place = places[seed % places.length];
-  assert.ok(place);
-  if (how === 'replace') place.holder[place.key] = value;
-  else if (how === 'add') place.holder[`${place.key}x`] = value;
-  else delete place.holder[place.key];
-  return JSON.stringify(copy.root) ?? '';
-}
 
 test('damaged files are read or refused by name, and nothing else', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'us-files-'));

@@ -5,8 +5,8 @@
 import { open } from 'node:fs/promises';
 import { BLOCK_BYTES, blockCount } from '../../domain/bytes.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
+import { invalidFile } from '../file-parsing.ts';
 import { readImageHeader } from './identity.ts';
-import { invalidFile } from './parsing.ts';
 import type { Qcow2Header } from './qcow2-header.ts';
 
 const ENTRY_BYTES = 8;

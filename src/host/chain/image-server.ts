@@ -18,8 +18,8 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes, ProcessIdentity } from '../../ports/processes.ts';
+import { processIdentity, readJson } from '../file-parsing.ts';
 import { isThere } from '../is-there.ts';
-import { readJson } from './durable-file.ts';
 import { imageError } from './errors.ts';
 import { controlArguments, endOrphan, isSessionFolder, SESSION_PREFIX } from './orphan-server.ts';
 import { namesIn } from './point-file.ts';
@@ -236,7 +236,7 @@ async function endSession(
 const REMOVE = { recursive: true, force: true } as const;
 
 const sessionFile = z.object({
-  process: z.object({ pid: z.int().positive(), startTime: z.string() }),
+  process: processIdentity,
   scratchFolder: z.string().nullable(),
 });
 

@@ -3,12 +3,11 @@ import { readdir, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { type PointId, pointId } from '../../domain/ids.ts';
 import { comparePoints, type RestorePoint } from '../../domain/restore-point/restore-point.ts';
-import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
-import { readJson, syncFolder, writeJson } from './durable-file.ts';
+import * as text from '../file-parsing.ts';
+import { syncFolder, writeJson } from './durable-file.ts';
 import { isNodeError } from './errors.ts';
 import type { ReplicaLayout } from './layout.ts';
-import * as text from './parsing.ts';
 
 export const POINT_VERSION = 1;
 
@@ -17,32 +16,6 @@ export type StoredPoint = {
   readonly point: RestorePoint;
   readonly sidecars: readonly Sidecar['name'][];
 };
-
-export const vmSchema: z.ZodType<VmDescription> = z.strictObject({
-  id: text.vmIdText,
-  name: z.string(),
-  power: z.enum(['running', 'paused', 'off', 'unknown']),
-  memoryBytes: text.byteCount,
-  cpuCount: text.count,
-  disks: z.array(
-    z.strictObject({
-      key: text.diskKeyText,
-      sizeBytes: text.byteCount,
-      path: z.string(),
-      format: z.enum(['qcow2', 'raw']),
-      tracksChanges: z.boolean(),
-      unsupportedBecause: z.string().nullable(),
-    }),
-  ),
-  nics: z.array(
-    z.strictObject({ mac: z.string().nullable(), network: z.string(), isConnected: z.boolean() }),
-  ),
-  configuration: z.strictObject({
-    format: z.enum(['libvirt-domain-xml', 'hyperv-json', 'simulated']),
-    text: z.string(),
-  }),
-  hasSavedState: z.boolean(),
-});
 
 const diskSchema = z.strictObject({
   key: text.diskKeyText,
@@ -64,7 +37,7 @@ const schema = z.strictObject({
   consistency: z.enum(['crash', 'application']),
   disks: z.array(diskSchema),
   rootHash: text.hashText,
-  vm: vmSchema,
+  vm: text.vmDescription,
   isPinned: z.boolean(),
   sidecars: text.sidecarNames,
 });
@@ -82,7 +55,7 @@ export function writePoint(layout: ReplicaLayout, stored: StoredPoint): Promise<
 /** Null when there is no such point. Throws `invalid-file`. */
 export async function readPoint(layout: ReplicaLayout, id: PointId): Promise<StoredPoint | null> {
   const path = layout.pointFile(id);
-  const content = await readJson(path);
+  const content = await text.readJson(path);
   if (content === null) return null;
   const { formatVersion: _, sidecars, ...point } = text.parseFile(schema, content, path);
   if (point.id !== id) throw text.invalidFile(path, `it is of restore point ${point.id}`);

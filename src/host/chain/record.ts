@@ -8,10 +8,10 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId, DiskKey, LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import { chainDefect } from '../../domain/replica/chain.ts';
-import { readJson, writeJson } from './durable-file.ts';
+import * as text from '../file-parsing.ts';
+import { writeJson } from './durable-file.ts';
 import type { FileIdentity } from './identity.ts';
 import type { ReplicaLayout } from './layout.ts';
-import * as text from './parsing.ts';
 
 export const RECORD_VERSION = 1;
 
@@ -118,7 +118,7 @@ export function writeRecord(layout: ReplicaLayout, record: ReplicaRecord): Promi
 
 /** Null when there is none. Throws `invalid-file`. */
 export async function readRecord(layout: ReplicaLayout): Promise<ReplicaRecord | null> {
-  const content = await readJson(layout.record);
+  const content = await text.readJson(layout.record);
   if (content === null) return null;
   const record = text.parseFile(schema, content, layout.record);
   const defect = recordDefect(record, layout.replicaId);

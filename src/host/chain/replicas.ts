@@ -5,12 +5,12 @@ import { type ReplicaId, replicaId } from '../../domain/ids.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { FoundReplica, StoreCommand } from '../../ports/replica-store.ts';
+import { invalidFile } from '../file-parsing.ts';
 import { branchIds } from './branch-file.ts';
 import { requireUnused } from './branches.ts';
 import { checkEpoch, layoutOf, type StoreContext, sessionName } from './context.ts';
 import { makeFolder, removeFolder } from './durable-file.ts';
 import { FOLDER_MODE } from './layout.ts';
-import { invalidFile } from './parsing.ts';
 import { namesIn, pointIds } from './point-file.ts';
 import { newRecord, type ReplicaRecord, readRecord, writeRecord } from './record.ts';
 

@@ -5,10 +5,10 @@
  */
 import type { LayerId, PointId } from '../../domain/ids.ts';
 import { type ChainTree, chainTo } from '../../domain/replica/chain.ts';
+import { invalidFile } from '../file-parsing.ts';
 import { type BranchFile, readBranches } from './branch-file.ts';
 import { type StoreContext, sessionName } from './context.ts';
 import type { ReplicaLayout } from './layout.ts';
-import { invalidFile } from './parsing.ts';
 import { readPoint, readPoints, type StoredPoint } from './point-file.ts';
 import { type ReplicaRecord, requireRecord, type SealedLayer } from './record.ts';
 

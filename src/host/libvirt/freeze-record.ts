@@ -9,11 +9,15 @@
  * The record is not inside QEMU's folder: a guest that broke out of its QEMU must not tell us what to do.
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { z } from 'zod';
 import type { DiskKey, MarkName, OperationKey, VmId } from '../../domain/ids.ts';
-import type { FrozenPoint } from '../../ports/point-source.ts';
+import type { BlockEndpoint } from '../../ports/mover.ts';
+import type { FrozenDisk, FrozenPoint } from '../../ports/point-source.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
+import * as text from '../file-parsing.ts';
+import { hasCode } from './errors.ts';
 import type { FileGeneration } from './offline-generation.ts';
 
 export type FreezeRecord = {
@@ -44,11 +48,57 @@ export type FreezePlaces = {
   readonly recordPath: string;
 };
 
+const endpoint: z.ZodType<BlockEndpoint> = z.object({
+  address: z.discriminatedUnion('type', [
+    z.object({ type: z.literal('unix'), path: z.string() }),
+    z.object({ type: z.literal('tcp'), host: z.string(), port: text.count }),
+  ]),
+  exportName: z.string(),
+});
+
+const frozenDisk: z.ZodType<FrozenDisk> = z.object({
+  key: text.diskKeyText,
+  sizeBytes: text.byteCount,
+  tracksChanges: z.boolean(),
+  found: z.discriminatedUnion('type', [
+    z.object({ type: z.literal('changed'), since: text.markNameText }),
+    z.object({ type: z.literal('allocated'), markLostBecause: z.string().nullable() }),
+  ]),
+  endpoint,
+  extents: z.discriminatedUnion('type', [
+    z.object({ type: z.literal('allocated') }),
+    z.object({ type: z.literal('changed'), metaContext: z.string() }),
+  ]),
+  mark: text.markNameText.nullable(),
+});
+
+const frozenPoint: z.ZodType<FrozenPoint> = z.object({
+  takenAt: text.moment,
+  consistency: z.enum(['crash', 'application']),
+  consistencyNote: z.string().nullable(),
+  vm: text.vmDescription,
+  disks: z.array(frozenDisk),
+  sidecars: z.array(z.object({ name: z.enum(['nvram', 'tpm']), path: z.string() })),
+});
+
+const recordFile: z.ZodType<FreezeRecord> = z.object({
+  format: z.literal(1),
+  key: z.string().transform((key) => key as OperationKey),
+  vmId: text.vmIdText,
+  mark: text.markNameText,
+  kind: z.enum(['running', 'off']),
+  isQuiesced: z.boolean(),
+  quotaBytes: text.byteCount,
+  process: text.processIdentity.nullable(),
+  generation: z.array(z.object({ path: z.string(), seen: z.string() })),
+  point: frozenPoint.nullable(),
+});
+
 const RECORD = /^([0-9a-f]{16})\.json$/;
 
 /** Short, because a socket's path has at most 107 bytes. */
 export function freezePlaces(scratchFolder: string, key: OperationKey): FreezePlaces {
-  const id = createHash('sha256').update(key).digest('hex').slice(0, 16);
+  const id = idOf(key);
   const folder = join(scratchFolder, id);
   return {
     id,
@@ -57,6 +107,10 @@ export function freezePlaces(scratchFolder: string, key: OperationKey): FreezePl
     ownFolder: join(scratchFolder, `${id}.own`),
     recordPath: join(scratchFolder, `${id}.json`),
   };
+}
+
+function idOf(key: OperationKey): string {
+  return createHash('sha256').update(key).digest('hex').slice(0, 16);
 }
 
 export function scratchPath(places: FreezePlaces, disk: DiskKey): string {
@@ -76,12 +130,15 @@ export async function writeRecord(places: FreezePlaces, record: FreezeRecord): P
   await rename(temporary, places.recordPath);
 }
 
-/** Null when there is none. */
+/** Null when there is none, or what is there is none: a damaged one, or one of another version of us. */
 export async function readRecord(recordPath: string): Promise<FreezeRecord | null> {
   try {
-    return parseRecord(await readFile(recordPath, 'utf8'));
+    const record = recordFile.safeParse(await text.readJson(recordPath));
+    // One of another key would lead to the places of another freeze.
+    const isHere = record.success && basename(recordPath) === `${idOf(record.data.key)}.json`;
+    return isHere ? record.data : null;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    if (hasCode(error, 'invalid-file')) return null;
     throw error;
   }
 }
@@ -112,23 +169,4 @@ export async function removePlaces(places: FreezePlaces): Promise<void> {
   await rm(places.ownFolder, { recursive: true, force: true });
   await rm(`${places.recordPath}.new`, { force: true });
   await rm(places.recordPath, { force: true });
-}
-
-/** Written by us alone and replaced atomically; a record of another format is from another version of us. */
-export function parseRecord(text: string): FreezeRecord | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (typeof value !== 'object' || value === null) return null;
-  const record = value as Partial<FreezeRecord>;
-  const isOurs =
-    record.format === 1 &&
-    typeof record.key === 'string' &&
-    typeof record.vmId === 'string' &&
-    typeof record.quotaBytes === 'number' &&
-    Array.isArray(record.generation);
-  return isOurs ? (value as FreezeRecord) : null;
 }

@@ -9,6 +9,7 @@ import { UnderstudyError } from '../../domain/error.ts';
 import type { HeldVm } from '../../domain/failover/start-guard.ts';
 import { type ReplicaId, replicaId, type VmId, vmId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
+import { moment } from '../file-parsing.ts';
 import { codeOf, writable, writeThrough } from './guard-hook.ts';
 import { syncFolder } from './layers-record.ts';
 
@@ -17,7 +18,7 @@ const NAME =
 
 const remembered = z.object({
   epoch: z.int().nonnegative(),
-  since: z.int().nonnegative(),
+  since: moment,
 });
 
 /** Null: there is no such folder. */
@@ -53,7 +54,7 @@ export async function readGuard(folder: string, held: Held): Promise<HeldVm | nu
   const [reason = '', memory = ''] = text.split('\n');
   const parsed = remembered.safeParse(jsonOf(memory));
   if (!parsed.success) return { ...held, epoch: 0, since: instant(0), reason };
-  return { ...held, epoch: parsed.data.epoch, since: instant(parsed.data.since), reason };
+  return { ...held, ...parsed.data, reason };
 }
 
 /** Throws `epoch-refused`, `access-denied`. */

@@ -29,7 +29,9 @@ export async function seenEpoch(storageFolder: string, replica: ReplicaId): Prom
 async function epochsOf(storageFolder: string, replica: ReplicaId): Promise<readonly number[]> {
   const names = await readdir(folderOf(storageFolder)).catch(unless('ENOENT'));
   const own = (names ?? []).filter((name) => name.startsWith(`${replica}.`));
-  return own.map((name) => Number(name.slice(replica.length + 1))).filter(Number.isSafeInteger);
+  // As we write them: `1e3` and `0x10` are numbers, too.
+  const numbers = own.map((name) => name.slice(replica.length + 1)).filter((n) => /^\d+$/.test(n));
+  return numbers.map(Number).filter(Number.isSafeInteger);
 }
 
 /** Durable before it resolves. */

@@ -6,24 +6,21 @@
  *   <storage>/failbacks/<id>/nvram          firmware variables that came with the replica
  *   <storage>/failbacks/<id>/kept-tpm.tar   the VM's own TPM state, while another is in its place
  */
-import { chmod, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
 import {
   type DiskKey,
-  diskKey,
   type FailbackId,
   failbackId,
   type MarkName,
-  markName,
   type ReplicaId,
-  replicaId,
   type VmId,
-  vmId,
 } from '../../domain/ids.ts';
 import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
+import * as text from '../file-parsing.ts';
 
 export type LaidLayer = {
   readonly key: DiskKey;
@@ -89,36 +86,44 @@ export function layersPlaces(storageFolder: string, id: FailbackId): LayersPlace
 }
 
 const layerFile = z.object({
-  key: z.string().transform(diskKey),
+  key: text.diskKeyText,
   path: z.string(),
-  sizeBytes: z.int().nonnegative(),
+  sizeBytes: text.byteCount,
   below: z.object({ path: z.string(), format: z.enum(['qcow2', 'raw']) }).nullable(),
-  since: z.string().transform(markName).nullable(),
+  since: text.markNameText.nullable(),
 });
 
-const recordFile = z.object({
+const fromTo = { fromBytes: text.byteCount, toBytes: text.byteCount };
+const nic = { mac: z.string(), network: z.string() };
+
+const changeFile: z.ZodType<ConfigurationChange> = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('memory'), ...fromTo }),
+  z.object({ type: z.literal('cpus'), from: text.count, to: text.count }),
+  z.object({ type: z.literal('nic-added'), ...nic }),
+  z.object({ type: z.literal('nic-removed'), ...nic }),
+  z.object({ type: z.literal('disk-added'), key: text.diskKeyText, sizeBytes: text.byteCount }),
+  z.object({ type: z.literal('disk-removed'), key: text.diskKeyText }),
+  z.object({ type: z.literal('disk-grown'), key: text.diskKeyText, ...fromTo }),
+]);
+
+const recordFile: z.ZodType<LayersRecord> = z.object({
   format: z.literal(1),
-  replicaId: z.string().transform(replicaId),
+  replicaId: text.replicaIdText,
   state: z.enum(STATES),
-  vmId: z.string().transform(vmId).nullable(),
+  vmId: text.vmIdText.nullable(),
   originalXml: z.string().nullable(),
   startsWithHost: z.boolean(),
   layers: z.array(layerFile),
-  mark: z.string().transform(markName).nullable(),
-  // Ours, and only carried through: the definition is made from them at `attach` alone.
-  changes: z.array(z.custom<ConfigurationChange>((value) => typeof value === 'object')),
+  mark: text.markNameText.nullable(),
+  changes: z.array(changeFile),
   hasNvram: z.boolean(),
-  process: z.object({ pid: z.int().positive(), startTime: z.string() }).nullable(),
+  process: text.processIdentity.nullable(),
 });
 
 /** Null when there is none. Throws `invalid-file`. */
 export async function readLayers({ recordPath }: LayersPlaces): Promise<LayersRecord | null> {
-  const content = await readJson(recordPath);
-  if (content === null) return null;
-  const parsed = recordFile.safeParse(content);
-  if (parsed.success) return parsed.data;
-  const reason = `it is no record of working layers: ${z.prettifyError(parsed.error)}`;
-  throw new UnderstudyError('invalid-file', { path: recordPath, reason });
+  const content = await text.readJson(recordPath);
+  return content === null ? null : text.parseFile(recordFile, content, recordPath);
 }
 
 /** Durable when it resolves. */
@@ -174,26 +179,11 @@ async function makePassable(folder: string): Promise<void> {
   await syncFolder(dirname(folder));
 }
 
-async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UnderstudyError('invalid-file', { path, reason: 'it is not JSON' }, error);
-  }
-}
-
-async function writeDurably(path: string, text: string): Promise<void> {
+async function writeDurably(path: string, content: string): Promise<void> {
   const temporary = `${path}.new`;
   try {
     await using file = await open(temporary, 'w', 0o600);
-    await file.writeFile(text);
+    await file.writeFile(content);
     await file.sync();
   } catch (error) {
     // Half a file would take the last bytes of a full disk.
