@@ -53,15 +53,20 @@ function switchoverMode(mode: ParsedBody<'failback'>['switchover']): SwitchoverM
   throw new UnderstudyError('invalid-request', { reason: `${mode.at} is not a time` });
 }
 
-function previewAnswer({ changes, home, ...rest }: FailbackPreview): FailbackPreviewAnswer {
-  return { ...rest, home: { ...home }, changes: changes.map(describeChange) };
+function previewAnswer({
+  changes,
+  home,
+  homeHostName: hostName,
+  ...rest
+}: FailbackPreview): FailbackPreviewAnswer {
+  return { ...rest, home: { ...home, hostName }, changes: changes.map(describeChange) };
 }
 
-export function failbackAnswer(failback: FailbackRecord): FailbackRecordAnswer {
+export function failbackAnswer(failback: FailbackRecord, hostName: string): FailbackRecordAnswer {
   const { id, home, startedAt, switchover, passes, syncedAt, syncedBytes, switched } = failback;
   return {
     id,
-    home: { ...home },
+    home: { ...home, hostName },
     startedAt: formatInstant(startedAt),
     switchover:
       switchover.type === 'at'

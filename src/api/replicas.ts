@@ -72,7 +72,8 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     pointCount: view.pointCount,
     seed: replica.seed === null ? null : { type: replica.seed.type, name: seedName(replica.seed) },
     failover: failoverAnswer(replica.failover),
-    failback: replica.failback === null ? null : failbackAnswer(replica.failback),
+    failback:
+      replica.failback === null ? null : failbackAnswer(replica.failback, view.homeHostName ?? ''),
     archives: replica.archives.map(archiveAnswer),
     conditions: conditions.map(({ name, message, since }) => ({
       name,

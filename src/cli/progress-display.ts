@@ -10,6 +10,8 @@ import type { Output } from './world.ts';
 
 const REDRAW_MS = 100;
 const PLAIN_LINE_MS = 5000;
+/** The same again only says that it still goes on. */
+const PLAIN_AGAIN_MS = 60_000;
 const BAR_CELLS = 20;
 /** CR, then erase in line: ECMA-48 §8.3.41. */
 const CLEAR_LINE = '\r\u001b[2K';
@@ -30,10 +32,12 @@ export function createProgressDisplay(options: {
 }): ProgressDisplay {
   const { output, now } = options;
   let live = '';
+  let shown = '';
   let drawnAt = Number.NEGATIVE_INFINITY;
   const show = (line: string, intervalMs: number): void => {
     if (now() - drawnAt < intervalMs) return;
     drawnAt = now();
+    shown = line;
     if (!output.isTerminal) {
       output.write(`${line}\n`);
       return;
@@ -57,9 +61,17 @@ export function createProgressDisplay(options: {
       }
     },
     progress: (title, progress) => show(progressLine(title, progress, output.isTerminal), interval),
-    step: (title, step) => show(escapeText(`${title}: ${step}`), interval),
+    step: (title, step) => {
+      const line = escapeText(`${title}: ${output.isTerminal ? step : withoutNumber(step)}`);
+      show(line, line === shown ? PLAIN_AGAIN_MS : interval);
+    },
     close: clear,
   };
+}
+
+/** Rounds of waiting are numbered in the history; in a log they are one and the same. */
+function withoutNumber(step: string): string {
+  return step.replace(/-\d+$/, '');
 }
 
 /** `Replicate web-01  [#####---------------]  25%  1.00 GiB of 4.00 GiB  120 MiB/s  25s left  copy vda` */

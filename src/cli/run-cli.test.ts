@@ -119,7 +119,7 @@ const COMMANDS: [string, readonly unknown[]][] = [
     ],
   ],
   [
-    'test list --replica r --open',
+    'test list r --open',
     ['operations', { subject: 'r', kind: 'test-failover', open: true, limit: 50 }],
   ],
   ['test show op-a1', ['operation', 'op-a1']],

@@ -48,6 +48,7 @@ export const failbackRequestSchema = z.strictObject({
 
 export const homeSchema = z.strictObject({
   hostId: idSchema,
+  hostName: z.string(),
   vmId: idSchema.nullable(),
   name: z.string(),
   kind: z.enum(['original', 'copy', 'new']),

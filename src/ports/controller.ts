@@ -106,6 +106,8 @@ export type ReplicaView = {
   readonly jobName: string | null;
   readonly sourceHostName: string;
   readonly targetHostName: string;
+  /** Where a failback goes; null when there is none. */
+  readonly homeHostName: string | null;
   readonly newestPointTakenAt: Instant | null;
   readonly pointCount: number;
   readonly conditions: readonly Condition[];

@@ -72,6 +72,7 @@ export type FailbackPreview = ExpectedFailback & {
   readonly replicaId: ReplicaId;
   readonly replicaName: string;
   readonly home: FailbackHome;
+  readonly homeHostName: string;
   /** Null for a VM to be made. */
   readonly homePower: PowerState | null;
   readonly hasSavedState: boolean;

@@ -217,10 +217,10 @@ function takes(ms: number | null): string {
 
 function renderPreview(preview: FailbackPreviewAnswer): string {
   const { home, branchBytes, changes } = preview;
-  const { name, kind, hostId } = home;
+  const { name, kind, hostName } = home;
   return renderDetails([
     ['Replica', `${preview.replicaName} (${preview.replicaId})`],
-    ['To', `${name} on ${hostId} (${kind})`],
+    ['To', `${name} on ${hostName} (${kind})`],
     ['Production', preview.homePower ?? 'not made yet'],
     ['Written', branchBytes === null ? 'nothing: it does not stand in' : formatBytes(branchBytes)],
     ['Copying', takes(preview.expectedCopyMs)],

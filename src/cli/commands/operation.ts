@@ -218,12 +218,27 @@ export function renderOperation(operation: OperationAnswer): string {
   ]);
 }
 
-/** Results differ per kind: a line per field, nested ones as JSON. Their names end in their unit. */
+/** Results differ per kind: a line per field, and one per item of a list; what is nested deeper as JSON. Their names end in their unit. */
 function resultLines(result: OperationAnswer['result']): readonly string[] {
   if (typeof result !== 'object' || result === null || Array.isArray(result)) {
     return [JSON.stringify(result)];
   }
-  return Object.entries(result).map(([name, value]) => `${wordsOf(name)}: ${figure(name, value)}`);
+  return Object.entries(result).flatMap(([name, value]) =>
+    isListOfRecords(value)
+      ? value.map((item) => `${wordsOf(name)}: ${figures(item)}`)
+      : [`${wordsOf(name)}: ${figure(name, value)}`],
+  );
+}
+
+function isListOfRecords(value: unknown): value is readonly Readonly<Record<string, unknown>>[] {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  return value.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item));
+}
+
+function figures(record: Readonly<Record<string, unknown>>): string {
+  return Object.entries(record)
+    .map(([name, value]) => `${wordsOf(name)} ${figure(name, value)}`)
+    .join(', ');
 }
 
 /** `runningAfterMs` is `running after`, `isConnected` is `connected`. */

@@ -155,7 +155,7 @@ function failbackLines(failback: NonNullable<ReplicaAnswer['failback']>): readon
         ? `when at most ${formatBytes(switchover.bytes)} are left`
         : switchover.type;
   const begun = [
-    `to ${home.name} on ${home.hostId} (${home.kind}) since ${formatTime(failback.startedAt)}`,
+    `to ${home.name} on ${home.hostName} (${home.kind}) since ${formatTime(failback.startedAt)}`,
     `copied last at ${formatTime(failback.syncedAt)}: ${formatBytes(failback.syncedBytes)}, pass ${failback.passes}`,
   ];
   if (switched === null) return [...begun, `switchover: ${when}`];

@@ -93,18 +93,17 @@ function testRequest({ point, probe, hold, keep }: RunOptions): TestFailoverRequ
   };
 }
 
-type ListOptions = { readonly replica?: string; readonly open?: boolean; readonly limit?: string };
+type ListOptions = { readonly open?: boolean; readonly limit?: string };
 
 function listCommand(test: Command, runner: Runner): void {
-  const list = leaf(test, 'list', 'List test failovers, newest first', [
+  const list = leaf(test, 'list [replica]', 'List test failovers, newest first', [
     'test list',
-    'test list --replica web-01-replica --open',
+    'test list web-01-replica --open',
   ])
-    .option('--replica <replica>', 'only those of this replica, job or host', notEmpty)
     .option('--open', 'only those that have not ended')
     .option('--limit <count>', 'at most this many (default: 50)');
-  runner.run<ListOptions>(list, async ({ client, showList }, _none, options) => {
-    const { replica, open, limit } = options;
+  runner.run<ListOptions>(list, async ({ client, showList }, [replica], options) => {
+    const { open, limit } = options;
     const query = {
       kind: 'test-failover' as const,
       subject: replica,

@@ -23,7 +23,7 @@ import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
-import { findHost, findReplica, findVm } from './references.ts';
+import { findHost, findReplica, findVm, hostNameOf } from './references.ts';
 import { transferSlots } from './run-job.ts';
 
 export async function failback(
@@ -114,6 +114,7 @@ export async function previewFailback(
     replicaId: replica.id,
     replicaName: replica.name,
     home,
+    homeHostName: await hostNameOf(ports.catalog, home.hostId),
     homePower: own?.power ?? null,
     hasSavedState: own?.hasSavedState ?? false,
     branchBytes,

@@ -13,7 +13,7 @@ import type { Reference } from '../../ports/controller.ts';
 import type { FailbackPreview } from '../../ports/orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
-import { findReplica } from './references.ts';
+import { findReplica, hostNameOf } from './references.ts';
 
 /** Asks both hosts, changes nothing. */
 export async function previewSwitchOver(
@@ -35,6 +35,7 @@ export async function previewSwitchOver(
     replicaId: replica.id,
     replicaName: replica.name,
     home: failback.home,
+    homeHostName: await hostNameOf(ports.catalog, failback.home.hostId),
     homePower: own?.power ?? null,
     hasSavedState: own?.hasSavedState ?? false,
     branchBytes: await target.store.branchBytes(replica.id, failover.branchId, options),

@@ -2,7 +2,7 @@
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
 import type { Host } from '../../domain/host/host.ts';
-import { operationId } from '../../domain/ids.ts';
+import { type HostId, operationId } from '../../domain/ids.ts';
 import type { Job } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -151,4 +151,9 @@ export async function findOperation(
   const recent = await durable.operations({ limit: OPERATIONS_SEARCHED });
   const named = recent.map((operation) => ({ id: operation.id, name: operation.id, operation }));
   return resolve(named, reference, missing('operation-missing', 'operation', reference)).operation;
+}
+
+/** For people; the id of a host that is not known any more. */
+export async function hostNameOf(catalog: Catalog, id: HostId): Promise<string> {
+  return (await catalog.host(id))?.value.name ?? id;
 }

@@ -11,7 +11,7 @@ import type {
 } from '../../ports/controller.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
-import { byName, findPoint, findReplica } from './references.ts';
+import { byName, findPoint, findReplica, hostNameOf } from './references.ts';
 import { lastTestOf } from './tests.ts';
 
 export async function overview(ports: ControllerPorts): Promise<Overview> {
@@ -40,11 +40,8 @@ export async function showReplica(
 
 async function replicaView(ports: ControllerPorts, replica: Replica): Promise<ReplicaView> {
   const { catalog, durable } = ports;
-  const [job, source, target] = await Promise.all([
-    replica.jobId === null ? null : catalog.job(replica.jobId),
-    catalog.host(replica.sourceHostId),
-    catalog.host(replica.targetHostId),
-  ]);
+  const home = replica.failback?.home ?? null;
+  const job = replica.jobId === null ? null : await catalog.job(replica.jobId);
   const points = await catalog.points(replica.id);
   const all = await durable.operations({ subject: replica.id, open: true, limit: 100 });
   const openTests = all.filter(({ kind }) => kind === 'test-failover' || kind === 'bisect');
@@ -53,8 +50,9 @@ async function replicaView(ports: ControllerPorts, replica: Replica): Promise<Re
   return {
     replica,
     jobName: job?.value.name ?? null,
-    sourceHostName: source?.value.name ?? replica.sourceHostId,
-    targetHostName: target?.value.name ?? replica.targetHostId,
+    sourceHostName: await hostNameOf(catalog, replica.sourceHostId),
+    targetHostName: await hostNameOf(catalog, replica.targetHostId),
+    homeHostName: home === null ? null : await hostNameOf(catalog, home.hostId),
     newestPointTakenAt: points.at(-1)?.takenAt ?? null,
     pointCount: points.length,
     conditions: await catalog.conditions(replica.id),
