@@ -9,7 +9,7 @@ import { createAccelerationProof, PROVABLE_ARCHITECTURE } from './acceleration.t
 import { allocatedBytes } from './allocated-bytes.ts';
 import { askAddress } from './ask-address.ts';
 import { defineReplicaVm, undefineReplicaVm } from './define.ts';
-import { readDomainSchema } from './domain-schema.ts';
+import { readDomainSchema, type SchemaElement } from './domain-schema.ts';
 import { flattenDisks } from './flatten.ts';
 import { askGuest } from './guest.ts';
 import { freeBytes, type HostFacts, readHostFacts, readNetworks } from './host-facts.ts';
@@ -66,7 +66,7 @@ export function createLibvirtHypervisor(settings: LibvirtSettings): LibvirtHyper
         target.facts(options),
         target.acceleration(options),
         target.traits(options),
-        readDomainSchema(),
+        target.schema(options),
       ]);
       const check = { request, facts, acceleration, traits, schema };
       return [
@@ -113,13 +113,18 @@ type Target = {
   facts(options: CallOptions): Promise<HostFacts>;
   acceleration(options: CallOptions): Promise<'hardware' | 'software' | 'unproved'>;
   traits(options: CallOptions): Promise<TargetTraits>;
+  /** Read again when libvirt is another: a tenth of a second's work, for each of a hundred VMs of a job. */
+  schema(options: CallOptions): Promise<SchemaElement | null>;
 };
 
 function targetOf({ virsh, clock, storageFolder }: LibvirtSettings): Target {
   const proof = createAccelerationProof({ virsh, clock, folder: storageFolder });
   let known: HostFacts | null = null;
+  let schema: Promise<SchemaElement | null> | null = null;
   const refresh = async (options: CallOptions): Promise<HostFacts> => {
+    const before = known?.hypervisorVersion;
     known = await readHostFacts(virsh, options);
+    if (known.hypervisorVersion !== before) schema = null;
     return known;
   };
   const facts = async (options: CallOptions): Promise<HostFacts> => known ?? refresh(options);
@@ -128,6 +133,11 @@ function targetOf({ virsh, clock, storageFolder }: LibvirtSettings): Target {
     refresh,
     facts,
     acceleration,
+    async schema(options) {
+      await facts(options);
+      schema ??= readDomainSchema();
+      return schema;
+    },
     async traits(options) {
       const { machines, domainTypes, architecture } = await facts(options);
       const proved = await acceleration(options);
