@@ -26,6 +26,7 @@ export const conditionSchema = z.strictObject({
     'unverified',
     'operation-suspended',
     'source-returned',
+    'switchover-failed',
     'test-failed',
   ]),
   message: z.string(),

@@ -2,6 +2,7 @@
  * The two ways out of a failback that was not kept: before production took over, and after. Either way production's disks
  * are as they were before, its working layers gone, and the replica serves.
  */
+
 import { asUnderstudyError } from '../domain/error.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
@@ -17,6 +18,7 @@ import { unparkReplica } from './park-replica.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
+import { switchoverSettled } from './tell-switchover.ts';
 import {
   layersTemporary,
   orLeaveToSweeper,
@@ -119,6 +121,7 @@ async function recordFailover(
   const changes = [
     savedReplica(value, version),
     ...left.map((temporary) => ({ type: 'temporary-registered', temporary }) as const),
+    switchoverSettled(replica.id),
     ...more,
   ];
   await context.record('record-failover', changes, { undo: 'irreversible' });

@@ -28,38 +28,60 @@ import { parkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
+import { switchoverSettled, tellSwitchoverFailed } from './tell-switchover.ts';
 
 export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
   return {
     kind: 'switch-over',
     run: async (context, input) => {
       const loaded = await loadFailback(ports, context, input, 'switch-over');
-      const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
-      const downSince = await context.now('down-since');
-      await shutDownReplica(context, failback, input);
-      const moved = await context.part('last-delta', 'operation', (part) =>
-        beginPass(part, nextPass(failback)),
-      );
-      await keepState(context, failback, moved);
-      await parkReplica(context, failback);
-      const attached = await attachLayers(context, failback, moved, input);
-      const switched = await recordSwitched(context, failback, moved, attached);
-      await release(ports, context, failback, switched.value);
-      const running = await start(context, failback, switched, { ...attached, downSince });
-      await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
-      const times = await answer(ports, context, failback, running, {
-        vmId: attached.vmId,
-        guestDeadlineMs: numberIn(input, 'guestDeadlineMs'),
-        downSince,
+      const over = await moveOver(ports, context, loaded, input).catch(async (error: unknown) => {
+        await tellSwitchoverFailed(context, loaded.replica, error);
+        throw error;
       });
+      const { failback, moved, running, vmId, downSince } = over;
+      await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
+      const guestDeadlineMs = numberIn(input, 'guestDeadlineMs');
+      const waiting = { vmId, guestDeadlineMs, downSince };
+      const times = await answer(ports, context, failback, running, waiting);
       return {
-        vmId: attached.vmId,
+        vmId,
         sentBytes: failback.failback.syncedBytes + moved.sentBytes,
         lastDeltaBytes: moved.sentBytes,
         ...times,
       };
     },
   };
+}
+
+type Over = {
+  readonly failback: Failback;
+  readonly moved: Awaited<ReturnType<typeof beginPass>>;
+  readonly running: Versioned<Replica>;
+  readonly vmId: VmId;
+  readonly downSince: Instant;
+};
+
+/** Until production runs every failure leads back to the replica that serves. */
+async function moveOver(
+  ports: EnginePorts,
+  context: OperationContext,
+  loaded: Failback,
+  input: Json,
+): Promise<Over> {
+  const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
+  const downSince = await context.now('down-since');
+  await shutDownReplica(context, failback, input);
+  const moved = await context.part('last-delta', 'operation', (part) =>
+    beginPass(part, nextPass(failback)),
+  );
+  await keepState(context, failback, moved);
+  await parkReplica(context, failback);
+  const attached = await attachLayers(context, failback, moved, input);
+  const switched = await recordSwitched(context, failback, moved, attached);
+  await release(ports, context, failback, switched.value);
+  const running = await start(context, failback, switched, { ...attached, downSince });
+  return { failback, moved, running, vmId: attached.vmId, downSince };
 }
 
 async function followUp(part: OperationContext, failback: Failback): Promise<Failback> {
@@ -191,7 +213,8 @@ async function saveSwitched(
   const switched = failback?.switched ?? null;
   if (failback === null || switched === null) throw new Error(`${replica.id} has not switched`);
   const value = { ...replica, failback: { ...failback, switched: { ...switched, ...times } } };
-  await context.record(name, [savedReplica(value, version)], { undo: 'irreversible' });
+  const changes = [savedReplica(value, version), switchoverSettled(replica.id)];
+  await context.record(name, changes, { undo: 'irreversible' });
   return { value, version: version + 1 };
 }
 

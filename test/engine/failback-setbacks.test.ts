@@ -132,3 +132,36 @@ test('the target goes away after the last delta: production takes over all the s
   await commit(stage);
   await assertIncremental(stage);
 });
+
+test('a switchover that keeps failing by itself takes the replica down three times, not for ever, and is told', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  for (let nth = 1; nth <= 40; nth += 1) {
+    stage.world.faults.on('production.hypervisor.start', nth, 'fail');
+  }
+  await failback(stage, { switchover: { type: 'automatic' } });
+  const conditions = async () => {
+    const { id } = await stage.replica();
+    return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
+  };
+  for (let minute = 0; minute < 20; minute += 1) {
+    await stage.world.clock.advance(60_000);
+    await stage.tick();
+  }
+  const { id, phase } = await stage.replica();
+  const tried = await stage.life.ports.durable.operations({
+    subject: id,
+    kind: 'switch-over',
+    limit: 99,
+  });
+  assert.deepEqual(
+    [phase, tried.map(({ state }) => state)],
+    ['ReadyToSwitch', ['failed', 'failed', 'failed']],
+  );
+  assert.deepEqual(await conditions(), ['switchover-failed']);
+  assert.equal(replicaVm(stage).power, 'running');
+  stage.world.faults.clear();
+  await switchOver(stage);
+  assert.deepEqual(await conditions(), []);
+  assert.equal(stage.vm.power, 'running');
+});

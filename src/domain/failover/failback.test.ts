@@ -37,45 +37,68 @@ function record(switchover: SwitchoverMode, more: Partial<FailbackRecord> = {}):
   };
 }
 
+const inVain = (failedAt: Instant | null, switchovers = 0) => ({ failedAt, switchovers });
+
 test('automatic: at once, and after a failure no sooner than a minute later', () => {
   const automatic = record({ type: 'automatic' });
-  assert.equal(decideSwitchover(automatic, null, at(1)), 'switch');
-  assert.equal(decideSwitchover(automatic, at(0), at(MINUTE - 1)), 'wait');
-  assert.equal(decideSwitchover(automatic, at(0), at(MINUTE)), 'switch');
+  assert.equal(decideSwitchover(automatic, inVain(null), at(1)), 'switch');
+  assert.equal(decideSwitchover(automatic, inVain(at(0)), at(MINUTE - 1)), 'wait');
+  assert.equal(decideSwitchover(automatic, inVain(at(0)), at(MINUTE)), 'switch');
+});
+
+test('what failed three times is not tried again by itself', () => {
+  for (const switchover of [
+    { type: 'automatic' },
+    { type: 'at', at: at(0) },
+    { type: 'below', bytes: 10_000 },
+  ] as const) {
+    const failback = record(switchover, { passes: 2 });
+    assert.equal(decideSwitchover(failback, inVain(null, 2), at(MINUTE - 1)), 'switch');
+    assert.equal(decideSwitchover(failback, inVain(null, 3), at(MINUTE - 1)), 'wait');
+    assert.equal(decideSwitchover(failback, inVain(null, 3), at(10 * MINUTE)), 'catch-up');
+  }
 });
 
 test('manual: never by itself, but what is left is kept short', () => {
   const manual = record({ type: 'manual' });
-  assert.equal(decideSwitchover(manual, null, at(9 * MINUTE)), 'wait');
-  assert.equal(decideSwitchover(manual, null, at(10 * MINUTE)), 'catch-up');
-  assert.equal(decideSwitchover(manual, at(5 * MINUTE), at(10 * MINUTE)), 'wait', 'tried in vain');
+  assert.equal(decideSwitchover(manual, inVain(null), at(9 * MINUTE)), 'wait');
+  assert.equal(decideSwitchover(manual, inVain(null), at(10 * MINUTE)), 'catch-up');
+  assert.equal(
+    decideSwitchover(manual, inVain(at(5 * MINUTE)), at(10 * MINUTE)),
+    'wait',
+    'tried in vain',
+  );
 });
 
 test('at a time: not before it, and at it', () => {
   const timed = record({ type: 'at', at: at(25 * MINUTE) });
-  assert.equal(decideSwitchover(timed, null, at(2 * MINUTE)), 'wait');
-  assert.equal(decideSwitchover(timed, null, at(12 * MINUTE)), 'catch-up');
-  assert.equal(decideSwitchover(timed, null, at(25 * MINUTE)), 'switch');
+  assert.equal(decideSwitchover(timed, inVain(null), at(2 * MINUTE)), 'wait');
+  assert.equal(decideSwitchover(timed, inVain(null), at(12 * MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(timed, inVain(null), at(25 * MINUTE)), 'switch');
 });
 
 test('when little is left: the first pass says nothing, then the last one decides', () => {
   const below = (more: Partial<FailbackRecord>) => record({ type: 'below', bytes: 1000 }, more);
-  assert.equal(decideSwitchover(below({ syncedBytes: 0 }), null, at(1)), 'catch-up');
-  assert.equal(decideSwitchover(below({ passes: 2 }), null, at(1)), 'switch');
+  assert.equal(decideSwitchover(below({ syncedBytes: 0 }), inVain(null), at(1)), 'catch-up');
+  assert.equal(decideSwitchover(below({ passes: 2 }), inVain(null), at(1)), 'switch');
   const much = below({ passes: 2, syncedBytes: 1001 });
-  assert.equal(decideSwitchover(much, null, at(1)), 'wait');
-  assert.equal(decideSwitchover(much, null, at(MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(much, inVain(null), at(1)), 'wait');
+  assert.equal(decideSwitchover(much, inVain(null), at(MINUTE)), 'catch-up');
 });
 
 test('when little was left a minute ago, another pass tells whether it still is', () => {
   const little = record({ type: 'below', bytes: 1000 }, { passes: 2 });
-  assert.equal(decideSwitchover(little, null, at(MINUTE - 1)), 'switch');
-  assert.equal(decideSwitchover(little, null, at(MINUTE)), 'catch-up');
-  assert.equal(decideSwitchover(little, at(5), at(MINUTE - 1)), 'wait', 'tried in vain');
-  assert.equal(decideSwitchover(little, at(5), at(MINUTE + 5)), 'catch-up');
+  assert.equal(decideSwitchover(little, inVain(null), at(MINUTE - 1)), 'switch');
+  assert.equal(decideSwitchover(little, inVain(null), at(MINUTE)), 'catch-up');
+  assert.equal(decideSwitchover(little, inVain(at(5)), at(MINUTE - 1)), 'wait', 'tried in vain');
+  assert.equal(decideSwitchover(little, inVain(at(5)), at(MINUTE + 5)), 'catch-up');
   const first = { ...little, passes: 1 };
-  assert.equal(decideSwitchover(first, at(5), at(MINUTE)), 'wait', 'its second pass failed');
-  assert.equal(decideSwitchover(first, at(5), at(MINUTE + 5)), 'catch-up');
+  assert.equal(
+    decideSwitchover(first, inVain(at(5)), at(MINUTE)),
+    'wait',
+    'its second pass failed',
+  );
+  assert.equal(decideSwitchover(first, inVain(at(5)), at(MINUTE + 5)), 'catch-up');
 });
 
 test('whatever the clocks say, it is decided, and nobody who said manual is switched', () => {
@@ -88,7 +111,7 @@ test('whatever the clocks say, it is decided, and nobody who said manual is swit
   const moment = fc.integer({ min: -1e10, max: 1e10 }).map(at);
   fc.assert(
     fc.property(mode, moment, fc.option(moment), moment, (switchover, syncedAt, failedAt, now) => {
-      const step = decideSwitchover(record(switchover, { syncedAt }), failedAt, now);
+      const step = decideSwitchover(record(switchover, { syncedAt }), inVain(failedAt), now);
       assert.ok(['switch', 'catch-up', 'wait'].includes(step));
       if (switchover.type === 'manual') assert.notEqual(step, 'switch');
     }),

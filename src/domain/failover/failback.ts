@@ -80,12 +80,24 @@ const CATCH_UP_EVERY_MS = 10 * 60_000;
 /** Where the size of a pass decides. */
 const CLOSE_UP_EVERY_MS = 60_000;
 
-/** What is to be done now about a failback that is ready to switch. `failedAt`: when that was last tried in vain. */
+/** Each takes what serves down for a moment. What fails so often fails again: a person decides. */
+export const SWITCHOVERS_BY_ITSELF_MAX = 3;
+
+/** What was tried in vain since the failback began. */
+export type TriedInVain = {
+  /** When a pass or a switchover came to nothing last. */
+  readonly failedAt: Instant | null;
+  readonly switchovers: number;
+};
+
+/** What is to be done now about a failback that is ready to switch. */
 export function decideSwitchover(
-  { switchover, syncedAt, syncedBytes, passes }: FailbackRecord,
-  failedAt: Instant | null,
+  { syncedAt, syncedBytes, passes, ...failback }: FailbackRecord,
+  { failedAt, switchovers }: TriedInVain,
   now: Instant,
 ): SwitchoverStep {
+  const switchover: SwitchoverMode =
+    switchovers < SWITCHOVERS_BY_ITSELF_MAX ? failback.switchover : { type: 'manual' };
   const sinceTry = Math.abs(now - Math.max(syncedAt, failedAt ?? 0));
   const mayTry = failedAt === null || Math.abs(now - failedAt) >= CLOSE_UP_EVERY_MS;
   switch (switchover.type) {

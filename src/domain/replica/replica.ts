@@ -91,6 +91,8 @@ export type ConditionName =
   | 'unverified'
   | 'operation-suspended'
   | 'source-returned'
+  /** Nobody may have been there to see it. */
+  | 'switchover-failed'
   /** A scheduled test failover of the newest point failed. */
   | 'test-failed';
 
