@@ -259,7 +259,7 @@ export interface ReplicaStore {
       readonly branchId: BranchId;
       readonly pointId: PointId;
       readonly archiveId?: BranchId | null;
-      /** Also over layers of the point that were changed, for as long as they are there: a person said that it must be. */
+      /** Also over layers and archives that were changed, for as long as they are there: a person said that it must be. */
       readonly acceptsDrift?: boolean;
       readonly mark?: MarkName;
       readonly about?: Json;

@@ -27,12 +27,13 @@ export function backingOf(
 }
 
 /**
- * The sizes of an archived branch's disks, once it and all that it reads through is found to be what was recorded.
- * Throws `replica-drifted`, `branch-missing`, `invalid-file`.
+ * The sizes of an archived branch's disks, once it and all that it reads through is found to be what was recorded, or with
+ * `acceptsDrift` to be there at all. Throws `replica-drifted`, `branch-missing`, `invalid-file`.
  */
 export async function checkArchive(
   layout: ReplicaLayout,
   archive: BranchFile,
+  { acceptsDrift = false }: { readonly acceptsDrift?: boolean },
 ): Promise<ReadonlyMap<DiskKey, number>> {
   const chain = await archivesBelow(layout, archive);
   for (const branch of chain) {
@@ -42,13 +43,13 @@ export async function checkArchive(
         identity,
         backingNames: [backingOf(branch, { key, layerId })],
       });
-      if (problem === null) continue;
+      if (problem === null || (acceptsDrift && problem.kind !== 'missing')) continue;
       const finding = `branch ${branch.id}/${key}.qcow2: ${problem.reason}`;
       throw new UnderstudyError('replica-drifted', { replica: layout.replicaId, finding });
     }
   }
   const tops = archive.disks.map(({ layerId }) => layerId);
-  await checkChains(layout, await requireRecord(layout), tops);
+  await checkChains(layout, await requireRecord(layout), tops, { acceptsDrift });
   const sizes = new Map<DiskKey, number>();
   for (const { key } of archive.disks) sizes.set(key, await sizeOf(layout, archive.id, key));
   return sizes;

@@ -97,7 +97,7 @@ async function branchOverArchive(
     const reason = `Branch ${archiveId} is no archived branch of restore point ${pointId}`;
     throw new UnderstudyError('invalid-request', { reason });
   }
-  const sizes = await checkArchive(layout, below);
+  const sizes = await checkArchive(layout, below, command);
   const disks = below.disks.map((disk) => ({ ...disk, identity: null }));
   const state = 'active' as const;
   const over = { overBranchId: archiveId, state, keepUntil: null, disks, mark, about };

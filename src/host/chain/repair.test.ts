@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
 import { branchId, pointId } from '../../domain/ids.ts';
+import { instant } from '../../domain/instant.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import {
   type ChainHarness,
@@ -72,6 +73,26 @@ describe('rescan and repair', { skip: needsQemu }, () => {
     await repair(replica);
     assert.deepEqual(await inspect(replica), []);
     await story.assertPoints();
+  });
+
+  repairTest('an archive that was touched is gone on from only as asked', async (replica) => {
+    const { story, folder } = replica;
+    const archived = branchId('b1');
+    await story.branch(archived, P2);
+    const keepUntil = instant(1_900_000_000_000);
+    await story.store.archiveBranch({ ...story.command(), branchId: archived, keepUntil }, NEVER);
+    const over = { ...story.command(), branchId: branchId('b2'), pointId: P2, archiveId: archived };
+    const drifted = { code: 'replica-drifted' };
+    const image = join(folder, 'branches', archived, 'vda.qcow2');
+    await chmod(image, 0o644);
+    await utimes(image, 1, 1);
+    await utimes(await imageOf(replica, P2), 1, 1);
+    await assert.rejects(story.store.createBranch(over, NEVER), drifted);
+    const anyhow = { ...over, acceptsDrift: true };
+    assert.equal((await story.store.createBranch(anyhow, NEVER)).disks.length, 1);
+    await story.store.deleteBranch(over, NEVER);
+    await rm(image);
+    await assert.rejects(story.store.createBranch(anyhow, NEVER), drifted);
   });
 
   repairTest(
