@@ -1,4 +1,5 @@
 import { ERROR_CATALOG, type ErrorCode, type ErrorKind } from './error-catalog.ts';
+import { shellArgument } from './shell-argument.ts';
 
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>;
 
@@ -29,16 +30,11 @@ function sentence(code: ErrorCode, details: ErrorDetails): string {
   const parts = remedy.split('`').map((part, index) =>
     part.replace(/\{(\w+)\}/g, (_, name: string) => {
       const value = String(details[name] ?? '?');
-      return index % 2 === 1 ? asArgument(value) : value;
+      return index % 2 === 1 ? shellArgument(value) : value;
     }),
   );
   const advice = parts.join('`');
   return advice === '' ? filled : `${filled} ${advice}`;
-}
-
-/** As a shell takes it back: commands are there to be copied, and names of VMs hold anything. */
-function asArgument(value: string): string {
-  return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }
 
 /** The plain, serialisable form in which an error is journaled, sent and shown. */

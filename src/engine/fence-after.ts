@@ -13,6 +13,7 @@ import { replicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -155,7 +156,7 @@ function duplicateAccepted(replica: Replica, seen: SourceSeen, since: Instant): 
   const may = seen.power === 'unknown' ? 'may run and be' : 'runs and is';
   const message =
     `The source VM ${replica.sourceVmName} ${may} connected beside its replica, which was expressly accepted. ` +
-    `Cut it off with \`understudy fence ${replica.name} --with nics\`.`;
+    `Cut it off with \`understudy fence ${shellArgument(replica.name)} --with nics\`.`;
   return {
     type: 'condition-raised',
     replicaId: replica.id,

@@ -7,6 +7,7 @@ import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Condition, ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { Schedule } from '../domain/replication/schedule.ts';
 import { formatWindows } from '../domain/replication/window.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 
 export async function tellBreach(
@@ -57,14 +58,15 @@ export async function tellReturned(
   const { name, sourceVmName, phase, id, failback } = replica;
   const successor = failback?.home.name ?? sourceVmName;
   const removeIt = `shut ${vm} down at its old host and remove it there.`;
+  const named = shellArgument(name);
   const message =
     phase === 'Ready' || phase === 'Failback'
       ? `The VM ${vm} runs and is connected again, whose place ${successor} has taken: ${removeIt}`
       : `The source VM ${vm} runs and is connected again while its replica serves. ` +
         (phase === 'Permanent'
           ? `${name} is production now: ${removeIt}`
-          : `Cut it off with \`understudy fence ${name} --with nics\` (or shutdown, power-off), or go back to it with ` +
-            `\`understudy undo-failover ${name}\`.`);
+          : `Cut it off with \`understudy fence ${named} --with nics\` (or shutdown, power-off), or go back to it with ` +
+            `\`understudy undo-failover ${named}\`.`);
   const isNews = await raise(ports, id, { name: 'source-returned', message, since: now });
   return isNews ? message : null;
 }

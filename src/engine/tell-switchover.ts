@@ -3,6 +3,7 @@ import { asUnderstudyError } from '../domain/error.ts';
 import { SWITCHOVERS_BY_ITSELF_MAX } from '../domain/failover/failback.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
 
@@ -20,9 +21,10 @@ export async function tellSwitchoverFailed(
     failback?.switchover.type === 'manual'
       ? ''
       : `It is tried ${SWITCHOVERS_BY_ITSELF_MAX} times by itself, a minute apart. `;
+  const named = shellArgument(replica);
   const message =
     `The switchover failed, and ${replica} goes on serving: ${why} ${byItself}` +
-    `\`understudy switch-over ${replica}\` tries it now, \`understudy cancel-failback ${replica}\` gives the failback up.`;
+    `\`understudy switch-over ${named}\` tries it now, \`understudy cancel-failback ${named}\` gives the failback up.`;
   const condition = { name, message, since } as const;
   const raised = { type: 'condition-raised', replicaId: id, condition } as const;
   await context.record('record-failure', [raised], { undo: 'nothing' });

@@ -117,6 +117,19 @@ test('a source that comes back is told at once and once, and no more when it is 
   assert.deepEqual(links(stage), [true]);
 });
 
+test('a command in a sentence has the name as a shell takes it back', async () => {
+  await using stage = await Stage.open();
+  await stage.protect({ replicaSuffix: " at Anna's" });
+  await stage.replicate();
+  stage.production.isUnreachable = true;
+  const name = "web at Anna's";
+  const failed = await stage.finish((it) => it.failover(name, failoverOrder('latest'), options));
+  assert.equal(failed.state, 'succeeded');
+  stage.production.isUnreachable = false;
+  const [told = ''] = await watch(stage);
+  assert.ok(told.includes("`understudy fence 'web at Anna'\\''s' --with nics`"), told);
+});
+
 test('an undo leaves the source off or cut off when it is asked to, and its replica is Ready all the same', async () => {
   for (const fence of ['nics', 'power-off'] as const) {
     await using stage = await Stage.open();

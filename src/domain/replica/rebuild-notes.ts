@@ -1,5 +1,6 @@
 /** What a rebuild says to people: what was found, what was assumed, what they may want to look at. Pure. */
 import type { Instant } from '../instant.ts';
+import { shellArgument } from '../shell-argument.ts';
 import type { FoundFolder, FoundVm } from './rebuild.ts';
 import type { Standing } from './rebuilt-failover.ts';
 import type { Condition, Replica } from './replica.ts';
@@ -46,6 +47,7 @@ function standNotes(
   standing: Standing | null,
 ): readonly string[] {
   if (failover === null) return [];
+  const named = shellArgument(name);
   const power = vm?.power ?? 'off';
   if (failback === null) {
     const begun = `It is in Failover, ${power}, at restore point ${failover.pointId}.`;
@@ -56,16 +58,16 @@ function standNotes(
     const isOff = power === 'off';
     return [
       `Its failback to ${to} is ready to switch over when somebody says so. The next pass compares everything.`,
-      ...(isOff ? [`Its VM is off: \`understudy switch-over ${name}\` goes on from there.`] : []),
+      ...(isOff ? [`Its VM is off: \`understudy switch-over ${named}\` goes on from there.`] : []),
     ];
   }
   const production = `production VM ${to} is ${home?.homePower ?? 'unknown'}`;
   if (standing?.stand?.type === 'switched' && standing.stand.isMerging) {
     return [
-      `Its failback was being committed; ${production}. Finish it: \`understudy commit-failback ${name}\`.`,
+      `Its failback was being committed; ${production}. Finish it: \`understudy commit-failback ${named}\`.`,
     ];
   }
-  const decide = `decide: \`understudy commit-failback ${name}\` or \`understudy undo-failback ${name}\``;
+  const decide = `decide: \`understudy commit-failback ${named}\` or \`understudy undo-failback ${named}\``;
   const both = 'Its own VM runs, too: make sure that only one of them serves, and stop the other';
   return [
     `It had switched over; ${production}. ${power === 'off' || power === 'unknown' ? `Now ${decide}.` : `${both}, then ${decide}.`}`,

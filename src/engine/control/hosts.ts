@@ -1,6 +1,7 @@
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { hostId } from '../../domain/ids.ts';
+import { shellArgument } from '../../domain/shell-argument.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { AddHost, CommandOptions, HostView, Reference } from '../../ports/controller.ts';
@@ -105,7 +106,7 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
     throw new UnderstudyError('host-in-use', { host: host.name, what: someNames(users) });
   }
   if (host.startGuard !== null) {
-    const what = `its start guard (\`understudy guard remove ${host.name}\`)`;
+    const what = `its start guard (\`understudy guard remove ${shellArgument(host.name)}\`)`;
     throw new UnderstudyError('host-in-use', { host: host.name, what });
   }
   await ports.catalog.apply([{ type: 'host-removed', hostId: host.id }]);

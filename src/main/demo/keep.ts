@@ -1,7 +1,7 @@
 /** `--keep`: after the story everything runs on, with something to play with, until Ctrl-C. */
 import { once } from 'node:events';
 import { join, relative } from 'node:path';
-import { quoted } from './report.ts';
+import { shellArgument } from '../../domain/shell-argument.ts';
 import { type Scene, standbyName } from './scene.ts';
 
 /** Protects the VM that took over, back to the host it came from: a replica that the audience may fail over itself. */
@@ -19,11 +19,12 @@ export async function keepOpen(scene: Scene, url: string | null): Promise<void> 
   const { report, server, production, recovery, signal } = scene;
   const program = join(import.meta.dirname, '..', '..', '..', 'bin', 'understudy.js');
   const understudy = (...args: string[]): string =>
-    ['node', relative(process.cwd(), program), ...args].map(quoted).join(' ');
-  const list = (uri: string): string => ['virsh', '-c', uri, 'list', '--all'].map(quoted).join(' ');
+    ['node', relative(process.cwd(), program), ...args].map(shellArgument).join(' ');
+  const list = (uri: string): string =>
+    ['virsh', '-c', uri, 'list', '--all'].map(shellArgument).join(' ');
   const lines = [
-    `cd ${quoted(process.cwd())}`,
-    `export UNDERSTUDY_DATA=${quoted(server.dataFolder)}`,
+    `cd ${shellArgument(process.cwd())}`,
+    `export UNDERSTUDY_DATA=${shellArgument(server.dataFolder)}`,
     understudy('status'),
     understudy('operation', 'list'),
     ...(url === null ? [] : [understudy('job', 'run', 'back')]),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createReport, formatMebibytes, quoted } from './report.ts';
+import { createReport, formatMebibytes } from './report.ts';
 
 function record(isTerminal: boolean) {
   const written: string[] = [];
@@ -42,12 +42,6 @@ test('a claim that is not true is marked and remembered', () => {
   assert.match(text(), /^\[FAILED\] two and two is five$/m);
   assert.deepEqual(report.failedClaims, ['two and two is five']);
   assert.equal(report.claimCount, 2);
-});
-
-test('what a shell would take for something else is quoted', () => {
-  assert.equal(quoted('/srv/vm-1.qcow2'), '/srv/vm-1.qcow2');
-  assert.equal(quoted('a?b=c'), "'a?b=c'");
-  assert.equal(quoted(''), "''");
 });
 
 test('sizes are rounded to what matters', () => {

@@ -8,6 +8,7 @@
  *      [ok]    it holds the records 0 to 311           claim
  */
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { shellArgument } from '../../domain/shell-argument.ts';
 
 export interface Report {
   /** A heading. */
@@ -58,7 +59,9 @@ export function createReport(screen: Screen): Report {
       screen.write(clearLine + clock() + clip(`${text} ...`, screen.columns() - margin.length - 1));
     },
     command: (args) =>
-      line(`${margin}${paint('cyan', `$ ${['understudy', ...args].map(quoted).join(' ')}`)}`),
+      line(
+        `${margin}${paint('cyan', `$ ${['understudy', ...args].map(shellArgument).join(' ')}`)}`,
+      ),
     output(text) {
       if (text.trim() === '') return;
       for (const row of text.trimEnd().split('\n')) line(paint('dim', `${margin}  ${row}`));
@@ -89,11 +92,6 @@ export function formatSeconds(ms: number): string {
 export function formatMebibytes(bytes: number): string {
   const mebibytes = bytes / 1024 ** 2;
   return `${mebibytes.toFixed(mebibytes < 10 ? 1 : 0)} MiB`;
-}
-
-/** As it would be typed into a shell. */
-export function quoted(argument: string): string {
-  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }
 
 /** A line that wraps could not be erased. */
