@@ -37,13 +37,24 @@ function record(switchover: SwitchoverMode, more: Partial<FailbackRecord> = {}):
   };
 }
 
-const inVain = (failedAt: Instant | null, switchovers = 0) => ({ failedAt, switchovers });
+const inVain = (failedAt: Instant | null, switchovers = 0) => ({
+  failedAt: failedAt === null ? [] : [failedAt],
+  switchovers,
+});
 
 test('automatic: at once, and after a failure no sooner than a minute later', () => {
   const automatic = record({ type: 'automatic' });
   assert.equal(decideSwitchover(automatic, inVain(null), at(1)), 'switch');
   assert.equal(decideSwitchover(automatic, inVain(at(0)), at(MINUTE - 1)), 'wait');
   assert.equal(decideSwitchover(automatic, inVain(at(0)), at(MINUTE)), 'switch');
+});
+
+test('a try that a clock which was ahead has dated hides no later one', () => {
+  const failedAt = [at(90 * MINUTE), at(5 * MINUTE)];
+  for (const type of ['automatic', 'manual'] as const) {
+    const tried = { failedAt, switchovers: 0 };
+    assert.equal(decideSwitchover(record({ type }), tried, at(5 * MINUTE + 1)), 'wait');
+  }
 });
 
 test('what failed three times is not tried again by itself', () => {

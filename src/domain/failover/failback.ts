@@ -83,10 +83,10 @@ const CLOSE_UP_EVERY_MS = 60_000;
 /** Each takes what serves down for a moment. What fails so often fails again: a person decides. */
 export const SWITCHOVERS_BY_ITSELF_MAX = 3;
 
-/** What was tried in vain since the failback began. */
+/** What was tried in vain for this failback. */
 export type TriedInVain = {
-  /** When a pass or a switchover came to nothing last. */
-  readonly failedAt: Instant | null;
+  /** When passes and switchovers came to nothing: some of them, perhaps, by a clock that was ahead. */
+  readonly failedAt: readonly Instant[];
   readonly switchovers: number;
 };
 
@@ -98,8 +98,9 @@ export function decideSwitchover(
 ): SwitchoverStep {
   const switchover: SwitchoverMode =
     switchovers < SWITCHOVERS_BY_ITSELF_MAX ? failback.switchover : { type: 'manual' };
-  const sinceTry = Math.abs(now - Math.max(syncedAt, failedAt ?? 0));
-  const mayTry = failedAt === null || Math.abs(now - failedAt) >= CLOSE_UP_EVERY_MS;
+  const sinceFailed = Math.min(...failedAt.map((at) => Math.abs(now - at)));
+  const sinceTry = Math.min(sinceFailed, Math.abs(now - syncedAt));
+  const mayTry = sinceFailed >= CLOSE_UP_EVERY_MS;
   switch (switchover.type) {
     case 'automatic':
       return mayTry ? 'switch' : 'wait';

@@ -179,6 +179,7 @@ export async function startSwitchOver(
       title: `Switch ${replica.sourceVmName} over to production`,
       input: {
         ...order,
+        failbackId: replica.failback?.id ?? null,
         guestDeadlineMs: GUEST_DEADLINE_MS,
         ...(applyChanges === undefined ? {} : { appliesChanges: applyChanges }),
       },
@@ -200,7 +201,7 @@ export async function startCatchUp(
       kind: 'catch-up-failback',
       allowedAs: 'catch-up-failback',
       title: `Copy what ${replica.name} wrote since to production`,
-      input: {},
+      input: { failbackId: replica.failback?.id ?? null },
       slots: await transferSlots(ports, replica),
     },
     options,
