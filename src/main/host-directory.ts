@@ -6,7 +6,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { Host, HostKind } from '../domain/host/host.ts';
 import type { HostId } from '../domain/ids.ts';
 import { createReplicaStore } from '../host/chain/store.ts';
-import { createHostEpochs } from '../host/libvirt/host-epochs.ts';
+import { createHostEpochs, epochNotes } from '../host/libvirt/host-epochs.ts';
 import { createLibvirtHypervisor } from '../host/libvirt/hypervisor.ts';
 import { createLibvirtPointSource } from '../host/libvirt/point-source.ts';
 import { collectSidecars } from '../host/libvirt/sidecars.ts';
@@ -68,7 +68,7 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     ids,
     storageFolder,
   });
-  const epochs = createHostEpochs(storageFolder);
+  const epochs = createHostEpochs({ notes: epochNotes(storageFolder), clock });
   const pointSource = createLibvirtPointSource({
     virsh,
     processes,

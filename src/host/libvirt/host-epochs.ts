@@ -7,17 +7,64 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { ReplicaId } from '../../domain/ids.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { HostEpochs } from '../../ports/host-epochs.ts';
 
-export function createHostEpochs(storageFolder: string): HostEpochs {
+export type EpochNotes = {
+  /** 0: it has heard of none. Throws what the file system does. */
+  seen(replica: ReplicaId): Promise<number>;
+  /** Durable before it resolves. */
+  remember(replica: ReplicaId, epoch: number): Promise<void>;
+};
+
+/** Notes are one entry in a folder: what takes longer comes of a storage that hangs, as one over a network does. */
+const PATIENCE_MS = 2_000;
+
+export function createHostEpochs({
+  notes,
+  clock,
+}: {
+  readonly notes: EpochNotes;
+  readonly clock: Clock;
+}): HostEpochs {
+  /** Every question to a storage that hangs takes a thread of ours, of which there are few. */
+  let isHanging = false;
+
+  /** Null: it cannot tell, or not in time. */
+  const inTime = async <T>(asked: Promise<T>): Promise<T | null> => {
+    const answered = new AbortController();
+    const answer = asked
+      .catch(() => null)
+      .finally(() => {
+        answered.abort();
+        isHanging = false;
+      });
+    const late = clock.sleep(PATIENCE_MS, { signal: answered.signal }).then(
+      () => {
+        isHanging = !answered.signal.aborted;
+        return null;
+      },
+      () => answer,
+    );
+    return Promise.race([answer, late]);
+  };
+
   return {
     async admit({ replicaId, epoch }) {
-      const current = await seenEpoch(storageFolder, replicaId).catch(() => 0);
-      if (epoch < current) {
+      if (isHanging) return;
+      const current = await inTime(notes.seen(replicaId));
+      if (current !== null && epoch < current) {
         throw new UnderstudyError('epoch-refused', { replica: replicaId, current, epoch });
       }
-      if (epoch > current) await remember(storageFolder, replicaId, epoch).catch(() => {});
+      if (!isHanging && epoch > (current ?? 0)) await inTime(notes.remember(replicaId, epoch));
     },
+  };
+}
+
+export function epochNotes(storageFolder: string): EpochNotes {
+  return {
+    seen: (replica) => seenEpoch(storageFolder, replica),
+    remember: (replica, epoch) => remember(storageFolder, replica, epoch),
   };
 }
 

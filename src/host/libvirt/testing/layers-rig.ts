@@ -22,7 +22,7 @@ import { type PrivateHost, startPrivateHost } from '../../../rig/private-host.ts
 import { systemClock } from '../../../system/clock.ts';
 import { systemIds } from '../../../system/ids.ts';
 import { systemProcesses } from '../../../system/processes.ts';
-import { createHostEpochs } from '../host-epochs.ts';
+import { createHostEpochs, epochNotes } from '../host-epochs.ts';
 import { createLibvirtHypervisor } from '../hypervisor.ts';
 import { describeVm } from '../inspect.ts';
 import { createLibvirtPointSource } from '../point-source.ts';
@@ -68,7 +68,8 @@ export async function openLayersRig(): Promise<LayersRig> {
   const { traits } = hypervisor;
   const parts = {
     ...{ virsh, processes, clock, ids, hostName },
-    ...{ storageFolder, runtimeFolder, traits, epochs: createHostEpochs(storageFolder) },
+    ...{ storageFolder, runtimeFolder, traits },
+    epochs: createHostEpochs({ notes: epochNotes(storageFolder), clock }),
   };
   const pointSource = createLibvirtPointSource({
     ...{ virsh, processes, clock, hostName },
