@@ -8,6 +8,7 @@
  * on a decision is due: commit, or undo.
  */
 
+import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
 import type { DiskKey, VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -17,7 +18,7 @@ import type { Replica } from '../domain/replica/replica.ts';
 import type { Versioned } from '../ports/catalog.ts';
 import { NO_RETRY, type OperationContext, type OperationDefinition } from '../ports/durable.ts';
 import { type Attached, attachLayers } from './attach-layers.ts';
-import { awaitGuest } from './await-guest.ts';
+import { addressesToTrust, awaitGuest, type GuestAnswered } from './await-guest.ts';
 import { catchUp, nextPass, synced } from './catch-up-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, loadFailback } from './failback-facts.ts';
@@ -39,16 +40,16 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
         await tellSwitchoverFailed(context, loaded.replica, error);
         throw error;
       });
-      const { failback, moved, running, vmId, downSince } = over;
+      const { failback, moved, running, ...waiting } = over;
       await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
       const guestDeadlineMs = numberIn(input, 'guestDeadlineMs');
-      const waiting = { vmId, guestDeadlineMs, downSince };
-      const times = await answer(ports, context, failback, running, waiting);
+      const wait = { ...waiting, guestDeadlineMs };
+      const answered = await answer(ports, context, failback, running, wait);
       return {
-        vmId,
+        vmId: waiting.vmId,
         sentBytes: failback.failback.syncedBytes + moved.sentBytes,
         lastDeltaBytes: moved.sentBytes,
-        ...times,
+        ...answered,
       };
     },
   };
@@ -60,6 +61,8 @@ type Over = {
   readonly running: Versioned<Replica>;
   readonly vmId: VmId;
   readonly downSince: Instant;
+  /** Where else than through its agent production's guest may answer. */
+  readonly addresses: readonly AddressProbe[];
 };
 
 /** Until production runs every failure leads back to the replica that serves. */
@@ -80,8 +83,13 @@ async function moveOver(
   const attached = await attachLayers(context, failback, moved, input);
   const switched = await recordSwitched(context, failback, moved, attached);
   await release(ports, context, failback, switched.value);
+  const addresses = await addressesToTrust(
+    context,
+    { target: failback.home, settings: failback.settings },
+    true,
+  );
   const running = await start(context, failback, switched, { ...attached, downSince });
-  return { failback, moved, running, vmId: attached.vmId, downSince };
+  return { failback, moved, running, vmId: attached.vmId, downSince, addresses };
 }
 
 async function followUp(part: OperationContext, failback: Failback): Promise<Failback> {
@@ -223,18 +231,14 @@ async function answer(
   context: OperationContext,
   { home }: Failback,
   running: Versioned<Replica>,
-  waiting: {
-    readonly vmId: VmId;
-    readonly guestDeadlineMs: number;
-    readonly downSince: Instant;
-  },
-): Promise<Times> {
-  const { vmId, guestDeadlineMs, downSince: requestedAt } = waiting;
-  const wait = { target: home, guestDeadlineMs, requestedAt, addresses: [] };
-  const { answeringAfterMs } = await awaitGuest(ports, context, wait, vmId);
+  waiting: Pick<Over, 'vmId' | 'downSince' | 'addresses'> & { readonly guestDeadlineMs: number },
+): Promise<Times & Pick<GuestAnswered, 'answeredBy'>> {
+  const { vmId, guestDeadlineMs, downSince: requestedAt, addresses } = waiting;
+  const wait = { target: home, guestDeadlineMs, requestedAt, addresses };
+  const { answeringAfterMs, answeredBy } = await awaitGuest(ports, context, wait, vmId);
   if (answeringAfterMs !== null) {
     await saveSwitched(context, 'record-times', running, { answeringAfterMs });
   }
   const switched = running.value.failback?.switched;
-  return { runningAfterMs: switched?.runningAfterMs ?? null, answeringAfterMs };
+  return { runningAfterMs: switched?.runningAfterMs ?? null, answeringAfterMs, answeredBy };
 }

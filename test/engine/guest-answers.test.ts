@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { UnderstudyError } from '../../src/domain/error.ts';
 import { type AddressProbe, parseAddressProbe } from '../../src/domain/failover/address-probe.ts';
 import type { GuestSpec } from '../../src/simulator/guest.ts';
+import { failback, SHUTDOWN } from './failback-stage.ts';
 import { options, Stage } from './stage.ts';
 
 const SSH = 'tcp:192.0.2.10:22';
@@ -104,6 +105,17 @@ test('a hop is answered by the address, too, after a crash at any call of asking
   const done = await stage.run(stage.life.ports.durable.settled(begun.id, options));
   assert.equal(done.state, 'succeeded', done.error?.message);
   assert.equal((await stage.replica()).failover?.answeredBy, SSH);
+});
+
+test('production that takes over is asked at its address, too', async () => {
+  await using stage = await opened({ hasAgent: false, bootMs: 3000 }, SSH);
+  await failover(stage);
+  await failback(stage);
+  const done = await stage.finish((controller) =>
+    controller.switchOver('web-replica', SHUTDOWN, options),
+  );
+  assert.equal((done.result as Record<string, unknown>).answeredBy, SSH);
+  assert.notEqual((await stage.replica()).failback?.switched?.answeringAfterMs, null);
 });
 
 test('an address must be of one of the VMs', async () => {
