@@ -1,5 +1,4 @@
 /** How many journaled steps of real operations a second: replication, failover, undo, failback there and back. */
-
 import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import { BY_HAND, Site } from '../../src/main/simulation/site.ts';
 import type { Controller } from '../../src/ports/controller.ts';

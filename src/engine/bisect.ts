@@ -2,7 +2,6 @@
  * Bisect: boots restore points, several at once, in search of the newest one that passes the probes, and pins it. What
  * to boot next is decided in domain/test-failover/bisect.ts; each round is a batch of test failovers.
  */
-
 import type { PointId } from '../domain/ids.ts';
 import { replicaId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';

@@ -7,7 +7,6 @@
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
  * point failed over to stay beside it as restore points until retention takes them.
  */
-
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';

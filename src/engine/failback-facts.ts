@@ -1,5 +1,4 @@
 /** What the operations of a failback refer to: both hosts, the record, and the names of what it makes. */
-
 import { UnderstudyError } from '../domain/error.ts';
 import type { FailbackHome, FailbackRecord } from '../domain/failover/failback.ts';
 import type { OperationKey } from '../domain/ids.ts';

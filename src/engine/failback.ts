@@ -7,7 +7,6 @@
  * Production's own disks are only read; what is copied goes into layers over them. Until the record a failure drops
  * them and starts production again if it ran. Production's disks must stand still from here on, so it is off.
  */
-
 import { UnderstudyError } from '../domain/error.ts';
 import {
   type FailbackHome,

@@ -5,7 +5,6 @@
  *   fence:   load → look at the source → tell the branch → fence → record → hold the source back
  *   unfence: load → let the source go → lift the fence → look at the source → tell the branch → record
  */
-
 import { UnderstudyError } from '../domain/error.ts';
 import { fenceRefusal, neededFence } from '../domain/failover/connection.ts';
 import { addFence } from '../domain/failover/fencing.ts';

@@ -2,7 +2,6 @@
  * The two ways out of a failback that was not kept: before production took over, and after. Either way production's disks
  * are as they were before, its working layers gone, and the replica serves.
  */
-
 import { asUnderstudyError } from '../domain/error.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';

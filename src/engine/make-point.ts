@@ -8,7 +8,6 @@
  * seal on the point exists, and the rest only tidies up: what cannot be tidied now is left to the next run and
  * the sweeper, because a restore point must not be lost to a housekeeping failure.
  */
-
 import { UnderstudyError } from '../domain/error.ts';
 import {
   type DiskKey,

@@ -7,7 +7,6 @@
  * Flattening only reads the layers below, so until the record is written every restore point is intact and the
  * failover can still be undone.
  */
-
 import { type DiskKey, replicaId, type VmId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';

@@ -7,7 +7,6 @@
  * and the replica is Ready. Points that only led up to the last one are retired as they are superseded; what
  * retention wants gone goes before the shutdown, because nobody serves after it.
  */
-
 import { type CatchUpPolicy, decideCatchUp, type Pass } from '../domain/failover/catch-up.ts';
 import { type PointId, type ReplicaId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';

@@ -1,5 +1,4 @@
 /** Ends protection: the record goes; with `delete`, the replica's VM and files go first. The source VM is never touched. */
-
 import { type ReplicaId, replicaId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';

@@ -2,7 +2,6 @@
  * Rescan: compares what is recorded of a replica with what is there, tells every difference, and repairs those
  * that have a repair when asked to. Without `repair` it changes nothing but the condition `drifted`.
  */
-
 import { asUnderstudyError } from '../domain/error.ts';
 import { type PointId, type ReplicaId, replicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';

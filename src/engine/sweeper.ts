@@ -2,7 +2,6 @@
  * Removes what must not outlive its operation, and archives whose time is over. It reads the register, never
  * guesses: only what an operation registered, and only once that operation has ended.
  */
-
 import { asUnderstudyError } from '../domain/error.ts';
 import {
   type BranchId,

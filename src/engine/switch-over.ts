@@ -7,7 +7,6 @@
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
  * on a decision is due: commit, or undo.
  */
-
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
 import type { DiskKey, VmId } from '../domain/ids.ts';

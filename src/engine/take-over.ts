@@ -8,7 +8,6 @@
  * Failover: a start that fails suspends the operation, and can be retried or undone. Where the way back to a source that
  * is known to be fine must stay open, as in a planned failover, all of that is undone until the replica runs.
  */
-
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { aboutBranch } from '../domain/failover/branch-about.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';

@@ -1,5 +1,4 @@
 /** What is kept with the branch that a replica serves from, for a controller that lost its own records: domain/failover/branch-about.ts. */
-
 import { aboutBranch, type SwitchAbout } from '../domain/failover/branch-about.ts';
 import type { FailbackRecord } from '../domain/failover/failback.ts';
 import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';

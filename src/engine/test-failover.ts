@@ -2,7 +2,6 @@
  * Test failover: boots a restore point where it can meet nobody, and finds out whether it serves. Neither the phase nor
  * the replica VM is touched. It succeeds when the test was carried out; whether the point passed is its result.
  */
-
 import { UnderstudyError } from '../domain/error.ts';
 import { pointId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';

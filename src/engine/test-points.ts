@@ -7,7 +7,6 @@
  * are what keeps retention from touching the layers below. The epoch is read anew for every command, because it may
  * grow meanwhile.
  */
-
 import { asUnderstudyError } from '../domain/error.ts';
 import { branchId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';

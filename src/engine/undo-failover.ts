@@ -8,7 +8,6 @@
  * Forced, when the target host does not answer, it records Ready with `cleanup-pending` and leaves the rest
  * to the first run after the host is back.
  */
-
 import { asUnderstudyError } from '../domain/error.ts';
 import { replicaId } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';

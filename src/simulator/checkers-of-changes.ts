@@ -2,7 +2,6 @@
  * What change marks promise: a block that was not written since a mark reads as it did at the mark's instant. An incremental
  * run believes it, so a mark that forgot a write would lose that write for good.
  */
-
 import { blockCount } from '../domain/bytes.ts';
 import type { DiskKey, PointId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';

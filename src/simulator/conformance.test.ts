@@ -1,5 +1,4 @@
 /** The simulated host against the suites that every driver must pass. */
-
 import assert from 'node:assert/strict';
 import { hostEpochsSuite } from '../conformance/host-epochs.ts';
 import { hypervisorSuite } from '../conformance/hypervisor.ts';

@@ -1,5 +1,4 @@
 /** A host that keeps VMs whose replicas serve from starting: held and let go by every operation, and by the watch where a host was away. */
-
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { watchSources } from '../../src/engine/watch-sources.ts';

@@ -2,7 +2,6 @@
  * What somebody changed on a replica while it stood in, compared with the VM that is to take over again. It is shown before
  * a switchover, and carried over to production only on request.
  */
-
 import { formatBytes } from '../bytes.ts';
 import type { DiskKey } from '../ids.ts';
 import type { VmDescription } from './vm.ts';

@@ -1,5 +1,4 @@
 /** Failback and what follows it: what it would mean, and how each part is asked for. */
-
 import { UnderstudyError } from '../../domain/error.ts';
 import {
   type FailbackHome,

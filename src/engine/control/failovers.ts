@@ -1,5 +1,4 @@
 /** Failover and what follows it: what it would cost, and how it is asked for. */
-
 import { asUnderstudyError } from '../../domain/error.ts';
 import {
   type ConnectionDecision,

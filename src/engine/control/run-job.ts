@@ -1,5 +1,4 @@
 /** Begins runs of a job: of all its VMs that can be run, or of those named. */
-
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { HostId } from '../../domain/ids.ts';
 import type { Job } from '../../domain/job/job.ts';

@@ -7,7 +7,6 @@
  *
  * Two layers may have written the same into a block, so it is a superset.
  */
-
 import { addBlocks, allBlocks, type BlockSet, noBlocks } from '../../domain/disk/block-set.ts';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { DiskKey, PointId, ReplicaId } from '../../domain/ids.ts';

@@ -2,7 +2,6 @@
  * Exports: copies of a point or a branch that stand alone, for whoever has only qemu-img. They are filled under a name that
  * means "being made", and get their own by one rename; from then on they belong to the person who asked.
  */
-
 import { chmod, rm, stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import { type DiskKey, diskKey } from '../../domain/ids.ts';

@@ -9,7 +9,6 @@
  *   <runtimeFolder>/s-XXXXXX/ready          QEMU's pid file, written when all exports are up, removed on a clean exit
  *   <runtimeFolder>/s-XXXXXX/session.json   process identity, and what to remove with the session
  */
-
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';

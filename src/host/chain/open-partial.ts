@@ -1,5 +1,4 @@
 /** Layers of a point to come: made, found again after a crash, served for writing, and discarded. */
-
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';

@@ -6,7 +6,6 @@
  *   image ──read-only, unlocked──▶ mover ──▶ layers/<id>/<disk>.qcow2   settled: <disk>.seed says what it holds
  *                                            source ──what differs──▶   sealed:  <disk>.hash of both together
  */
-
 import { open, realpath, rm, stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { PointId } from '../../domain/ids.ts';

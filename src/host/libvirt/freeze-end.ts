@@ -1,5 +1,4 @@
 /** Ending a freeze, wherever it was cut off: from its record alone. */
-
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';

@@ -2,7 +2,6 @@
  * What libvirt's refusals of a backup or a checkpoint mean (src/qemu/qemu_backup.c, qemu_checkpoint.c, under LC_ALL=C).
  * Names of marks and disks are ours, so that the sentences can be matched to their ends.
  */
-
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
 import { hasCode } from './errors.ts';

@@ -6,7 +6,6 @@
  *   <runtimeFolder>/fb-<hash>/nbd   the socket of the exports
  *   <runtimeFolder>/fb-<hash>/qmp   its control socket
  */
-
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';

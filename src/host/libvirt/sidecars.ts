@@ -5,7 +5,6 @@
  * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';

@@ -1,5 +1,4 @@
 /** Failing over, and looking at the replica from outside: through its own HTTP answers, not through ours. */
-
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { operationSchema } from '../../contract/operation.ts';

@@ -2,7 +2,6 @@
  * After the storm: everything is healed, nobody asks for anything new, and what was begun must come to an end. Then
  * nothing may be left over, and every replica that can be run must be brought up to date by the next run.
  */
-
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { Controller } from '../../ports/controller.ts';

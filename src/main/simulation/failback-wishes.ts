@@ -1,5 +1,4 @@
 /** Moves that people make to bring the work home again: failbacks of every kind, and the ways out of them. */
-
 import type { SwitchoverMode } from '../../domain/failover/failback.ts';
 import { instant } from '../../domain/instant.ts';
 import type { Replica } from '../../domain/replica/replica.ts';

@@ -1,5 +1,4 @@
 /** Lines that are wishes to Understudy, and what befalls its controllers. */
-
 import { parseSeeds } from '../../../src/cli/seeds.ts';
 import { asUnderstudyError } from '../../../src/domain/error.ts';
 import { instant } from '../../../src/domain/instant.ts';

@@ -1,5 +1,4 @@
 /** Tests only: runs one operation through any number of deaths of the engine, at points chosen by number. */
-
 import { operationId } from '../../../domain/ids.ts';
 import type { Json, OperationRecord } from '../../../domain/operation/operation.ts';
 import type { CatalogChange } from '../../../ports/catalog.ts';

@@ -2,7 +2,6 @@
  * Working layers on a real libvirtd of its own, with QEMU as its own user: VMs without an operating system, in whose place
  * `qemu-io` writes through QEMU's monitor.
  */
-
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
