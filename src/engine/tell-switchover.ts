@@ -23,7 +23,7 @@ export async function tellSwitchoverFailed(
       : `It is tried ${SWITCHOVERS_BY_ITSELF_MAX} times by itself, a minute apart. `;
   const named = shellArgument(replica);
   const message =
-    `The switchover failed, and ${replica} goes on serving: ${why} ${byItself}` +
+    `The switchover failed and is taken back, so that ${replica} serves on: ${why} ${byItself}` +
     `\`understudy switch-over ${named}\` tries it now, \`understudy cancel-failback ${named}\` gives the failback up.`;
   const condition = { name, message, since } as const;
   const raised = { type: 'condition-raised', replicaId: id, condition } as const;
