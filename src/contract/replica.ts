@@ -20,6 +20,7 @@ export const phaseSchema = z.enum([
 export const conditionSchema = z.strictObject({
   name: z.enum([
     'drifted',
+    'definition-outdated',
     'cleanup-pending',
     'unfenced-source',
     'rpo-breached',

@@ -7,7 +7,7 @@ import { type PointId, type ReplicaId, replicaId, type VmId } from '../domain/id
 import type { Instant } from '../domain/instant.ts';
 import type { ReplicaFinding } from '../domain/replica/finding.ts';
 import { apply } from '../domain/replica/phase.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
@@ -23,7 +23,7 @@ import {
   type ReplicaSettings,
   savedReplica,
 } from './replica-facts.ts';
-import { defineAtRest, isKnownOutdated, OUTDATED } from './rest-replica.ts';
+import { defineAtRest, isKnownOutdated } from './rest-replica.ts';
 
 export function rescanDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -41,7 +41,7 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
       const scan = { facts, settings, target, isOutdated };
       const found = await look(context, 'look', scan);
       if (!flagIn(input, 'repair') || found.length === 0) {
-        await recordFindings(ports, context, facts, found);
+        await recordFindings(ports, context, facts, { findings: found, isRedefined: false });
         return { findings: found, left: found, isRepaired: false };
       }
       const replica = await repair(context, scan, found);
@@ -51,7 +51,8 @@ export function rescanDefinition(ports: EnginePorts): OperationDefinition {
         facts: repaired,
         isOutdated: false,
       });
-      await recordFindings(ports, context, repaired, left);
+      const isRedefined = found.some(needsDefinition);
+      await recordFindings(ports, context, repaired, { findings: left, isRedefined });
       return { findings: found, left, isRepaired: true };
     },
   };
@@ -96,7 +97,8 @@ async function inspectVm(
   try {
     const power = await target.hypervisor.power(replica.targetVmId, options);
     if (power === 'off' && isOutdated) {
-      return [vmFinding(replica, 'vm-redefined', OUTDATED, 'redefine-vm')];
+      const message = 'the replica VM could not be defined as its source is now';
+      return [vmFinding(replica, 'vm-outdated', message, 'redefine-vm')];
     }
     if (power === 'off') return await inspectDisks({ facts, target }, options);
     return [
@@ -157,19 +159,23 @@ async function repair(
     do: async (attempt) => {
       const { replica } = scan.facts;
       const command = { key: attempt.key, replicaId: replica.id, epoch: replica.epoch };
-      const ofStore = found.filter((finding) => finding.repair !== 'redefine-vm');
+      const ofStore = found.filter((finding) => !needsDefinition(finding));
       await scan.target.store.repair({ ...command, findings: ofStore }, { signal: attempt.signal });
       return null;
     },
     undo: 'nothing',
   });
   const { replica } = scan.facts;
-  if (!found.some((finding) => finding.repair === 'redefine-vm')) return replica;
+  if (!found.some(needsDefinition)) return replica;
   const targetVmId = await context.step<VmId | null>('redefine-vm', {
     do: (attempt) => redefine(scan, attempt),
     undo: 'nothing',
   });
   return { ...replica, targetVmId };
+}
+
+function needsDefinition({ repair }: ReplicaFinding): boolean {
+  return repair === 'redefine-vm';
 }
 
 async function redefine(
@@ -181,19 +187,26 @@ async function redefine(
   return defineAtRest({ replica, point: newest, settings, target }, key, { signal });
 }
 
+type Outcome = {
+  /** What is left. */
+  readonly findings: readonly ReplicaFinding[];
+  /** The replica VM is defined as its source is now. */
+  readonly isRedefined: boolean;
+};
+
 /** The catalogue follows what is on disk; the condition says what a person still has to decide. */
 async function recordFindings(
   ports: EnginePorts,
   context: OperationContext,
   facts: ReplicaFacts,
-  findings: readonly ReplicaFinding[],
+  { findings, isRedefined }: Outcome,
 ): Promise<void> {
   const now = await context.now('scanned-at');
   const target = await ports.hosts.ports(facts.replica.targetHostId);
   const changes = await context.step<readonly CatalogChange[]>('compare-points', {
     do: async ({ signal }) => [
       ...(await pointChanges(ports, facts, target, signal)),
-      conditionChange(facts.replica.id, findings, now),
+      ...conditionChanges(facts.replica.id, { findings, isRedefined }, now),
     ],
     undo: 'nothing',
   });
@@ -255,16 +268,18 @@ async function readablePoints(
   }
 }
 
-function conditionChange(
-  id: ReplicaId,
-  findings: readonly ReplicaFinding[],
+function conditionChanges(
+  replicaId: ReplicaId,
+  { findings, isRedefined }: Outcome,
   since: Instant,
-): CatalogChange {
-  if (findings.length === 0) return { type: 'condition-cleared', replicaId: id, name: 'drifted' };
-  const message = findings.map((finding) => `${finding.object}: ${finding.message}`).join('; ');
-  return {
-    type: 'condition-raised',
-    replicaId: id,
-    condition: { name: 'drifted', message, since },
-  };
+): readonly CatalogChange[] {
+  const cleared = (name: ConditionName) =>
+    ({ type: 'condition-cleared', replicaId, name }) as const;
+  const renewed = isRedefined ? [cleared('definition-outdated')] : [];
+  // Told by a condition of its own, and nobody's doing.
+  const drift = findings.filter(({ kind }) => kind !== 'vm-outdated');
+  if (drift.length === 0) return [...renewed, cleared('drifted')];
+  const message = drift.map((finding) => `${finding.object}: ${finding.message}`).join('; ');
+  const condition = { name: 'drifted', message, since } as const;
+  return [...renewed, { type: 'condition-raised', replicaId, condition }];
 }

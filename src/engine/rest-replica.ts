@@ -35,8 +35,6 @@ export type Rested = {
   readonly changes: readonly CatalogChange[];
 };
 
-export const OUTDATED = 'The replica VM could not be defined as its source is now.';
-
 export async function restReplica(
   { catalog }: EnginePorts,
   context: OperationContext,
@@ -64,7 +62,7 @@ export function isKnownOutdated(
   return context.step<boolean>('look-at-definition', {
     do: async () => {
       const conditions = await catalog.conditions(replica);
-      return conditions.some(({ message }) => message.includes(OUTDATED));
+      return conditions.some(({ name }) => name === 'definition-outdated');
     },
     undo: 'nothing',
   });
@@ -76,12 +74,12 @@ async function define(
   attempt: StepAttempt,
 ): Promise<Rested> {
   const { id: replicaId, targetVmId } = rest.replica;
-  const name = 'drifted';
+  const name = 'definition-outdated';
   try {
     const vmId = await defineAtRest(rest, attempt.key, attempt);
     return { vmId, changes: wasOutdated ? [{ type: 'condition-cleared', replicaId, name }] : [] };
   } catch (error) {
-    const message = `${OUTDATED} ${whyLater(error, attempt)}`;
+    const message = `The replica VM could not be defined as its source is now. ${whyLater(error, attempt)}`;
     const condition = { name, message, since } as const;
     return { vmId: targetVmId, changes: [{ type: 'condition-raised', replicaId, condition }] };
   }

@@ -77,13 +77,19 @@ test('when there is nothing better, a point that was changed is taken as asked, 
 
 test('a definition that could not follow its source is still told after a rescan, and renewed by its repair', async () => {
   await using stage = await Stage.open();
-  await withPoints(stage);
+  const points = await withPoints(stage);
   stage.vm.state.definition = `${stage.vm.state.definition} `;
   stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'name-taken' });
   assert.equal((await stage.replicate()).state, 'succeeded');
   for (const isRepaired of [false, false, true]) {
-    assert.deepEqual(await told(stage), ['drifted']);
-    await stage.finish((controller) => controller.rescan('web-replica', isRepaired, options));
+    assert.deepEqual(await told(stage), ['definition-outdated']);
+    if (isRepaired) {
+      touchLayer(stage.recovery, await layerOf(stage, points.at(-1)));
+      assert.equal((await stage.replicate()).error?.code, 'replica-drifted');
+      assert.deepEqual(await told(stage), ['definition-outdated', 'drifted']);
+    }
+    const { result } = await stage.finish((it) => it.rescan('web-replica', isRepaired, options));
+    assert.match(JSON.stringify(result), /"vm-outdated"/);
   }
   assert.deepEqual(await told(stage), []);
 });

@@ -102,7 +102,7 @@ test('a definition that fails for a moment is tried again; one that cannot be is
   stage.vm.state.definition = `${stage.vm.state.definition} `;
   stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'name-taken' });
   await replicateWrites(stage, ['two']);
-  assert.deepEqual(await conditions(stage), ['drifted']);
+  assert.deepEqual(await conditions(stage), ['definition-outdated']);
   await replicateWrites(stage, ['three']);
   assert.deepEqual(await conditions(stage), []);
 });

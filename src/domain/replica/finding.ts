@@ -11,7 +11,8 @@ export type FindingKind =
   | 'record-missing'
   | 'vm-running'
   | 'vm-missing'
-  | 'vm-redefined';
+  | 'vm-redefined'
+  | 'vm-outdated';
 
 /**
  * What can be done about it:

@@ -85,6 +85,8 @@ export type ArchivedBranch = {
 
 export type ConditionName =
   | 'drifted'
+  /** The replica VM could not be defined as its source is now. */
+  | 'definition-outdated'
   | 'cleanup-pending'
   | 'unfenced-source'
   | 'rpo-breached'
