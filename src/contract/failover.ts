@@ -51,7 +51,7 @@ export const failoverPreviewSchema = z.strictObject({
   /** Estimated seconds of the source's writes that the replica will not have; null when it cannot be told. */
   lostSeconds: z.number().min(0).nullable(),
   lossBecause: z.string(),
-  /** From earlier failovers of this replica, else of its host; null when there were none. */
+  /** From earlier failovers of this replica; null when there were none. */
   expectedRunningMs: z.number().min(0).nullable(),
   expectedAnsweringMs: z.number().min(0).nullable(),
   /** How many measurements the expectation rests on. */
