@@ -16,6 +16,7 @@ import type { HostPorts, HostViews } from '../ports/host-directory.ts';
 import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, textIn } from './input.ts';
+import { inspectReplicaVm } from './inspect-replica-vm.ts';
 import {
   loadReplica,
   loadSettings,
@@ -74,79 +75,10 @@ function look(
   return context.step<readonly ReplicaFinding[]>(name, {
     do: async ({ signal }) => [
       ...(await scan.target.store.inspect(scan.facts.replica.id, { signal })),
-      ...(await inspectVm(scan, { signal })),
+      ...(await inspectReplicaVm(scan, { signal })),
     ],
     undo: 'nothing',
   });
-}
-
-/** A replica in Pending or Ready must be defined and off. */
-async function inspectVm(
-  { facts, target, isOutdated }: Scan,
-  options: CallOptions,
-): Promise<readonly ReplicaFinding[]> {
-  const { replica, newest } = facts;
-  if (newest === null || replica.phase !== 'Ready') return [];
-  const missing = vmFinding(
-    replica,
-    'vm-missing',
-    'the replica VM is not defined on the target host',
-    'redefine-vm',
-  );
-  if (replica.targetVmId === null) return [missing];
-  try {
-    const power = await target.hypervisor.power(replica.targetVmId, options);
-    if (power === 'off' && isOutdated) {
-      const message = 'the replica VM could not be defined as its source is now';
-      return [vmFinding(replica, 'vm-outdated', message, 'redefine-vm')];
-    }
-    if (power === 'off') return await inspectDisks({ facts, target }, options);
-    return [
-      vmFinding(
-        replica,
-        'vm-running',
-        `the replica VM is ${power} although nobody failed over to it`,
-        'none',
-      ),
-    ];
-  } catch (error) {
-    if (asUnderstudyError(error).code === 'vm-missing') return [missing];
-    throw error;
-  }
-}
-
-/** Somebody may have pointed the replica's disks elsewhere, which would let it be started by hand. */
-async function inspectDisks(
-  { facts, target }: Pick<Scan, 'facts' | 'target'>,
-  options: CallOptions,
-): Promise<readonly ReplicaFinding[]> {
-  const { replica, newest } = facts;
-  if (replica.targetVmId === null || newest === null) return [];
-  const keys = newest.disks.map((disk) => disk.key);
-  const resting = target.store.restingDisks(replica.id, keys).map((disk) => disk.path);
-  const vm = await target.hypervisor.vm(replica.targetVmId, options);
-  const foreign = vm.disks.filter((disk) => !resting.includes(disk.path)).map((disk) => disk.path);
-  if (foreign.length === 0) return [];
-  const message = `the replica VM's disks point at ${foreign.join(', ')}`;
-  return [vmFinding(replica, 'vm-redefined', message, 'redefine-vm')];
-}
-
-function vmFinding(
-  replica: Replica,
-  kind: ReplicaFinding['kind'],
-  message: string,
-  repair: ReplicaFinding['repair'],
-): ReplicaFinding {
-  return {
-    kind,
-    object: replica.name,
-    message,
-    repair,
-    blocksWrites: kind === 'vm-running',
-    layerId: null,
-    pointIds: [],
-    branchId: null,
-  };
 }
 
 /** The replica as it is then: its VM may have got another identity, or its first. */
