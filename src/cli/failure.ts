@@ -1,6 +1,7 @@
 import type { PreflightFindingAnswer } from '../contract/job.ts';
 import type { ProblemAnswer } from '../contract/problem.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { violationWords } from './violations.ts';
 
 /** Why a command ends without success: the sentence for people, and the exit code for programs. */
 export class Failure extends Error {
@@ -31,9 +32,9 @@ export function usageFailure(message: string): Failure {
 
 /** Every violation is named, so that one attempt tells all. */
 export function problemFailure(problem: ProblemAnswer): Failure {
-  const further = (problem.violations ?? []).slice(1);
-  const lines = further.map(({ path, message }) => `  ${path}: ${message}`);
-  return new Failure([problem.detail, ...lines].join('\n'), exitCodeOf(problem.kind), { problem });
+  const [first = problem.detail, ...further] = (problem.violations ?? []).map(violationWords);
+  const lines = further.map((line) => `  ${line}`);
+  return new Failure([first, ...lines].join('\n'), exitCodeOf(problem.kind), { problem });
 }
 
 /** What waits may be ended by the person at the keyboard. */

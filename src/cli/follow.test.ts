@@ -78,6 +78,42 @@ test('how the operation ended is the exit code', async (t) => {
   }
 });
 
+test('what went wrong is said where it happened, not again on the way back', async (t) => {
+  const room = await openServedRoom(t);
+  const error = new UnderstudyError('host-unreachable', { host: 'b' });
+  const { message } = error;
+  const ran = await whileFollowing(room, 'replica verify r', () => {
+    room.fake.emit({ ...operationEvent(1, 'step-failed', 'move'), message });
+    room.fake.emit({ ...operationEvent(2, 'compensating'), message });
+    room.fake.emit(operationEvent(3, 'step-undone', 'move'));
+    end(room, 4, failed(error));
+  });
+  const title = 'Replicate web-01 to recovery';
+  assert.equal(
+    ran.err,
+    `${title}: step-failed move: ${message}\n${title}: compensating\n${title}: step-undone move\n` +
+      `${title}: failed\n${title} is failed: ${message}\n`,
+  );
+});
+
+test('a rescan that leaves a difference is exit code 1 and tells it, also of all replicas', async (t) => {
+  const room = await openServedRoom(t);
+  const finding = {
+    object: 'layers/l-1',
+    message: 'it is gone.',
+    repair: 'none',
+    pointIds: ['pt-a'],
+  };
+  const result = { findings: [finding], left: [finding], isRepaired: false };
+  for (const line of ['replica rescan r', 'rescan']) {
+    const ran = await whileFollowing(room, line, () =>
+      end(room, 1, { kind: 'rescan', state: 'succeeded', result }),
+    );
+    assert.equal(ran.code, 1, line);
+    assert.match(ran.out, /layers\/l-1: it is gone; in doubt: pt-a; repair: none/);
+  }
+});
+
 test('--no-wait returns at once and says how to follow', async (t) => {
   const { run } = await openServedRoom(t);
   const { code, out, err } = await run('failover r --no-wait');
@@ -145,8 +181,8 @@ test('follow writes the history to stdout, escaped', async (t) => {
   );
   assert.equal(ran.code, 0);
   const said = [
-    '2026-03-01T12:00:00.001Z op-a1 replicate rep-a1  note: VM \\x1b]0;x\\x07',
-    '2026-03-01T12:00:00.002Z op-a1 replicate rep-a1  succeeded',
+    '2026-03-01T12:00:00.001Z note: VM \\x1b]0;x\\x07',
+    '2026-03-01T12:00:00.002Z succeeded',
   ];
   assert.deepEqual(ran.out.trimEnd().split('\n'), said);
 });

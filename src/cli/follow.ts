@@ -7,6 +7,7 @@ import type { Client } from './client.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { Failure, interruptedFailure } from './failure.ts';
 import type { ProgressDisplay } from './progress-display.ts';
+import { findingsLeft } from './results.ts';
 import type { CliWorld } from './world.ts';
 
 const RECONNECT_ATTEMPTS_MAX = 10;
@@ -87,7 +88,8 @@ export async function followAll(
 
 /**
  * 0 when it succeeded; else what its error calls for. A suspended one can be retried: 1. A verification, test
- * failover or bisect that went through and found nothing good is no success to a script: 1.
+ * failover or bisect that went through and found nothing good is no success to a script, nor is a rescan that leaves
+ * a difference: 1.
  */
 export function exitCodeOfOperation(operation: OperationAnswer): number {
   if (operation.state === 'succeeded') return isUnsound(operation) ? EXIT.failed : EXIT.ok;
@@ -98,7 +100,9 @@ export function exitCodeOfOperation(operation: OperationAnswer): number {
   return EXIT.failed;
 }
 
-function isUnsound({ result }: OperationAnswer): boolean {
+function isUnsound(operation: OperationAnswer): boolean {
+  const { result } = operation;
+  if (findingsLeft(operation).length > 0) return true;
   if (result === null || typeof result !== 'object') return false;
   if ('isSound' in result && result.isSound === false) return true;
   if ('passed' in result && result.passed === false) return true;
@@ -107,6 +111,13 @@ function isUnsound({ result }: OperationAnswer): boolean {
 
 /** While waiting, steps that simply work are shown in passing; what a person should know stays. */
 export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] {
+  let said = '';
+  /** A cause is told where it appears; that it ended the step, the way back and the operation needs no repeating. */
+  const unsaid = (event: OperationEventAnswer): OperationEventAnswer => {
+    const isRepeated = event.message === said;
+    said = event.message === '' ? said : event.message;
+    return isRepeated ? { ...event, message: '' } : event;
+  };
   return (event, operation) => {
     switch (event.type) {
       case 'step-started':
@@ -119,7 +130,7 @@ export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] 
       case 'note':
         return display.message(`${operation.title}: ${event.message}`);
       default:
-        return display.message(`${operation.title}: ${inShort(event)}`);
+        return display.message(`${operation.title}: ${inShort(unsaid(event))}`);
     }
   };
 }

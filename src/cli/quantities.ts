@@ -70,6 +70,8 @@ export function parseNetwork(text: string): readonly [string, string | null] {
 }
 
 export function parseCount(text: string, option: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw usageFailure(`${option} takes a number, not "${text}".`);
+  if (!/^\d{1,9}$/.test(text)) {
+    throw usageFailure(`${option} takes a whole number from 0 on, not "${text}".`);
+  }
   return Number(text);
 }

@@ -156,7 +156,7 @@ export const ERROR_CATALOG = {
   'already-protected': {
     kind: 'conflict',
     message: 'VM {vm} already has a replica on that host, made by job {job}.',
-    remedy: 'Change that job, or delete it first: its replica is kept and taken over.',
+    remedy: 'To change that job, delete it: its replica is kept, and taken over by the new one.',
   },
   'disk-in-use': {
     kind: 'conflict',

@@ -193,7 +193,9 @@ function cleanupPending(replica: Replica, since: Instant): CatalogChange {
 
 const LEFT: Record<SourceFence, string> = {
   none: 'The source VM is left as it is; the failover had not fenced it.',
-  nics: 'The source VM is left without network, as asked; connect its NICs at its hypervisor.',
+  nics:
+    'The source VM is left without network, as asked, also at its next start; connect its NICs at its hypervisor: ' +
+    'virsh domif-setlink VM MAC up, with --config and without.',
   shutdown: 'The source VM is left off, as asked; start it at its hypervisor.',
   'power-off': 'The source VM is left off, as asked; start it at its hypervisor.',
 };

@@ -42,6 +42,8 @@ export type DefineReplicaRequest = {
 
 export type PreflightRequest = {
   readonly source: VmDescription;
+  /** The VM there that is its replica already, of an earlier job; absent: none. It may have the source's UUID. */
+  readonly standInId?: VmId | null;
   readonly networkMap: Readonly<Record<string, string | null>>;
 };
 

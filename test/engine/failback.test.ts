@@ -182,6 +182,21 @@ test('a saved memory image of production is never resumed over new disks', async
   await assertTookOver(stage);
 });
 
+test('a switchover at a time that has passed is refused, because it would be now', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const at = stage.world.clock.now();
+  const order = { ...MANUAL, switchover: { type: 'at', at } } as const;
+  const { controller } = stage.life;
+  for (const ask of [
+    () => controller.failback('web-replica', order, options),
+    () => controller.previewFailback('web-replica', order, options),
+  ]) {
+    await assert.rejects(ask(), /has passed; to switch over as soon as possible/);
+  }
+  assert.equal((await stage.replica()).phase, 'Failover');
+});
+
 test('switchover by itself: automatic, at a time, and when little is left', async () => {
   for (const [switchover, hours] of [
     [{ type: 'automatic' }, 0.01],

@@ -163,6 +163,8 @@ test('seeds that cannot be meant are refused when the job is made, and nothing i
     await assert.rejects(stage.protect({ seeds: [{ vm: 'web', from }] }));
   }
   await assert.rejects(stage.protect({ seeds: [{ ...FROM_FILE, vm: 'db' }] }));
+  const nobody = { vm: 'web', from: { type: 'vm', vm: 'none' } } as const;
+  await assert.rejects(stage.protect({ seeds: [nobody] }), /no VM none on host recovery\./);
   assert.deepEqual(await stage.life.ports.catalog.jobs(), []);
   assert.deepEqual(await stage.life.ports.catalog.replicas(), []);
 });

@@ -39,9 +39,12 @@ export function jobCommands(program: Command, runner: Runner): void {
   runCommand(job, runner);
   pauseCommands(job, runner);
 
-  const remove = leaf(job, 'delete <job>', 'Delete a job; its replicas and points stay', [
-    'job delete nightly',
-  ]);
+  const remove = leaf(
+    job,
+    'delete <job>',
+    'Delete a job; its replicas and points stay.\nTo change a job, delete it and create it anew: replicas of the same VMs on the same hosts go on where they were.',
+    ['job delete nightly'],
+  );
   runner.run(remove, async ({ client, tell }, [name = '']) => {
     const deleted = await client.call('deleteJob', { parameters: { job: name } });
     tell(

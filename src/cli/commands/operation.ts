@@ -1,5 +1,9 @@
 import type { Command } from 'commander';
-import type { OperationAnswer, OperationDetailAnswer } from '../../contract/operation.ts';
+import type {
+  OperationAnswer,
+  OperationDetailAnswer,
+  OperationEventAnswer,
+} from '../../contract/operation.ts';
 import {
   choice,
   choiceArgument,
@@ -13,8 +17,9 @@ import {
 import { escapeText, safeJson } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
 import { exitCodeOfOperation, followOperation } from '../follow.ts';
-import { formatBytes, formatMs, formatSeconds, formatTime, yesNo } from '../format.ts';
+import { formatTime } from '../format.ts';
 import { parseCount } from '../quantities.ts';
+import { resultLines } from '../results.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
 
@@ -107,9 +112,10 @@ function followCommand(operation: Command, runner: Runner): void {
     const { client, display, world, options } = session;
     const record = await client.call('showOperation', { parameters: { operation: id } });
     try {
-      const onEvent = (event: OperationDetailAnswer['history'][number]): void => {
+      const onEvent = (event: OperationEventAnswer): void => {
         display.close();
-        const line = options.output === 'table' ? escapeText(event.line) : safeJson(event);
+        const isTable = options.output === 'table';
+        const line = isTable ? escapeText(historyLine(record, event)) : safeJson(event);
         world.stdout.write(`${line}\n`);
       };
       const settled = await followOperation({ world, client, display, onEvent }, record);
@@ -214,49 +220,19 @@ export function renderOperation(operation: OperationAnswer): string {
     ['Began', formatTime(operation.startedAt)],
     ['Ended', formatTime(operation.endedAt)],
     ...(operation.error === null ? [] : [['Error', operation.error.message] as const]),
-    ...(operation.result === null ? [] : [['Result', resultLines(operation.result)] as const]),
+    ...(operation.result === null ? [] : [['Result', resultLines(operation)] as const]),
   ]);
 }
 
-/** Results differ per kind: a line per field, and one per item of a list; what is nested deeper as JSON. Their names end in their unit. */
-function resultLines(result: OperationAnswer['result']): readonly string[] {
-  if (typeof result !== 'object' || result === null || Array.isArray(result)) {
-    return [JSON.stringify(result)];
-  }
-  return Object.entries(result).flatMap(([name, value]) =>
-    isListOfRecords(value)
-      ? value.map((item) => `${wordsOf(name)}: ${figures(item)}`)
-      : [`${wordsOf(name)}: ${figure(name, value)}`],
-  );
-}
-
-function isListOfRecords(value: unknown): value is readonly Readonly<Record<string, unknown>>[] {
-  if (!Array.isArray(value) || value.length === 0) return false;
-  return value.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item));
-}
-
-function figures(record: Readonly<Record<string, unknown>>): string {
-  return Object.entries(record)
-    .map(([name, value]) => `${wordsOf(name)} ${figure(name, value)}`)
-    .join(', ');
-}
-
-/** `runningAfterMs` is `running after`, `isConnected` is `connected`. */
-function wordsOf(name: string): string {
-  const words = name.replace(/(?:Ms|Bytes|Seconds|Id)$/, '').replace(/^is(?=[A-Z])/, '');
-  return words.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).trim();
-}
-
-function figure(name: string, value: unknown): string {
-  if (value === null) return '–';
-  if (typeof value === 'boolean') return yesNo(value);
-  if (typeof value === 'number' && name.endsWith('Ms')) return formatMs(value);
-  if (typeof value === 'number' && name.endsWith('Bytes')) return formatBytes(value);
-  if (typeof value === 'number' && name.endsWith('Seconds')) return formatSeconds(value);
-  return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
 function renderDetail(operation: OperationDetailAnswer): string {
-  const lines = operation.history.map(({ line }) => line);
+  const lines = operation.history.map((event) => historyLine(operation, event));
   return renderOperation(operation) + renderDetails([['History', lines]]);
+}
+
+/** As in the server's log, without what is the same on every line: which operation, of what kind, about what. */
+function historyLine(
+  { id, kind, subject }: OperationAnswer,
+  { line }: OperationEventAnswer,
+): string {
+  return line.replace(` ${id} ${kind} ${subject} `, '');
 }

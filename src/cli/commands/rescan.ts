@@ -1,8 +1,11 @@
 import type { Command } from 'commander';
+import type { OperationAnswer } from '../../contract/operation.ts';
 import type { RebuildReportAnswer, RebuildRequestBody } from '../../contract/rebuild.ts';
 import { collect, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
+import { escapeText } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
+import { findingLine, findingsLeft } from '../results.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderTable } from '../table.ts';
 import { renderOperations } from './operation.ts';
@@ -75,8 +78,16 @@ async function rescanAll(session: Session, { repair, wait }: RescanOptions): Pro
     ),
   );
   const settled = await session.settle(begun, wait);
-  session.showList(settled, renderOperations);
+  session.showList(settled, renderRescans);
   return exitCodeOfAll(settled, wait);
+}
+
+/** Below the table what each of them left, so that one command tells all. */
+function renderRescans(settled: readonly OperationAnswer[]): string {
+  const left = settled.flatMap((operation) =>
+    findingsLeft(operation).map((finding) => `${operation.title}: ${findingLine(finding)}`),
+  );
+  return renderOperations(settled) + left.map((line) => `${escapeText(line)}\n`).join('');
 }
 
 function renderReport({ folders, isDryRun }: RebuildReportAnswer): string {

@@ -18,7 +18,7 @@ import {
 } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { exitCodeOfOperation } from '../follow.ts';
-import { formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
+import { count, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
 import { parseCount, parseSeconds } from '../quantities.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
@@ -246,7 +246,7 @@ function renderTest(operation: OperationAnswer | OperationDetailAnswer): string 
 
 function renderAnswer({ id, result }: OperationAnswer): string {
   const { newestGood, firstBad, isPinned, rounds, tests } = result as unknown as BisectResultAnswer;
-  const tried = `${tests.length} points in ${rounds} rounds`;
+  const tried = `${count(tests.length, 'point')} in ${count(rounds, 'round')}`;
   return renderDetails([
     ['Bisect', id],
     ['Newest that passes', newestGood ?? 'none'],

@@ -5,6 +5,7 @@ import {
   homeRefusal,
   type SwitchoverMode,
 } from '../../domain/failover/failback.ts';
+import { formatInstant } from '../../domain/instant.ts';
 import type { Json, OperationRecord } from '../../domain/operation/operation.ts';
 import { allowedOperations } from '../../domain/replica/phase.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -32,6 +33,7 @@ export async function failback(
   options: CommandOptions,
 ): Promise<OperationRecord> {
   const { value: replica } = await findReplica(ports.catalog, reference);
+  requireAhead(ports, order);
   const home = await homeOf(ports, replica, order, options);
   const { switchover, discardSavedState, applyChanges, shutdownDeadlineMs } = order;
   return accept(
@@ -55,6 +57,13 @@ export async function failback(
     },
     options,
   );
+}
+
+/** A mistyped year must not take down what serves. */
+function requireAhead({ clock }: ControllerPorts, { switchover }: FailbackOrder): void {
+  if (switchover.type !== 'at' || switchover.at > clock.now()) return;
+  const reason = `${formatInstant(switchover.at)} has passed; to switch over as soon as possible, ask for an automatic switchover`;
+  throw new UnderstudyError('invalid-request', { reason });
 }
 
 function switchoverInput(mode: SwitchoverMode): Readonly<Record<string, Json>> {
@@ -81,7 +90,7 @@ async function homeOf(
   const { hypervisor } = await ports.hosts.ports(host);
   const vms = await hypervisor.vms(options);
   if (to.type === 'copy') {
-    const { id, name } = findVm(vms, to.vm, host);
+    const { id, name } = findVm(vms, to.vm, await hostNameOf(ports.catalog, host));
     return { hostId: host, vmId: id, name, kind: 'copy' };
   }
   const name = to.name ?? sourceVmName;
@@ -97,6 +106,7 @@ export async function previewFailback(
   options: CallOptions,
 ): Promise<FailbackPreview> {
   const { value: replica } = await findReplica(ports.catalog, reference);
+  requireAhead(ports, order);
   const home = await homeOf(ports, replica, order, options);
   const target = await ports.hosts.ports(replica.targetHostId);
   const { hypervisor } = await ports.hosts.ports(home.hostId);

@@ -2,6 +2,7 @@
 import type { Host } from '../../domain/host/host.ts';
 import { roomFinding } from '../../domain/host/storage-room.ts';
 import type { VmId } from '../../domain/ids.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
 import { windowFinding } from '../../domain/replication/openings.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
@@ -25,10 +26,12 @@ export async function preflightJob(
   const from = await ports.hosts.ports(source.id);
   const to = await ports.hosts.ports(target.id);
   const ofRoom = await roomFindings(ports, planned, options);
+  const kept = await keptReplicas(ports, source, target);
   const all: VmFindings[] = [];
   for (const vm of vms) {
     const description = await from.hypervisor.vm(vm.id, options);
-    const ofTarget = { source: description, networkMap: request.networkMap };
+    const standInId = kept.find(({ sourceVmId }) => sourceVmId === vm.id)?.targetVmId ?? null;
+    const ofTarget = { source: description, standInId, networkMap: request.networkMap };
     const findings = [
       ...(await from.hypervisor.preflightSource(vm.id, options)),
       ...(await to.hypervisor.preflightTarget(ofTarget, options)),
@@ -55,7 +58,11 @@ async function roomFindings(
   const { hypervisor } = await ports.hosts.ports(source.id);
   const { store } = await ports.hosts.ports(target.id);
   const room = await store.room(options);
-  const there = await withPoints(ports, source, target);
+  const kept = await keptReplicas(ports, source, target);
+  // A new job goes on from their restore points.
+  const there = new Set(
+    kept.filter(({ newestPointId }) => newestPointId !== null).map(({ sourceVmId }) => sourceVmId),
+  );
   const findings = new Map<VmId, readonly PreflightFinding[]>();
   let othersBytes = 0;
   for (const { id } of vms) {
@@ -68,20 +75,18 @@ async function roomFindings(
   return findings;
 }
 
-/** VMs that have restore points on that target already: a new job goes on from them. */
-async function withPoints(
+/** Replicas of that source on that target, which a new job takes over. */
+async function keptReplicas(
   { catalog }: ControllerPorts,
   source: Host,
   target: Host,
-): Promise<ReadonlySet<VmId>> {
+): Promise<readonly Replica[]> {
   const replicas = (await catalog.replicas()).map(({ value }) => value);
-  const there = replicas.filter(
-    ({ sourceHostId, targetHostId, newestPointId, phase }) =>
+  return replicas.filter(
+    ({ sourceHostId, targetHostId, phase }) =>
       sourceHostId === source.id &&
       targetHostId === target.id &&
-      newestPointId !== null &&
       phase !== 'Removed' &&
       phase !== 'Permanent',
   );
-  return new Set(there.map(({ sourceVmId }) => sourceVmId));
 }

@@ -9,7 +9,7 @@ import type { SeedOrder } from '../../ports/orders.ts';
 import { seedImages } from '../copy-seed.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { idleReplica } from './idle-replica.ts';
-import { findReplica, findVm } from './references.ts';
+import { findReplica, findVm, hostNameOf } from './references.ts';
 import { showReplica } from './replicas.ts';
 
 type Wanted = Pick<Replica, 'id' | 'name' | 'targetHostId' | 'sourceHostId' | 'sourceVmId'>;
@@ -50,7 +50,7 @@ async function namedSeed(
   }
   const { hypervisor } = await ports.hosts.ports(replica.targetHostId);
   const vms = await hypervisor.vms(options);
-  const vm = findVm(vms, order.vm, replica.targetHostId);
+  const vm = findVm(vms, order.vm, await hostNameOf(ports.catalog, replica.targetHostId));
   const seed: Seed = { type: 'vm', vmId: vm.id, vmName: vm.name };
   for (const { value } of await ports.catalog.replicas()) {
     const isStandIn = value.targetHostId === replica.targetHostId && value.targetVmId === vm.id;

@@ -41,7 +41,7 @@ export async function preflightTargetVm(
   { request, facts, acceleration, traits, schema }: TargetPreflight,
   options: CallOptions,
 ): Promise<PreflightFinding[]> {
-  const { source, networkMap } = request;
+  const { source, networkMap, standInId } = request;
   const { domain, replica, changes } = replicaOf(request, traits);
   const [capabilities, networks, active, filters, files, taken, refusals] = await Promise.all([
     readCapabilities(virsh, { domain, facts, traits }, options),
@@ -70,7 +70,7 @@ export async function preflightTargetVm(
     ...deviceFindings(replica, capabilities),
     ...modelFindings(replica, known),
     ...refusals,
-    ...identityFindings(source.id, lines(taken)),
+    ...(standInId === source.id ? [] : identityFindings(source.id, lines(taken))),
     ...source.disks
       .filter(({ unsupportedBecause }) => unsupportedBecause !== null)
       .map(({ key, unsupportedBecause }) =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { VmId } from '../../domain/ids.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CommandResult, Processes } from '../../ports/processes.ts';
 import { readDomainSchema } from './domain-schema.ts';
@@ -42,12 +43,13 @@ const DEVICES = [
 
 type Target = {
   readonly networkMap?: NetworkMap;
+  readonly standInId?: VmId;
   readonly acceleration?: 'hardware' | 'software';
   readonly answers?: Parameters<typeof scriptedVirsh>[0];
 };
 
 async function preflight(text: string, target: Target = {}): Promise<PreflightFinding[]> {
-  const { networkMap = {}, acceleration = 'software' } = target;
+  const { networkMap = {}, standInId = null, acceleration = 'software' } = target;
   const virsh = scriptedVirsh({
     domcapabilities: DOMAIN_CAPABILITIES,
     'net-list --all --name': 'lan\n\n',
@@ -58,7 +60,7 @@ async function preflight(text: string, target: Target = {}): Promise<PreflightFi
     ...target.answers,
   });
   const domainType = acceleration === 'hardware' ? ('kvm' as const) : ('qemu' as const);
-  const request = { source: describedAs(text), networkMap };
+  const request = { source: describedAs(text), networkMap, standInId };
   const traits = { domainType, machines: facts.machines };
   return preflightTargetVm(
     { virsh, processes: answering(DEVICES) },
@@ -155,6 +157,12 @@ describe('preflight at the target', () => {
       'warns device graphics sdl',
       'warns device tpm tpm-tis',
     ]);
+  });
+
+  it('does not take the replica of an earlier job for a stranger with the same UUID', async () => {
+    const answers = { list: `${source.id}\n` };
+    assert.deepEqual(inShort(await ofDevices('', { answers })), ['warns uuid']);
+    assert.deepEqual(await ofDevices('', { answers, standInId: source.id }), []);
   });
 
   it("knows which filters the target's libvirt has, for NICs that keep theirs", async () => {
