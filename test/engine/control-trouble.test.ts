@@ -32,6 +32,22 @@ test('running a whole job runs what can be run; one VM that cannot does not stop
   assert.equal((await ports.catalog.points(mail.value.id)).length, 2);
 });
 
+test('a misspelt network, and a replica beside its source, are warnings of the job, said once', async () => {
+  await using stage = await Stage.open();
+  addSecondVm(stage);
+  const request = stage.jobRequest({
+    vms: ['web', 'mail'],
+    targetHost: 'production',
+    networkMap: { lna: null },
+  });
+  const { type, findings } = await stage.run(stage.life.controller.createJob(request, options));
+  assert.equal(type, 'created');
+  assert.deepEqual(
+    findings.map((vm) => vm.findings.map(({ severity, element }) => `${severity} ${element}`)),
+    [['warns host', 'warns network lna'], []],
+  );
+});
+
 test('a job of which no VM can run says why', async () => {
   await using stage = await Stage.open();
   await stage.protect();

@@ -4,6 +4,7 @@ import { roomFinding } from '../../domain/host/storage-room.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import { windowFinding } from '../../domain/replication/openings.ts';
+import { unusedNetworkFindings } from '../../domain/vm/network-map.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -27,9 +28,15 @@ export async function preflightJob(
   const to = await ports.hosts.ports(target.id);
   const ofRoom = await roomFindings(ports, planned, options);
   const kept = await keptReplicas(ports, source, target);
-  const all: VmFindings[] = [];
+  const described = [];
   for (const vm of vms) {
-    const description = await from.hypervisor.vm(vm.id, options);
+    described.push({ vm, description: await from.hypervisor.vm(vm.id, options) });
+  }
+  const networks = described.flatMap(({ description }) =>
+    description.nics.map(({ network }) => network),
+  );
+  const all: VmFindings[] = [];
+  for (const { vm, description } of described) {
     const standInId = kept.find(({ sourceVmId }) => sourceVmId === vm.id)?.targetVmId ?? null;
     const ofTarget = { source: description, standInId, networkMap: request.networkMap };
     const findings = [
@@ -37,17 +44,29 @@ export async function preflightJob(
       ...(await to.hypervisor.preflightTarget(ofTarget, options)),
       ...(ofRoom.get(vm.id) ?? []),
       // Of the job, and said once.
-      ...(vm === vms[0] ? windowFindings(request) : []),
+      ...(vm === vms[0] ? jobFindings(planned, networks) : []),
     ];
     all.push({ vm, findings });
   }
   return all;
 }
 
-function windowFindings({ windows = [], rpoSeconds, isScheduled }: PlannedJob['request']) {
-  const finding = isScheduled ? windowFinding(windows, rpoSeconds) : null;
-  return finding === null ? [] : [finding];
+function jobFindings({ source, target, request }: PlannedJob, networks: readonly string[]) {
+  const { windows = [], rpoSeconds, isScheduled, networkMap } = request;
+  const ofWindows = isScheduled ? windowFinding(windows, rpoSeconds) : null;
+  return [
+    ...(ofWindows === null ? [] : [ofWindows]),
+    ...(source.id === target.id ? [SAME_HOST] : []),
+    ...unusedNetworkFindings(networkMap, networks),
+  ];
 }
+
+const SAME_HOST: PreflightFinding = {
+  severity: 'warns',
+  element: 'host',
+  message:
+    'Source and target are the same host: what takes the VM along with its host takes the replica, too.',
+};
 
 /** One after the other: each VM finds what the others of the job leave. */
 async function roomFindings(
