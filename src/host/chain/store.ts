@@ -138,7 +138,7 @@ function storeOf(context: StoreContext): ReplicaStore {
 function createTurns(context: StoreContext) {
   const mutex = createKeyedMutex();
   return <Result>(replicaId: ReplicaId, options: CallOptions, run: () => Promise<Result>) =>
-    mutex(replicaId, () =>
+    mutex(replicaId, options.signal, () =>
       mapped(context, options, async () => {
         await context.server.reclaim(options);
         return await run();
