@@ -54,6 +54,27 @@ test('a failover that finds it raises it, too, and is refused in its dry run bef
   assert.equal((await stage.replica()).phase, 'Ready');
 });
 
+test('a dry run does not wait for a target whose storage hangs', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  stage.world.faults.on('recovery.store.inspect', 1, 'hang');
+  const { refusedBecause, warnings } = await preview(stage);
+  assert.equal(refusedBecause, null);
+  assert.match(warnings.join(), /target host does not answer/);
+});
+
+test('a hop onto a point that somebody changed is refused, and no way around it is offered that there is not', async () => {
+  await using stage = await Stage.open();
+  const points = await withPoints(stage);
+  await stage.failover();
+  touchLayer(stage.recovery, await layerOf(stage, points[0]));
+  const order = failoverOrder(points[0]?.id ?? '');
+  const { controller } = stage.life;
+  const { refusedBecause } = await stage.run(controller.previewHop('web-replica', order, options));
+  assert.match(refusedBecause ?? '', /changed by someone else/);
+  assert.doesNotMatch(refusedBecause ?? '', /--accept-drift/);
+});
+
 test('when there is nothing better, a point that was changed is taken as asked, and it is told', async () => {
   await using stage = await Stage.open();
   const points = await withPoints(stage);

@@ -45,10 +45,13 @@ export type ReplicaFinding = {
   readonly branchId: BranchId | null;
 };
 
+/** What a replica goes on from: a restore point, or an archived branch of it. */
+export type BasisId = { readonly pointId: PointId; readonly archiveId: BranchId | null };
+
 /** Why this restore point, or the archive that goes on from it, cannot be trusted; null when it can. Another one's damage is no reason. */
 export function driftOfBasis(
   findings: readonly ReplicaFinding[],
-  { pointId, archiveId }: { readonly pointId: PointId; readonly archiveId: BranchId | null },
+  { pointId, archiveId }: BasisId,
 ): string | null {
   const finding = findings.find(
     ({ blocksWrites, pointIds, branchId }) =>

@@ -1,5 +1,4 @@
 /** Failover and what follows it: what it would cost, and how it is asked for. */
-import { asUnderstudyError } from '../../domain/error.ts';
 import {
   type ConnectionDecision,
   decideConnection,
@@ -8,7 +7,6 @@ import {
   type SourceAtFailover,
 } from '../../domain/failover/connection.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
-import { driftOfBasis } from '../../domain/replica/finding.ts';
 import { ALLOWED_IN } from '../../domain/replica/phase.ts';
 import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -25,6 +23,7 @@ import { accept } from './accept.ts';
 import { chosenBasis, findArchive, pointOfBasis } from './basis.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailover } from './expectations.ts';
+import { lookAtTarget } from './look-at-target.ts';
 import { findReplica } from './references.ts';
 
 /** How long a failover waits for the guest to answer before it ends without that figure. */
@@ -102,10 +101,12 @@ export async function previewFailover(
   return previewTakeover(ports, replica, { ...order, operation: 'failover' }, options);
 }
 
+type PreviewOrder = FailoverOrder & { readonly operation: 'failover' | 'hop' };
+
 export async function previewTakeover(
   ports: ControllerPorts,
   replica: Replica,
-  order: FailoverOrder & { readonly operation: 'failover' | 'hop' },
+  order: PreviewOrder,
   options: CallOptions,
 ): Promise<FailoverPreview> {
   const points = await ports.catalog.points(replica.id);
@@ -117,12 +118,8 @@ export async function previewTakeover(
     options,
   );
   const archiveId = order.archive == null ? null : findArchive(replica, order.archive).branchId;
-  const target = await lookAtTarget(
-    ports,
-    replica,
-    { pointId: point.id, archiveId, acceptsDrift: order.acceptDrift === true },
-    options,
-  );
+  const target = await lookAtTarget(ports, replica, { pointId: point.id, archiveId }, options);
+  const drift = tellDrift(order, target.drift);
   const fence = neededFence(seen, order.fence);
   const connection = decideConnection(seen, fence, order.acceptDuplicate);
   const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
@@ -138,8 +135,12 @@ export async function previewTakeover(
     fenceConsequence: FENCE_CONSEQUENCE[fence],
     willConnectNics: connection.connect,
     connectionBecause: connection.because,
-    refusedBecause: refusal(replica, seen, order) ?? target.refusal,
-    warnings: [...(await warnings(ports, replica, point, connection)), ...target.warnings],
+    refusedBecause: refusal(replica, seen, order) ?? drift.refusal,
+    warnings: [
+      ...(await warnings(ports, replica, point, connection)),
+      ...target.warnings,
+      ...drift.warnings,
+    ],
   };
 }
 
@@ -170,7 +171,7 @@ function lossOf(
 function refusal(
   replica: Replica,
   seen: SourceAtFailover,
-  { operation, fence }: { readonly operation: 'failover' | 'hop'; readonly fence: SourceFence },
+  { operation, fence }: PreviewOrder,
 ): string | null {
   const phases: readonly string[] = ALLOWED_IN[operation];
   if (!phases.includes(replica.phase)) return `the replica is in phase ${replica.phase}`;
@@ -193,31 +194,15 @@ async function warnings(
   return told;
 }
 
-/** What is in the way of the start has to be heard before the disaster. A target that does not answer says so, too. */
-async function lookAtTarget(
-  ports: ControllerPorts,
-  replica: Replica,
-  {
-    acceptsDrift,
-    ...basis
-  }: Parameters<typeof driftOfBasis>[1] & { readonly acceptsDrift: boolean },
-  options: CallOptions,
-): Promise<{ readonly refusal: string | null; readonly warnings: readonly string[] }> {
-  try {
-    const { hypervisor, store } = await ports.hosts.ports(replica.targetHostId);
-    const drift = driftOfBasis(await store.inspect(replica.id, options), basis);
-    const findings = await hypervisor.preflightStorage(options);
-    const warnings = findings.map(({ element, message }) => `Target, ${element}: ${message}`);
-    if (drift === null) return { refusal: null, warnings };
-    const told = `the restore point was changed by someone else: ${drift}`;
-    return acceptsDrift
-      ? { refusal: null, warnings: [...warnings, `Taken all the same, ${told}.`] }
-      : { refusal: `${told} (see --accept-drift)`, warnings };
-  } catch (error) {
-    if (asUnderstudyError(error).code !== 'host-unreachable') throw error;
-    const warnings = ['The target host does not answer: the replica could not be started now.'];
-    return { refusal: null, warnings };
-  }
+function tellDrift(
+  { operation, acceptDrift = false }: PreviewOrder,
+  drift: string | null,
+): { readonly refusal: string | null; readonly warnings: readonly string[] } {
+  if (drift === null) return { refusal: null, warnings: [] };
+  const told = `the restore point was changed by someone else: ${drift}`;
+  if (acceptDrift) return { refusal: null, warnings: [`Taken all the same, ${told}.`] };
+  const way = operation === 'failover' ? ' (see --accept-drift)' : '';
+  return { refusal: `${told}${way}`, warnings: [] };
 }
 
 const FENCE_CONSEQUENCE: Record<SourceFence, string> = {
