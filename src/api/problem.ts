@@ -6,7 +6,7 @@ import { allowedOperations, PHASES, type Phase } from '../domain/replica/phase.t
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-export const STATUS_OF_KIND = {
+const STATUS_OF_KIND = {
   invalid: 400,
   missing: 404,
   conflict: 409,

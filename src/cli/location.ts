@@ -41,7 +41,7 @@ function setting(world: CliWorld, name: string): string | undefined {
 }
 
 /** Only this machine: the token would go over the network in the clear. */
-export function parseServerAddress(text: string): Location['socket'] {
+function parseServerAddress(text: string): Location['socket'] {
   if (text.startsWith('unix:/')) return { socketPath: text.slice('unix:'.length) };
   const match = /^(?:http:\/\/)?(127\.0\.0\.1|\[::1\]|localhost):(\d{1,5})\/?$/.exec(text);
   const port = Number(match?.[2]);

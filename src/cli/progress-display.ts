@@ -75,11 +75,7 @@ function withoutNumber(step: string): string {
 }
 
 /** `Replicate web-01  [#####---------------]  25%  1.00 GiB of 4.00 GiB  120 MiB/s  25s left  copy vda` */
-export function progressLine(
-  title: string,
-  progress: OperationProgressAnswer,
-  withBar: boolean,
-): string {
+function progressLine(title: string, progress: OperationProgressAnswer, withBar: boolean): string {
   const { doneBytes, totalBytes, bytesPerSecond, remainingMs } = progress;
   const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
   const parts = [

@@ -60,7 +60,7 @@ function isForPrograms(program: Command): boolean {
 }
 
 /** The whole command tree. */
-export function buildProgram(world: CliWorld, runner: Runner): Command {
+function buildProgram(world: CliWorld, runner: Runner): Command {
   const program = new Command('understudy');
   program
     .description(DESCRIPTION)

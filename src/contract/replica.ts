@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { failbackRecordSchema } from './failback.ts';
 import { operationSchema } from './operation.ts';
-import { pointSchema } from './point.ts';
 import { seedAnswerSchema } from './seed.ts';
 import { idSchema, instantSchema } from './values.ts';
 
@@ -138,8 +137,6 @@ export const overviewSchema = z.strictObject({
   /** Operations that have not ended, newest first. */
   openOperations: z.array(operationSchema),
 });
-
-export const pointListSchema = z.strictObject({ items: z.array(pointSchema) });
 
 export type ReplicaAnswer = z.output<typeof replicaSchema>;
 export type ReplicaFindingAnswer = z.output<typeof replicaFindingSchema>;

@@ -68,7 +68,7 @@ async function loadArchive(
 }
 
 /** Throws `branch-missing`. */
-export function requireArchive({ name, archives }: Replica, id: BranchId): ArchivedBranch {
+function requireArchive({ name, archives }: Replica, id: BranchId): ArchivedBranch {
   const found = archives.find((archive) => archive.branchId === id);
   if (found !== undefined) return found;
   throw new UnderstudyError('branch-missing', { replica: name, branch: id });

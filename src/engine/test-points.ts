@@ -245,7 +245,7 @@ function removeOne(
 }
 
 /** All of them, and only then the first error: nothing may still be under way when a step ends. */
-export async function everyOne<In, Out>(
+async function everyOne<In, Out>(
   items: readonly In[],
   work: (item: In) => Promise<Out>,
 ): Promise<readonly Out[]> {

@@ -26,7 +26,7 @@ export interface GuestImage {
 /** `.cache` of the repository, which version control ignores. */
 export const defaultCacheFolder = join(import.meta.dirname, '..', '..', '.cache');
 
-export const guestSources = join(import.meta.dirname, 'guest');
+const guestSources = join(import.meta.dirname, 'guest');
 const sizeBytes = 512 * 1024 * 1024;
 
 /**

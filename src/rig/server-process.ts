@@ -63,7 +63,7 @@ export interface ServerProcessOptions {
 }
 
 /** The program as it is installed; this file runs on the Node that it needs. */
-export const understudyProgram = join(import.meta.dirname, '..', '..', 'bin', 'understudy.js');
+const understudyProgram = join(import.meta.dirname, '..', '..', 'bin', 'understudy.js');
 
 const readinessDeadlineMs = 60_000;
 const endDeadlineMs = 30_000;

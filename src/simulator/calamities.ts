@@ -45,7 +45,7 @@ function forgetReadings(world: World, { readings }: SimulatedHost): void {
 const AWAY_MS = 5 * 60_000;
 
 /** Nobody reaches it for some minutes. */
-export function goAway(world: World, host: SimulatedHost): void {
+function goAway(world: World, host: SimulatedHost): void {
   host.isUnreachable = true;
   const back = world.clock.every(AWAY_MS, () => {
     host.isUnreachable = false;

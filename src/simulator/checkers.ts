@@ -108,7 +108,7 @@ export function pointsAreExact(world: World): string[] {
 }
 
 /** 3 */
-export function oneOperationPerReplica(_world: World, { operations }: CatalogueView): string[] {
+function oneOperationPerReplica(_world: World, { operations }: CatalogueView): string[] {
   const running = new Map<string, string[]>();
   for (const { id, kind, subject, state } of operations) {
     if (kind === 'verify' || kind === 'sweep' || RUNS_BESIDE.includes(kind)) continue;
@@ -121,10 +121,7 @@ export function oneOperationPerReplica(_world: World, { operations }: CatalogueV
 }
 
 /** 5; and 10, because a source whose host did not answer may serve: then `unfenced-source` is what excuses the two. */
-export function oneConnectedInstance(
-  world: World,
-  { acceptedDuplicates }: CatalogueView,
-): string[] {
+function oneConnectedInstance(world: World, { acceptedDuplicates }: CatalogueView): string[] {
   return [...connectedByIdentity(world)]
     .filter(([identity, vms]) => vms.length > 1 && !acceptedDuplicates.has(identity))
     .map(([identity, vms]) => {
@@ -134,7 +131,7 @@ export function oneConnectedInstance(
 }
 
 /** 8 */
-export function nothingAcknowledgedIsForgotten(
+function nothingAcknowledgedIsForgotten(
   _world: World,
   { operations, acknowledged }: CatalogueView,
 ): string[] {
@@ -145,17 +142,14 @@ export function nothingAcknowledgedIsForgotten(
 }
 
 /** 8: with nothing under way, an operation has ended or waits for a person. */
-export function everythingEnded(_world: World, { operations }: CatalogueView): string[] {
+function everythingEnded(_world: World, { operations }: CatalogueView): string[] {
   return operations
     .filter(({ state }) => !hasEnded(state) && state !== 'suspended')
     .map(({ id, kind, state }) => `${kind} ${id} is still ${state}`);
 }
 
 /** Section 4: the phase is recorded before the replica starts, and after it stopped. Forced undos are excused. */
-export function replicasAtRestAreOff(
-  world: World,
-  { replicas, conditions }: CatalogueView,
-): string[] {
+function replicasAtRestAreOff(world: World, { replicas, conditions }: CatalogueView): string[] {
   return replicas.flatMap((replica) => {
     const host = world.hosts.get(replica.targetHostId);
     if (host === undefined || !isAtRest(replica)) return [];
@@ -191,7 +185,7 @@ export function noGuestWasPaused(world: World): string[] {
 }
 
 /** 1: what the catalogue lists exists, and the other way round. Hosts that cannot be reached are excused. */
-export function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
+function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
   return view.replicas.flatMap((replica) => {
     const host = world.hosts.get(replica.targetHostId);
     const ended = replica.phase === 'Permanent' || replica.phase === 'Removed';
@@ -208,7 +202,7 @@ export function catalogueMatchesStore(world: World, view: CatalogueView): string
 }
 
 /** 4: with nothing under way, a replica at rest has no disk that a start by hand would find. */
-export function replicasAtRestCannotStart(world: World, { replicas }: CatalogueView): string[] {
+function replicasAtRestCannotStart(world: World, { replicas }: CatalogueView): string[] {
   return replicas.filter(isAtRest).flatMap((replica) => {
     const host = world.hosts.get(replica.targetHostId);
     if (host === undefined || host.isUnreachable) return [];
@@ -220,7 +214,7 @@ export function replicasAtRestCannotStart(world: World, { replicas }: CatalogueV
 }
 
 /** 9 */
-export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView): string[] {
+function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView): string[] {
   const left = temporariesOf(world).map((name) => `left behind: ${name}`);
   const underWay = new Set(replicas.map(({ failback }) => failback?.id));
   for (const host of world.hosts.values()) {
@@ -243,14 +237,14 @@ export function nothingTemporaryIsLeft(world: World, { replicas }: CatalogueView
 }
 
 /** 9: with nothing under way and every host answering, there is nothing left to sweep. */
-export function registerIsEmpty(world: World, { temporaries = [] }: CatalogueView): string[] {
+function registerIsEmpty(world: World, { temporaries = [] }: CatalogueView): string[] {
   return temporaries
     .filter(({ hostId }) => world.hosts.get(hostId)?.isUnreachable === false)
     .map(({ kind, key }) => `still registered: ${kind} ${key}`);
 }
 
 /** 9: of our change marks, only those that somebody needs are kept; one that nobody needs any more may wait for its sweep. */
-export function onlyNamedMarks(world: World, view: CatalogueView): string[] {
+function onlyNamedMarks(world: World, view: CatalogueView): string[] {
   const found: string[] = [];
   for (const host of world.hosts.values()) {
     for (const vm of host.vms.values()) {

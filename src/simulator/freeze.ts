@@ -63,6 +63,6 @@ export function spoil(freeze: Freeze, because: string): void {
   announce(freeze);
 }
 
-export function announce(freeze: Freeze): void {
+function announce(freeze: Freeze): void {
   for (const listener of [...freeze.listeners]) listener();
 }

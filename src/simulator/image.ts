@@ -109,7 +109,7 @@ export function heldBytes(image: Image): number {
   return bytes;
 }
 
-export function takeRoom(room: Room, bytes: number): void {
+function takeRoom(room: Room, bytes: number): void {
   if (bytes > 0 && room.usedBytes + bytes > room.capacityBytes) {
     throw new UnderstudyError('target-full', { path: room.path, reason: 'it is full' });
   }

@@ -44,7 +44,7 @@ export type FakeController = {
   subscribed(): Promise<void>;
 };
 
-export const JOB_VIEW: JobView = {
+const JOB_VIEW: JobView = {
   job: JOB,
   sourceHostName: 'production',
   targetHostName: 'recovery',

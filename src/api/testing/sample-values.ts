@@ -54,7 +54,7 @@ export const HOST_DESCRIPTION: HostDescription = {
 
 export const VM_SUMMARY: VmSummary = { id: VM, name: 'web-01', power: 'running' };
 
-export const VM_DESCRIPTION: VmDescription = {
+const VM_DESCRIPTION: VmDescription = {
   ...VM_SUMMARY,
   memoryBytes: 2 ** 30,
   cpuCount: 2,

@@ -34,9 +34,8 @@ export type ProbeKind =
       readonly arguments: readonly string[];
     };
 
-export const DEFAULT_DEADLINE_SECONDS = 180;
-export const DEADLINE_SECONDS_MAX = 3600;
-export const PROBES_MAX = 16;
+const DEFAULT_DEADLINE_SECONDS = 180;
+const DEADLINE_SECONDS_MAX = 3600;
 
 /** Throws `invalid-request` with what is wrong and how it is written. */
 export function parseProbe(text: string, deadlineSeconds = DEFAULT_DEADLINE_SECONDS): Probe {

@@ -30,6 +30,6 @@ export async function withRetries<T>(parts: {
 }
 
 /** The pause after that many failed attempts. */
-export function retryDelayMs(policy: RetryPolicy, failedAttempts: number): number {
+function retryDelayMs(policy: RetryPolicy, failedAttempts: number): number {
   return Math.min(policy.firstDelayMs * 2 ** (failedAttempts - 1), policy.delayMsMax);
 }

@@ -206,7 +206,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
   };
 }
 
-export async function jobView(ports: ControllerPorts, job: Job): Promise<JobView> {
+async function jobView(ports: ControllerPorts, job: Job): Promise<JobView> {
   const hosts = await ports.catalog.hosts();
   const nameOf = (id: Host['id']) => hosts.find(({ value }) => value.id === id)?.value.name ?? id;
   const replicas = await replicasOf(ports, job);

@@ -13,7 +13,7 @@ const ENTRY_BYTES = 8;
 /** QEMU's own limit (block/qcow2.h, QCOW_MAX_L1_SIZE). */
 const L1_BYTES_MAX = 32 * 1024 * 1024;
 /** More than a person or a client looks at; the totals stay exact beyond. */
-export const RANGES_MAX = 10_000;
+const RANGES_MAX = 10_000;
 const HIGH_OFFSET = 0x00ff_ffff;
 const LOW_OFFSET = 0xffff_fe00;
 const COMPRESSED_HIGH = 0x4000_0000;

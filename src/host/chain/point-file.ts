@@ -9,7 +9,7 @@ import { syncFolder, writeJson } from './durable-file.ts';
 import { isNodeError } from './errors.ts';
 import type { ReplicaLayout } from './layout.ts';
 
-export const POINT_VERSION = 1;
+const POINT_VERSION = 1;
 
 /** A point and which state files lie beside it. */
 export type StoredPoint = {

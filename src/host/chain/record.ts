@@ -13,7 +13,7 @@ import { writeJson } from './durable-file.ts';
 import type { FileIdentity } from './identity.ts';
 import type { ReplicaLayout } from './layout.ts';
 
-export const RECORD_VERSION = 1;
+const RECORD_VERSION = 1;
 
 export type RecordedLayer = {
   readonly id: LayerId;

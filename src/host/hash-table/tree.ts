@@ -72,7 +72,7 @@ async function gatherChildren(
 }
 
 /** Of the hashes of all children in order; zero when they all are. */
-export function nodeHash(hashes: Buffer): Readonly<Buffer> {
+function nodeHash(hashes: Buffer): Readonly<Buffer> {
   for (let at = 0; at < hashes.length; at += HASH_BYTES) {
     if (!isZeroHash(hashes, at)) return createHash('sha256').update(hashes).digest();
   }

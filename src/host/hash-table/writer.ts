@@ -115,6 +115,6 @@ export class HashTableWriter {
 }
 
 /** What a table is called until it is complete. */
-export function unfinishedPath(path: string): string {
+function unfinishedPath(path: string): string {
   return `${path}.new`;
 }

@@ -89,7 +89,7 @@ function isFree(jobInfo: string): boolean {
  * Ends the backup that serves this socket, and waits until libvirt has closed it; none is success, as is
  * a VM that is gone. A backup of somebody else is left alone.
  */
-export async function endBackup(
+async function endBackup(
   context: FreezeContext,
   { vmId, socketPath }: { readonly vmId: VmId; readonly socketPath: string },
   options: CallOptions,

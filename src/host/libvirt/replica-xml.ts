@@ -69,7 +69,7 @@ export function adaptDomain(
 }
 
 /** `pc-q35-9.0` → `q35`: the alias every host has, for hosts that lack the version. Null: no alias known. */
-export function machineAlias(machine: string): string | null {
+function machineAlias(machine: string): string | null {
   if (/^pc-q35-/.test(machine)) return 'q35';
   if (/^pc-i440fx-|^pc-\d/.test(machine)) return 'pc';
   const family = /^(virt|pseries|s390-ccw-virtio)-/.exec(machine)?.[1];

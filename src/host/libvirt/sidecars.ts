@@ -17,7 +17,7 @@ import { isThere } from '../is-there.ts';
 import { attribute, child, find, parseRoot, textOf, type XmlElement } from './xml.ts';
 
 /** Where a system daemon keeps TPM state: `<folder>/<VM's UUID>/tpm2/`. */
-export const SWTPM_FOLDER = '/var/lib/libvirt/swtpm';
+const SWTPM_FOLDER = '/var/lib/libvirt/swtpm';
 
 /** Setting a variable takes milliseconds; reading all of them less than one. */
 const READINGS_MAX = 10;

@@ -10,7 +10,7 @@ export class ProtocolViolation extends Error {}
 export class EndpointRefusal extends Error {}
 
 /** How an endpoint is called in messages. */
-export function endpointName({ address, exportName }: BlockEndpoint): string {
+function endpointName({ address, exportName }: BlockEndpoint): string {
   const place =
     address.type === 'unix' ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
   return `${place} export ${JSON.stringify(exportName)}`;

@@ -6,7 +6,7 @@
  *   simple    magic 4 | error 4 | cookie 8 | payload of a READ
  *   chunk     magic 4 | flags 2 | type 2 | cookie 8 | length 4 | payload
  */
-export const REQUEST_BYTES = 28;
+const REQUEST_BYTES = 28;
 export const SIMPLE_REPLY_BYTES = 16;
 export const CHUNK_HEADER_BYTES = 20;
 
