@@ -59,7 +59,7 @@ function installCommand(guard: Command, runner: Runner): void {
     ['guard install production', 'guard install production --hooks /var/lib/libvirt/hooks'],
   ).option(
     '--hooks <folder>',
-    'where this libvirt looks for hooks (default: /etc/libvirt/hooks)',
+    'where this libvirt looks for hooks (default: as last time, or /etc/libvirt/hooks)',
     notEmpty,
   );
   runner.run<InstallOptions>(install, async ({ client, show }, [host = ''], { hooks }) => {

@@ -91,7 +91,9 @@ function pauseCommands(job: Command, runner: Runner): void {
   ]);
   runner.run(resume, async ({ client, tell }, [name = '']) => {
     const resumed = await client.call('resumeJob', { parameters: { job: name } });
-    tell(resumed, `Job ${resumed.name} runs again; next: ${formatTime(resumed.nextRunAt)}.`);
+    const { isScheduled, nextRunAt } = resumed;
+    const when = isScheduled ? `; next: ${formatTime(nextRunAt)}` : ', by hand as before';
+    tell(resumed, `Job ${resumed.name} runs again${when}.`);
     return undefined;
   });
 }

@@ -144,7 +144,7 @@ function answerCommand(operation: Command, runner: Runner): void {
     leaf(
       operation,
       'answer <operation>',
-      'Tell an operation that asked what to do, such as a planned failover whose guest does not shut down',
+      'Tell an operation that asked what to do, such as a planned failover whose guest does not shut down.\nAn answer that comes early counts when it asks.',
       ['operation answer op-4f2a wait', 'operation answer op-4f2a power-off'],
     ).addArgument(choiceArgument('<answer>', 'what to do', ANSWERS)),
   );

@@ -46,7 +46,7 @@ function standOf({ home, points }: FoundFolder, { about }: FoundBranch): Failbac
   const told = about?.failback ?? null;
   if (told === null) return null;
   if (home === null) {
-    const because = `its failback ${told.id} goes to ${told.homeHostName}, which does not answer`;
+    const because = `its failback ${told.id} goes to ${told.homeHostName}, which is not known here or does not answer`;
     return { type: 'unclear', because };
   }
   const layers = home.failbacks.find(({ failbackId }) => failbackId === told.id) ?? null;
