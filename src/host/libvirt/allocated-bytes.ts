@@ -1,8 +1,10 @@
-/** How much of a VM's disks is really there: what its first restore point takes at the target, or a little less. */
+/** How much of a VM's disks is really there: what its first restore point takes at the target. */
+import { BLOCK_BYTES, blockCount } from '../../domain/bytes.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { VmDisk } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { hasCode } from './errors.ts';
 import { describeVm } from './inspect.ts';
 import type { Virsh } from './virsh.ts';
 
@@ -16,33 +18,37 @@ export async function allocatedBytes(
 ): Promise<number | null> {
   const { disks } = await describeVm(virsh, id, options);
   const protectable = disks.filter(({ unsupportedBecause }) => unsupportedBecause === null);
-  const held = await Promise.all(protectable.map((disk) => ofDisk(processes, disk, options)));
+  const held = await Promise.all(protectable.map((disk) => bytesHeld(processes, disk, options)));
   return held.reduce((sum, bytes) => (sum === null || bytes === null ? null : sum + bytes), 0);
 }
 
 /**
- * libvirt's own `Allocation` is of the topmost image only, and of a running VM the highest offset that was written since it
- * began. Images of a chain may hide each other's blocks, but never hold more than the disk together.
+ * As `qemu-img measure` finds in the image and those below it: blocks with data. What a file takes on its own file system is
+ * another figure: a raw disk that was allocated whole takes all its size there, and is empty.
  */
-async function ofDisk(
+export async function bytesHeld(
   processes: Processes,
-  { path, format, sizeBytes }: VmDisk,
+  { path, format, sizeBytes }: Pick<VmDisk, 'path' | 'format' | 'sizeBytes'>,
   options: CallOptions,
 ): Promise<number | null> {
-  // Block devices do not tell: all of them count as nothing.
+  // Devices do not tell: all of their blocks count as data.
   if (path.startsWith('/dev/')) return null;
-  const args = ['info', '--force-share', '--backing-chain', '--output=json', '-f', format];
+  const args = ['measure', '--force-share', '--output=json', '-f', format, '-O', 'qcow2'];
   const request = { command: 'qemu-img', arguments: [...args, '--', path] };
-  const { exitCode, stdout } = await processes.run(request, options);
-  return exitCode === 0 ? Math.min(chainBytes(stdout), sizeBytes) : null;
+  try {
+    const { exitCode, stdout } = await processes.run(request, options);
+    return exitCode === 0 ? heldOf(stdout, sizeBytes) : null;
+  } catch (error) {
+    if (hasCode(error, 'timed-out')) return null;
+    throw error;
+  }
 }
 
-/** QAPI ImageInfo (qemu: qapi/block-core.json), one for each image. */
-export function chainBytes(text: string): number {
-  const images: unknown = JSON.parse(text);
-  if (!Array.isArray(images)) return 0;
-  return images.reduce((sum: number, image: unknown) => {
-    const bytes = (image as { 'actual-size'?: unknown } | null)?.['actual-size'];
-    return sum + (typeof bytes === 'number' ? bytes : 0);
-  }, 0);
+/** QAPI BlockMeasureInfo (qemu: qapi/block-core.json), in which the tables of an image of that size are counted like data. */
+export function heldOf(text: string, sizeBytes: number): number | null {
+  const told = JSON.parse(text) as { required?: unknown; 'fully-allocated'?: unknown } | null;
+  const { required, 'fully-allocated': full } = told ?? {};
+  if (typeof required !== 'number' || typeof full !== 'number') return null;
+  const tableBytes = full - blockCount(sizeBytes) * BLOCK_BYTES;
+  return Math.min(Math.max(0, required - tableBytes), sizeBytes);
 }
