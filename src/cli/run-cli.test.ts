@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { REPLICA_VIEW } from '../api/testing/fake-controller.ts';
 import { OPERATION, REPLICA, VM_SUMMARY } from '../api/testing/sample-values.ts';
 import { UnderstudyError } from '../domain/error.ts';
-import { replicaId } from '../domain/ids.ts';
+import { branchId, replicaId } from '../domain/ids.ts';
 import { parseWindow } from '../domain/replication/window.ts';
 import type { CreateJob } from '../ports/controller.ts';
 import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
@@ -391,10 +391,13 @@ test('a dry run that would be refused says so with exit code 3', async (t) => {
   const free = await run('failover r --dry-run');
   assert.match(free.out, /Writes lost: +about 1m 1s \(the source runs\)/);
   assert.match(free.out, /NICs: +connected: no, because the source runs/);
-  fake.answers.previewFailover = { ...preview, refusedBecause: 'the chain has drifted' };
+  assert.doesNotMatch(free.out, /Archive/);
+  const refusedBecause = 'the chain has drifted';
+  fake.answers.previewFailover = { ...preview, refusedBecause, archiveId: branchId('br-a') };
   const refused = await run('failover r --dry-run');
   assert.equal(refused.code, 3);
   assert.match(refused.out, /Refused: +the chain has drifted/);
+  assert.match(refused.out, /Archive: +br-a, over that point/);
 });
 
 test('the environment names folder, server and token; options win', async (t) => {

@@ -16,6 +16,7 @@ test('what the server does not accept is named by option and in its unit', async
     [`${job} --scratch-deadline 0s`, '--scratch-deadline: must be at least 1s.'],
     [`${job} --test-every 1s`, '--test-every: must be at least 10m.'],
     ['planned-failover r --passes 0', '--passes: must be at least 1.'],
+    ['operation list --limit 0', '--limit: must be a number from 1 to 9999.'],
   ] as const) {
     const { code, err } = await run(line);
     assert.equal(code, 2, line);

@@ -31,6 +31,9 @@ const WRITTEN_AS: Readonly<Record<string, string>> = {
   shutdownDeadlineMs: '--shutdown-deadline',
   holdSeconds: '--hold',
   reason: '--reason',
+  'to.name': '--name',
+  'to.vm': '--copy',
+  'to.host': '--host',
   limit: '--limit',
 };
 

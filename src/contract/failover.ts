@@ -47,6 +47,8 @@ export const failoverPreviewSchema = z.strictObject({
   pointConsistency: z.enum(['crash', 'application']),
   pointAgeSeconds: z.number().min(0),
   isNewestPoint: z.boolean(),
+  /** The archived branch over that point that it would go on from; null: from the point itself. */
+  archiveId: idSchema.nullable(),
   sourcePower: powerSchema,
   /** Estimated seconds of the source's writes that the replica will not have; null when it cannot be told. */
   lostSeconds: z.number().min(0).nullable(),

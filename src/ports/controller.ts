@@ -1,6 +1,6 @@
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
-import type { ReplicaId } from '../domain/ids.ts';
+import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job, QuiescePolicy, ScratchPolicy, TestingPolicy } from '../domain/job/job.ts';
 import type {
@@ -165,6 +165,8 @@ export type FailoverPreview = {
   readonly point: Pick<RestorePoint, 'id' | 'takenAt'> & { readonly consistency: Consistency };
   readonly pointAgeSeconds: number;
   readonly isNewestPoint: boolean;
+  /** The archived branch over that point that it would go on from; null: from the point itself. */
+  readonly archiveId: BranchId | null;
   readonly sourcePower: PowerState;
   readonly lostSeconds: number | null;
   readonly lossBecause: string;

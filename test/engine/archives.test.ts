@@ -84,6 +84,19 @@ test('hop: from point to point and back, each stretch archived, undo to the sour
   await quiet(stage);
 });
 
+test('a dry run names the archive that it would go on from', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  await stage.failover('latest', 'power-off');
+  await stage.undo();
+  const [archive] = await archivesOf(stage);
+  const preview = (order: Parameters<Controller['previewFailover']>[1]) =>
+    stage.run(stage.life.controller.previewFailover('web-replica', order, options));
+  const order = failoverOrder('latest');
+  assert.equal((await preview(order)).archiveId, null);
+  assert.equal((await preview({ ...order, archive: archive ?? '' })).archiveId, archive);
+});
+
 test('a hop that fails brings the replica back where it was, running', async () => {
   for (const call of ['store.createBranch', 'hypervisor.defineReplica']) {
     await using stage = await Stage.open();

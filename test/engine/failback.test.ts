@@ -241,7 +241,13 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
   const elsewhere = await addElsewhere(stage);
   await failedOver(stage);
   stage.production.isUnreachable = true;
-  await failback(stage, { to: { type: 'new', host: 'elsewhere', name: 'web-2' } });
+  const to = { type: 'new', host: 'elsewhere', name: 'web-2' } as const;
+  const preview = await stage.run(
+    stage.life.controller.previewFailback('web-replica', { ...MANUAL, to }, options),
+  );
+  assert.equal(preview.expectedCopyMs, null, 'all is copied, not only the branch');
+  assert.match(preview.consequence, /^All that the replica's disks hold is copied/);
+  await failback(stage, { to });
   const slots = await transferSlots(stage.life.ports, await stage.replica());
   const hosts = slots.map(({ name }) => name).filter((name) => name.startsWith('transfer:'));
   assert.deepEqual(hosts.toSorted(), ['transfer:elsewhere', 'transfer:recovery']);

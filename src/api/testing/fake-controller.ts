@@ -72,6 +72,7 @@ const PREVIEW = {
   point: POINT,
   pointAgeSeconds: 61,
   isNewestPoint: true,
+  archiveId: null,
   sourcePower: 'running',
   lostSeconds: 61,
   lossBecause: 'the source runs',

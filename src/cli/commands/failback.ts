@@ -215,6 +215,11 @@ function takes(ms: number | null): string {
   return ms === null ? 'not measured yet' : `about ${formatMs(ms)}`;
 }
 
+/** To another VM than the source it is not told beforehand, measured or not. */
+function copying({ expectedCopyMs, home }: FailbackPreviewAnswer): string {
+  return expectedCopyMs === null && home.kind !== 'original' ? 'unknown' : takes(expectedCopyMs);
+}
+
 function renderPreview(preview: FailbackPreviewAnswer): string {
   const { home, branchBytes, changes } = preview;
   const { name, kind, hostName } = home;
@@ -223,7 +228,7 @@ function renderPreview(preview: FailbackPreviewAnswer): string {
     ['To', `${name} on ${hostName} (${kind})`],
     ['Production', preview.homePower ?? 'not made yet'],
     ['Written', branchBytes === null ? 'nothing: it does not stand in' : formatBytes(branchBytes)],
-    ['Copying', takes(preview.expectedCopyMs)],
+    ['Copying', copying(preview)],
     [
       'Downtime',
       `${takes(preview.expectedDowntimeMs)} at the switchover (${preview.measuredMoves} measured)`,

@@ -160,6 +160,9 @@ export function renderPreview(preview: FailoverPreviewAnswer): string {
   return renderDetails([
     ['Replica', `${preview.replicaName} (${preview.replicaId})`],
     ['Point', `${preview.pointId} of ${formatTime(preview.pointTakenAt)}, ${age} old${newest}`],
+    ...(preview.archiveId === null
+      ? []
+      : [['Archive', `${preview.archiveId}, over that point`] as const]),
     ['Consistency', preview.pointConsistency],
     ['Source', preview.sourcePower],
     ['Writes lost', `${loss} (${preview.lossBecause})`],

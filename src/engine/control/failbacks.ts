@@ -127,7 +127,8 @@ export async function previewFailback(
     homePower: own?.power ?? null,
     hasSavedState: own?.hasSavedState ?? false,
     branchBytes,
-    ...(await expectedOfFailback(ports, replica, branchBytes)),
+    // Elsewhere more than the branch is read and sent, and nobody knows how much.
+    ...(await expectedOfFailback(ports, replica, home.kind === 'original' ? branchBytes : null)),
     changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
     consequence: consequenceOf(home, own),
     refusedBecause: isAllowed
@@ -149,7 +150,9 @@ function refusalOf(
 }
 
 function consequenceOf({ name, kind }: FailbackHome, own: VmDescription | null): string {
-  if (kind === 'new') return `VM ${name} is made at the switchover; the replica serves until then`;
+  if (kind === 'new') {
+    return `All that the replica's disks hold is copied, and VM ${name} is made at the switchover; the replica serves until then`;
+  }
   const now = own?.power === 'off' ? 'stays off' : 'is shut down now';
   return (
     `VM ${name} ${now} and cannot be started until the switchover, because its disks must stand still; ` +

@@ -129,6 +129,7 @@ export async function previewTakeover(
     point: { id: point.id, takenAt: point.takenAt, consistency: point.consistency },
     pointAgeSeconds: Math.round(ageMs / 1000),
     isNewestPoint: point.id === points.at(-1)?.id,
+    archiveId,
     sourcePower: seen.power === 'absent' ? 'unknown' : seen.power,
     ...lossOf(seen, ageMs),
     ...(await expectedOfFailover(ports, replica)),
