@@ -13,6 +13,7 @@ import { aboutBranch } from '../domain/failover/branch-about.ts';
 import type { ConnectionDecision } from '../domain/failover/connection.ts';
 import { type BranchId, branchId, type PointId, type ReplicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
+import { readsThrough } from '../domain/replica/archives.ts';
 import { driftOfBasis } from '../domain/replica/finding.ts';
 import type { FailoverRecord, Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
@@ -149,7 +150,8 @@ export async function checkDrift(
   const finding = await context.step<string | null>('check-drift', {
     do: async ({ signal }) => {
       const findings = await target.store.inspect(replica.id, { signal });
-      const drift = driftOfBasis(findings, { pointId: point.id, archiveId });
+      const archiveIds = readsThrough(replica, archiveId);
+      const drift = driftOfBasis(findings, { pointId: point.id, archiveIds });
       if (drift === null || acceptsDrift) return drift;
       throw new UnderstudyError('replica-drifted', { replica: replica.name, finding: drift });
     },

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type BranchId, branchId, operationId, pointId } from '../ids.ts';
 import { instant } from '../instant.ts';
-import { branchOver, expiredArchives } from './archives.ts';
+import { branchOver, expiredArchives, readsThrough } from './archives.ts';
+import { driftOfBasis, type ReplicaFinding } from './finding.ts';
 import type { ArchivedBranch, FailoverRecord } from './replica.ts';
 
 const NOW = instant(1000);
@@ -36,6 +37,21 @@ function failover(over: BranchId | null): FailoverRecord {
 }
 
 const ids = (archives: readonly ArchivedBranch[]) => archives.map((one) => one.branchId);
+
+test('an archive reads through those below it, and what is wrong with one of them is its own trouble', () => {
+  const archives = [archive('br-1', 1, null), archive('br-2', 1, 'br-1'), archive('br-3', 1, null)];
+  const read = readsThrough({ archives }, branchId('br-2'));
+  assert.deepEqual(read, ['br-2', 'br-1']);
+  assert.deepEqual(readsThrough({ archives }, null), []);
+  const finding = (branch: string): ReplicaFinding => ({
+    ...{ kind: 'layer-changed', object: branch, message: 'it was written to', repair: 'none' },
+    ...{ blocksWrites: false, layerId: null, pointIds: [], branchId: branchId(branch) },
+  });
+  const driftOf = (branch: string) =>
+    driftOfBasis([finding(branch)], { pointId: POINT, archiveIds: read });
+  assert.equal(driftOf('br-1'), 'br-1: it was written to');
+  assert.equal(driftOf('br-3'), null);
+});
 
 test('an archive goes when its time is over', () => {
   const archives = [archive('br-1', 999, null), archive('br-2', 1001, null)];

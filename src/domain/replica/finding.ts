@@ -45,18 +45,18 @@ export type ReplicaFinding = {
   readonly branchId: BranchId | null;
 };
 
-/** What a replica goes on from: a restore point, or an archived branch of it. */
-export type BasisId = { readonly pointId: PointId; readonly archiveId: BranchId | null };
+/** What a replica goes on from: a restore point, or archived branches of it that lie over one another. */
+export type BasisIds = { readonly pointId: PointId; readonly archiveIds: readonly BranchId[] };
 
-/** Why this restore point, or the archive that goes on from it, cannot be trusted; null when it can. Another one's damage is no reason. */
+/** Why this restore point, or an archive that goes on from it, cannot be trusted; null when it can. Another one's damage is no reason. */
 export function driftOfBasis(
   findings: readonly ReplicaFinding[],
-  { pointId, archiveId }: BasisId,
+  { pointId, archiveIds }: BasisIds,
 ): string | null {
   const finding = findings.find(
     ({ blocksWrites, pointIds, branchId }) =>
       (blocksWrites && pointIds.includes(pointId)) ||
-      (archiveId !== null && branchId === archiveId),
+      (branchId !== null && archiveIds.includes(branchId)),
   );
   return finding === undefined ? null : `${finding.object}: ${finding.message.replace(/\.$/, '')}`;
 }

@@ -7,6 +7,7 @@ import {
   type SourceAtFailover,
 } from '../../domain/failover/connection.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
+import { readsThrough } from '../../domain/replica/archives.ts';
 import { ALLOWED_IN } from '../../domain/replica/phase.ts';
 import type { Replica, SourceFence } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -118,7 +119,8 @@ export async function previewTakeover(
     options,
   );
   const archiveId = order.archive == null ? null : findArchive(replica, order.archive).branchId;
-  const target = await lookAtTarget(ports, replica, { pointId: point.id, archiveId }, options);
+  const basis = { pointId: point.id, archiveIds: readsThrough(replica, archiveId) };
+  const target = await lookAtTarget(ports, replica, basis, options);
   const drift = tellDrift(order, target.drift);
   const fence = neededFence(seen, order.fence);
   const connection = decideConnection(seen, fence, order.acceptDuplicate);

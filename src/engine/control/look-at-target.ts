@@ -1,6 +1,6 @@
 /** What is in the way of a replica's start at its target: it has to be heard before the disaster. */
 import { asUnderstudyError } from '../../domain/error.ts';
-import { type BasisId, driftOfBasis } from '../../domain/replica/finding.ts';
+import { type BasisIds, driftOfBasis } from '../../domain/replica/finding.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import { withDeadline } from '../deadline.ts';
@@ -19,7 +19,7 @@ export type TargetSeen = {
 export async function lookAtTarget(
   ports: ControllerPorts,
   replica: Replica,
-  basis: BasisId,
+  basis: BasisIds,
   options: CallOptions,
 ): Promise<TargetSeen> {
   try {
@@ -38,7 +38,7 @@ export async function lookAtTarget(
 async function askTarget(
   { hosts }: ControllerPorts,
   { id, targetHostId }: Replica,
-  basis: BasisId,
+  basis: BasisIds,
   options: CallOptions,
 ): Promise<TargetSeen> {
   const { hypervisor, store } = await hosts.ports(targetHostId);
