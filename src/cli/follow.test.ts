@@ -181,8 +181,8 @@ test('follow writes the history to stdout, escaped', async (t) => {
   );
   assert.equal(ran.code, 0);
   const said = [
-    '2026-03-01T12:00:00.001Z note: VM \\x1b]0;x\\x07',
-    '2026-03-01T12:00:00.002Z succeeded',
+    '2026-03-01T12:00:00.001Z op-a1 replicate rep-a1  note: VM \\x1b]0;x\\x07',
+    '2026-03-01T12:00:00.002Z op-a1 replicate rep-a1  succeeded',
   ];
   assert.deepEqual(ran.out.trimEnd().split('\n'), said);
 });

@@ -115,7 +115,7 @@ function followCommand(operation: Command, runner: Runner): void {
       const onEvent = (event: OperationEventAnswer): void => {
         display.close();
         const isTable = options.output === 'table';
-        const line = isTable ? escapeText(historyLine(record, event)) : safeJson(event);
+        const line = isTable ? escapeText(event.line) : safeJson(event);
         world.stdout.write(`${line}\n`);
       };
       const settled = await followOperation({ world, client, display, onEvent }, record);
@@ -225,14 +225,6 @@ export function renderOperation(operation: OperationAnswer): string {
 }
 
 function renderDetail(operation: OperationDetailAnswer): string {
-  const lines = operation.history.map((event) => historyLine(operation, event));
+  const lines = operation.history.map(({ line }) => line);
   return renderOperation(operation) + renderDetails([['History', lines]]);
-}
-
-/** As in the server's log, without what is the same on every line: which operation, of what kind, about what. */
-function historyLine(
-  { id, kind, subject }: OperationAnswer,
-  { line }: OperationEventAnswer,
-): string {
-  return line.replace(` ${id} ${kind} ${subject} `, '');
 }
