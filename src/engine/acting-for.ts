@@ -20,13 +20,15 @@ export async function actingFor(
   host: HostId,
 ): Promise<HostPorts> {
   const ports = await hosts.commands(host);
-  const { hypervisor, pointSource, productionDisks, epochs } = ports;
+  const { hypervisor, pointSource, productionDisks, testBench, epochs } = ports;
   const by = authorityOf({ catalog, epochs }, replicaId);
   return {
     ...ports,
     hypervisor: { ...hypervisor, ...hypervisorCommands(hypervisor, by) },
     pointSource: { ...pointSource, ...pointSourceCommands(pointSource, by) },
     productionDisks: { ...productionDisks, ...productionCommands(productionDisks, by) },
+    // To take a test of one's own away is everybody's right, and duty.
+    testBench: { ...testBench, setUp: by.admitted(testBench.setUp) },
   };
 }
 

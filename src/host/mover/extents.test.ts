@@ -16,13 +16,18 @@ const MIB = 1024 ** 2;
 const CONTEXT = 'qemu:dirty-bitmap:mark';
 
 /** Maps a disk with these extents: what was asked for, and what came. */
-async function map(sizeBytes: number, extents: readonly { lengthBytes: number; flags: number }[]) {
+async function map(
+  sizeBytes: number,
+  extents: readonly { lengthBytes: number; flags: number }[],
+  extentsMax = Number.POSITIVE_INFINITY,
+) {
   const asked: number[] = [];
   await using server = await startFakeServer({
     folder,
     name: 'disk',
     disk: Buffer.alloc(0),
     announcedBytes: sizeBytes,
+    extentsMax,
     contexts: { [CONTEXT]: extents },
     fault: ({ type, length }) => {
       if (type === COMMAND.blockStatus) asked.push(length);
@@ -50,6 +55,23 @@ test('a vast disk with little in it is asked about in few questions', async () =
   assert.equal(found.get(1), 64 * 1024);
   assert.ok(asked.length <= 260, `${asked.length} questions`);
   assert.ok(asked.every((length) => length < 2 ** 32));
+});
+
+test('what was asked ahead of a stretch with many extents is neither lost nor told twice', async () => {
+  const dense = Array.from({ length: 2048 }, () => [
+    { lengthBytes: 65536, flags: 1 },
+    { lengthBytes: 65536, flags: 0 },
+  ]).flat();
+  const emptyBytes = 99 * GIB + MIB;
+  const extents = [
+    { lengthBytes: emptyBytes, flags: 0 },
+    ...dense,
+    { lengthBytes: 300 * GIB - emptyBytes - 4096 * 65536, flags: 0 },
+  ];
+  for (const extentsMax of [7, 500, 1e6]) {
+    const { found } = await map(300 * GIB, extents, extentsMax);
+    assert.equal(found.get(1), 2048 * 65536, `${extentsMax} in an answer`);
+  }
 });
 
 test('where extents are many, each question is about half a GiB, so that an answer stays small', async () => {
