@@ -1,4 +1,5 @@
 /** How much of a VM's disks is really there: what its first restore point takes at the target. */
+import { stat } from 'node:fs/promises';
 import { BLOCK_BYTES, blockCount } from '../../domain/bytes.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { VmDisk } from '../../domain/vm/vm.ts';
@@ -32,7 +33,7 @@ export async function bytesHeld(
   options: CallOptions,
 ): Promise<number | null> {
   // Devices do not tell: all of their blocks count as data.
-  if (path.startsWith('/dev/')) return null;
+  if (!(await isFile(path))) return null;
   const args = ['measure', '--force-share', '--output=json', '-f', format, '-O', 'qcow2'];
   const request = { command: 'qemu-img', arguments: [...args, '--', path] };
   try {
@@ -41,6 +42,14 @@ export async function bytesHeld(
   } catch (error) {
     if (hasCode(error, 'timed-out')) return null;
     throw error;
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch {
+    return false; // Whatever is in the way, nobody knows then.
   }
 }
 
