@@ -10,11 +10,17 @@ const main = fileURLToPath(new URL('../src/main/cli.ts', import.meta.url));
 const own = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url));
 
 // What Node makes of the sources is kept: commands start three times as fast, and the server, which lives long, never
-// loads the compiler. With memory counting more than the last bit of speed, and two of glibc's arenas instead of one
-// per thread, it needs 110 MiB instead of 160 (docs/benchmarks.md). Where we may not write, Node goes on without.
+// loads the compiler. With memory counting more than the last bit of speed, two of glibc's arenas instead of one per
+// thread, and what is free given back in pieces of 128 KiB (glibc keeps ever larger ones by itself), it needs 110 MiB instead
+// of 160 (docs/benchmarks.md). Where we may not write, Node goes on without.
 const flag = '--optimize-for-size';
 const compiled = fileURLToPath(new URL('../.cache/compiled', import.meta.url));
-const env = { MALLOC_ARENA_MAX: '2', NODE_COMPILE_CACHE: compiled, ...process.env };
+const malloc = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+};
+const env = { ...malloc, NODE_COMPILE_CACHE: compiled, ...process.env };
 const args = process.argv.slice(2);
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
