@@ -25,7 +25,8 @@ export async function allocatedBytes(
 
 /**
  * As `qemu-img measure` finds in the image and those below it: blocks with data. What a file takes on its own file system is
- * another figure: a raw disk that was allocated whole takes all its size there, and is empty.
+ * another figure: a raw disk that was allocated whole takes all its size there, and is empty. Of a running VM what its guest has
+ * not flushed is not counted.
  */
 export async function bytesHeld(
   processes: Processes,
