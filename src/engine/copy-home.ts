@@ -21,6 +21,7 @@ import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { WorkingDisk } from '../ports/production-disks.ts';
 import { type FailbackFacts, layersCommand, markOfPass } from './failback-facts.ts';
 import { markOfBranch } from './kept-marks.ts';
+import { whileRegistered } from './registered-reading.ts';
 import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
 import { whileFrozen } from './while-frozen.ts';
 
@@ -84,6 +85,22 @@ export function copyHome(
   pass: Pass,
   frozen: FrozenPoint,
 ): Promise<PassResult> {
+  const isWhole = pass.since === null || frozen.disks.some((disk) => hasLostMark(pass, disk));
+  if (!isWhole) return copyPass(context, pass, frozen, null);
+  const keyName = `survey-${markOfPass(pass.failbackId, pass.number)}`;
+  const { replica } = pass.facts;
+  return whileRegistered(context, { name: 'survey', keyName, replica }, (surveyKey) =>
+    copyPass(context, pass, frozen, surveyKey),
+  );
+}
+
+/** Without a key for the survey: only what changed since the pass before. */
+function copyPass(
+  context: OperationContext,
+  pass: Pass,
+  frozen: FrozenPoint,
+  surveyKey: OperationKey | null,
+): Promise<PassResult> {
   const { facts, freezeKey } = pass;
   const held = {
     command: { key: freezeKey, vmId: facts.replicaVmId },
@@ -95,7 +112,7 @@ export function copyHome(
   return context.step<PassResult>('copy-home', {
     do: (attempt) =>
       whileFrozen(held, attempt.signal, (signal) =>
-        copyAll(context, pass, frozen, { ...attempt, signal }),
+        copyAll(context, pass, { frozen, surveyKey, attempt: { ...attempt, signal } }),
       ),
     undo: async ({ key, signal }) => {
       const command = commandOf(pass, key);
@@ -105,8 +122,9 @@ export function copyHome(
       await orLeaveToSweeper(tidying, (options) =>
         pass.home.productionDisks.settle(command, options),
       );
+      if (surveyKey === null) return;
       // Its host may have gone away while the point was read.
-      await facts.target.store.closeReading(command, { signal });
+      await facts.target.store.closeReading({ ...command, key: surveyKey }, { signal });
     },
   });
 }
@@ -115,15 +133,20 @@ function commandOf({ failbackId, facts }: Pass, key: OperationKey) {
   return layersCommand({ id: failbackId }, facts.replica, key);
 }
 
+type Copy = {
+  readonly frozen: FrozenPoint;
+  readonly surveyKey: OperationKey | null;
+  readonly attempt: StepAttempt;
+};
+
 async function copyAll(
   context: OperationContext,
   pass: Pass,
-  frozen: FrozenPoint,
-  attempt: StepAttempt,
+  { frozen, surveyKey, attempt }: Copy,
 ): Promise<PassResult> {
   const { productionDisks } = pass.home;
   const command = commandOf(pass, attempt.key);
-  const isWhole = pass.since === null || frozen.disks.some((disk) => hasLostMark(pass, disk));
+  const isWhole = surveyKey !== null;
   // What an earlier pass moved may have been changed back since, and no mark tells: begin anew over untouched disks.
   if (pass.number > 1 && isWhole) await productionDisks.drop(command, attempt);
   const disks = extendLayers(pass.layers, frozen.disks);
@@ -131,7 +154,7 @@ async function copyAll(
   const working = await productionDisks.lay(request, attempt);
   try {
     const surveyed = isWhole
-      ? await surveyAll(pass, frozen, working, attempt)
+      ? await surveyAll(pass, frozen, working, { ...attempt, key: surveyKey })
       : addedDisks(pass, frozen);
     return await transferAll(context, pass, { frozen, working, isWhole, surveyed, attempt });
   } finally {

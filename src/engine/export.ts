@@ -30,6 +30,7 @@ import type { TransferResult } from '../ports/mover.ts';
 import type { ExportedFiles } from '../ports/replica-store.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { optionalTextIn, textIn } from './input.ts';
+import { whileRegistered } from './registered-reading.ts';
 import { loadReplica, requireReplica } from './replica-facts.ts';
 
 const LIFETIME_MS = 7 * 24 * 3600 * 1000;
@@ -48,7 +49,10 @@ export function exportDefinition(ports: EnginePorts): OperationDefinition {
       const temporary = await register(context, copy);
       let sentBytes = 0;
       for (const { key } of what.disks) {
-        sentBytes += (await copyDisk(ports, context, copy, key)).sentBytes;
+        const copied = await whileRegistered(context, { name: `copy-${key}`, replica }, () =>
+          copyDisk(ports, context, copy, key),
+        );
+        sentBytes += copied.sentBytes;
       }
       const files = await seal(context, copy, aboutOf(replica, of, what));
       await context.record('release', [{ type: 'temporary-released', key: temporary.key }], {

@@ -4,7 +4,7 @@
  */
 import { UnderstudyError } from '../domain/error.ts';
 import type { SwitchoverRecord } from '../domain/failover/failback.ts';
-import type { VmId } from '../domain/ids.ts';
+import type { OperationKey, VmId } from '../domain/ids.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { OpenPartialDisk, ReadableDisk } from '../ports/replica-store.ts';
@@ -12,6 +12,8 @@ import type { Failback } from './failback-facts.ts';
 import { markOfPoint } from './kept-marks.ts';
 import type { MovedDisk } from './move-blocks.ts';
 import { servingBranch } from './park-replica.ts';
+import { whileRegistered } from './registered-reading.ts';
+import { partialTemporary } from './temporaries.ts';
 
 export async function sealBranch(
   context: OperationContext,
@@ -21,10 +23,13 @@ export async function sealBranch(
 ): Promise<RestorePoint> {
   const known = await findSealed(context, failback, switched);
   if (known !== null) return known;
-  const moved = await copyState(context, failback, switched);
-  const sealedAt = nextSealedAt(failback.newest, await context.now('sealed-at'));
   const { home, replica, target } = failback;
-  return context.step<RestorePoint>('seal-state', {
+  const partial = await registerPartial(context, failback, switched);
+  const moved = await whileRegistered(context, { name: 'copy-state', replica }, () =>
+    copyState(context, failback, switched),
+  );
+  const sealedAt = nextSealedAt(failback.newest, await context.now('sealed-at'));
+  const sealed = await context.step<RestorePoint>('seal-state', {
     do: async ({ key, signal }) => {
       const vm = await home.hypervisor.vm(vmId, { signal });
       const { sidecars } = await servingBranch(failback, { key, signal }); // what the switchover left beside it
@@ -50,6 +55,29 @@ export async function sealBranch(
     },
     undo: 'irreversible',
   });
+  await context.record('release-partial', [{ type: 'temporary-released', key: partial }], {
+    undo: 'nothing',
+  });
+  return sealed;
+}
+
+/** A commit that is given up half-way leaves it to the sweeper. */
+async function registerPartial(
+  context: OperationContext,
+  { replica }: Failback,
+  { pointId }: SwitchoverRecord,
+): Promise<OperationKey> {
+  const temporary = partialTemporary(
+    context.operationId,
+    replica,
+    pointId,
+    await context.now('partial-at'),
+  );
+  const { key } = temporary;
+  await context.record('register-partial', [{ type: 'temporary-registered', temporary }], {
+    undo: [{ type: 'temporary-released', key }],
+  });
+  return key;
 }
 
 /** A commit that never heard of its seal was given up; the point is there, and production still is what it says. */

@@ -40,7 +40,7 @@ export function temporaryChanges(
 } {
   // One operation may make several points: each has a freeze of its own, so that none is taken for another's.
   const freezeKey = operationKey(operation, `freeze-${point}`);
-  const partialKey = operationKey(operation, `partial-${point}`);
+  const partial = partialTemporary(operation, replica, point, startedAt);
   const expiresAt = instant(startedAt + LIFETIME_MS);
   return {
     freezeKey,
@@ -55,19 +55,26 @@ export function temporaryChanges(
           expiresAt,
         },
       },
-      {
-        type: 'temporary-registered',
-        temporary: {
-          key: partialKey,
-          hostId: replica.targetHostId,
-          kind: 'partial-point',
-          identity: { replicaId: replica.id, pointId: point },
-          expiresAt,
-        },
-      },
+      { type: 'temporary-registered', temporary: partial },
     ],
     freezeReleased: { type: 'temporary-released', key: freezeKey },
-    partialReleased: { type: 'temporary-released', key: partialKey },
+    partialReleased: { type: 'temporary-released', key: partial.key },
+  };
+}
+
+/** What is written of a restore point until it is sealed. */
+export function partialTemporary(
+  operation: OperationId,
+  { id, targetHostId }: Replica,
+  point: PointId,
+  since: Instant,
+): Temporary {
+  return {
+    key: operationKey(operation, `partial-${point}`),
+    hostId: targetHostId,
+    kind: 'partial-point',
+    identity: { replicaId: id, pointId: point },
+    expiresAt: instant(since + LIFETIME_MS),
   };
 }
 

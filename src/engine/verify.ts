@@ -8,6 +8,7 @@ import type { OperationContext, OperationDefinition, StepAttempt } from '../port
 import type { VerifyResult } from '../ports/mover.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn, textsIn } from './input.ts';
+import { whileRegistered } from './registered-reading.ts';
 import { loadReplica } from './replica-facts.ts';
 
 type DiskVerdict = VerifyResult & { readonly key: string };
@@ -21,10 +22,13 @@ export function verifyDefinition(ports: EnginePorts): OperationDefinition {
       const verdicts: PointVerdict[] = [];
       for (const text of textsIn(input, 'pointIds')) {
         const point = pointId(text);
-        const disks = await context.step<readonly DiskVerdict[]>(`read-back-${point}`, {
-          do: (attempt) => readBack(ports, context, replica, point, attempt),
-          undo: (attempt) => stopReading(ports, replica, attempt),
-        });
+        const name = `read-back-${point}`;
+        const disks = await whileRegistered(context, { name, replica }, (key) =>
+          context.step<readonly DiskVerdict[]>(name, {
+            do: ({ signal }) => readBack(ports, context, replica, point, { key, signal }),
+            undo: ({ signal }) => stopReading(ports, replica, { key, signal }),
+          }),
+        );
         verdicts.push({
           pointId: point,
           disks,
@@ -37,6 +41,8 @@ export function verifyDefinition(ports: EnginePorts): OperationDefinition {
   };
 }
 
+type Begun = Pick<StepAttempt, 'key' | 'signal'>;
+
 type PointVerdict = {
   readonly pointId: string;
   readonly disks: readonly DiskVerdict[];
@@ -48,7 +54,7 @@ async function readBack(
   context: OperationContext,
   replica: Replica,
   point: ReturnType<typeof pointId>,
-  { key, signal }: StepAttempt,
+  { key, signal }: Begun,
 ): Promise<readonly DiskVerdict[]> {
   const { store } = await ports.hosts.ports(replica.targetHostId);
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
@@ -74,7 +80,7 @@ async function readBack(
 async function stopReading(
   ports: EnginePorts,
   { id, targetHostId, epoch }: Replica,
-  { key, signal }: StepAttempt,
+  { key, signal }: Begun,
 ): Promise<void> {
   const { store } = await ports.hosts.ports(targetHostId);
   await store.closeReading({ key, replicaId: id, epoch }, { signal });
