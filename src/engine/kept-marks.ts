@@ -18,21 +18,30 @@ export function markNamedBy(point: RestorePoint | null): MarkName | null {
   return point?.disks.find((disk) => disk.mark !== null)?.mark ?? null;
 }
 
+/** What production tracks since it took over from a replica: the restore point that the commit makes will name it. */
+function markOfSwitchover({ failback }: Replica): MarkName | null {
+  const { switched } = failback ?? { switched: null };
+  return switched === null ? null : markOfPoint(switched.pointId);
+}
+
 /**
  * The marks on a replica's source VM that must survive a sweep: that of its newest point, and those that other replicas
- * of the same VM need, for their newest points or for a run that is under way.
+ * of the same VM need, for their newest points or for a run that is under way; and that of a failback to this VM which may
+ * still be kept.
  */
 export async function keptMarks(
   catalog: Catalog,
-  { id, sourceHostId, sourceVmId }: Replica,
+  replica: Replica,
   newest: RestorePoint | null,
 ): Promise<readonly MarkName[]> {
-  const kept = [markNamedBy(newest)];
-  const others = (await catalog.replicas()).map(({ value }) => value);
+  const kept = [markNamedBy(newest), markOfSwitchover(replica)];
+  const replicas = (await catalog.replicas()).map(({ value }) => value);
   const running = await catalog.temporaries();
-  for (const other of others) {
-    if (other.id === id || other.sourceVmId !== sourceVmId) continue;
-    if (other.sourceHostId !== sourceHostId || other.phase === 'Removed') continue;
+  for (const other of replicas) {
+    if (other.id === replica.id || other.phase === 'Removed') continue;
+    if (isHome(other, replica)) kept.push(markOfSwitchover(other));
+    if (other.sourceVmId !== replica.sourceVmId) continue;
+    if (other.sourceHostId !== replica.sourceHostId) continue;
     kept.push(markNamedBy((await catalog.points(other.id)).at(-1) ?? null));
     for (const { kind, identity } of running) {
       if (kind !== 'partial-point' || identity.replicaId !== other.id) continue;
@@ -40,4 +49,12 @@ export async function keptMarks(
     }
   }
   return kept.filter((mark) => mark !== null);
+}
+
+/** Whether the failback goes to the VM that the replica is made from. */
+export function isHome(
+  { failback }: Pick<Replica, 'failback'>,
+  { sourceHostId, sourceVmId }: Pick<Replica, 'sourceHostId' | 'sourceVmId'>,
+): boolean {
+  return failback?.home.hostId === sourceHostId && failback.home.vmId === sourceVmId;
 }

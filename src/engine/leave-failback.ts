@@ -9,6 +9,7 @@ import type { Replica } from '../domain/replica/replica.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import { sweepReplicaMarks } from './copy-home.ts';
+import { dropLayers } from './drop-layers.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { holdSource } from './guard-source.ts';
@@ -34,7 +35,7 @@ export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinitio
       // Found when the catalogue was rebuilt: a switchover that was cut off may have parked it.
       if (failback.failback.syncedMark === null) await unparkReplica(context, failback);
       const replica = await recordFailover(context, failback, 'failback-cancelled', []);
-      await dropLayers(context, failback, replica);
+      await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);
       return null;
     },
@@ -56,7 +57,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       await holdSource(ports, context, { ...failback, replica });
       await unparkReplica(context, { ...failback, replica });
       await startReplica(context, failback);
-      await dropLayers(context, failback, replica);
+      await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);
       return { isProductionOff: isOff };
     },
@@ -140,16 +141,21 @@ async function startReplica(
   });
 }
 
-async function dropLayers(
+async function leaveHome(
   context: OperationContext,
-  { home, failback, clock, catalog, target }: Failback,
+  { home, failback, clock, catalog, target, newest }: Failback,
   /** As it is recorded now. */
   replica: Replica,
 ): Promise<void> {
+  const { vmId } = failback.home;
   const isGone = await context.step<boolean>('drop-layers', {
     do: ({ key, signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
-        home.productionDisks.drop(layersCommand(failback, replica, key), options),
+        dropLayers(
+          { replica, newest, catalog, home, vmId },
+          layersCommand(failback, replica, key),
+          options,
+        ),
       ),
     undo: 'nothing',
   });

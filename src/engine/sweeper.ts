@@ -24,6 +24,7 @@ import type { Durable, OperationContext, OperationDefinition } from '../ports/du
 import type { HostPorts } from '../ports/host-directory.ts';
 import { actingFor } from './acting-for.ts';
 import { cleanUpIfPossible } from './clean-up.ts';
+import { dropLayers } from './drop-layers.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { beingExported } from './export.ts';
 import { textIn } from './input.ts';
@@ -155,15 +156,13 @@ async function remove(
 ): Promise<void> {
   const { replica, newest } = facts;
   const host = await actingFor(ports, replica.id, hostId);
-  const { hypervisor, pointSource, productionDisks, store, testBench } = host;
+  const { pointSource, store, testBench } = host;
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   switch (kind) {
     case 'freeze': {
       const vm = vmId(identity.vmId ?? '');
       if (identity.whose === 'unknown') await pointSource.endAll(vm, options);
       else await pointSource.end({ key, vmId: vm }, options);
-      // Found switched over by a rebuild, production has a mark that no restore point names yet: the next run sweeps.
-      if (identity.whose === 'unknown' && (replica.failback?.switched ?? null) !== null) break;
       const keep =
         hostId === replica.targetHostId
           ? branchMarks(replica)
@@ -172,7 +171,7 @@ async function remove(
       break;
     }
     case 'working-layers':
-      await dropLayers({ hypervisor, productionDisks }, replica, { key, identity }, options);
+      await leaveHome(ports, facts, host, { key, identity }, options);
       break;
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);
@@ -212,21 +211,24 @@ function branchMarks({ failover, failback }: Replica): readonly MarkName[] {
  * A failback that was undone past its host may have left production running on layers that nobody wants any more: that VM
  * and no other refuses to let them go, and is powered off.
  */
-async function dropLayers(
-  { hypervisor, productionDisks }: Pick<HostPorts, 'hypervisor' | 'productionDisks'>,
-  replica: Replica,
+async function leaveHome(
+  { catalog }: EnginePorts,
+  { replica, newest }: ReplicaFacts,
+  home: HostPorts,
   { key, identity }: Pick<Temporary, 'key' | 'identity'>,
   options: CallOptions,
 ): Promise<void> {
   const id = failbackId(identity.failbackId ?? '');
   if (replica.failback?.id === id) return;
+  const vm = vmId(identity.vmId ?? '');
+  const laid = { replica, newest, catalog, home, vmId: vm };
   const command = { key, replicaId: replica.id, epoch: replica.epoch, failbackId: id };
   try {
-    await productionDisks.drop(command, options);
+    await dropLayers(laid, command, options);
   } catch (error) {
     if (asUnderstudyError(error).code !== 'vm-not-off') throw error;
-    await hypervisor.powerOff({ key, vmId: vmId(identity.vmId ?? '') }, options);
-    await productionDisks.drop(command, options);
+    await home.hypervisor.powerOff({ key, vmId: vm }, options);
+    await dropLayers(laid, command, options);
   }
 }
 
