@@ -27,6 +27,7 @@ export const conditionSchema = z.strictObject({
     'operation-suspended',
     'source-returned',
     'switchover-failed',
+    'replica-startable',
     'test-failed',
   ]),
   message: z.string(),

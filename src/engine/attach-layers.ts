@@ -1,4 +1,4 @@
-/** The part of a switchover that makes production ready to start: its definition on the working layers, told to the branch before. */
+/** The part of a switchover that makes production ready to start: its definition on the working layers, told to the target before. */
 import { switchoverChanges } from '../domain/failover/failback.ts';
 import { type PointId, pointId, type VmId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
@@ -9,12 +9,14 @@ import { type Failback, layersCommand } from './failback-facts.ts';
 import type { Moved } from './failback-pass.ts';
 import { flagOrNullIn } from './input.ts';
 import { markOfPoint } from './kept-marks.ts';
-import { tellBranch } from './tell-branch.ts';
+import { tellTarget } from './tell-target.ts';
 
 export type Attached = {
   readonly vmId: VmId;
   readonly pointId: PointId;
   readonly changes: readonly ConfigurationChange[];
+  /** False: what the target was to be told is still to be told. */
+  readonly isTold: boolean;
 };
 
 /** Production on its working layers, not started yet. */
@@ -29,20 +31,20 @@ export async function attachLayers(
   const { home: to } = failback.failback;
   const id = pointId(await context.freshId('point-id', 'pt'));
   const own = await lookAtProduction(context, failback);
-  return context.step<Attached>('attach-layers', {
-    do: async ({ key, signal }) => {
-      const changes =
-        own === null ? [] : switchoverChanges(moved.layers, own, moved.frozen.vm, appliesChanges);
-      const { takenAt } = moved.frozen;
-      const switched = { pointId: id, takenAt, changes };
-      const told = { ...failback.failback, layers: moved.layers, switched };
-      await tellBranch(failback, told, { key, signal });
-      const vmId = await home.productionDisks.attach(
+  const { takenAt, sidecars } = moved.frozen;
+  const changes =
+    own === null ? [] : switchoverChanges(moved.layers, own, moved.frozen.vm, appliesChanges);
+  const switched = { pointId: id, takenAt, changes };
+  const told = { ...failback.failback, layers: moved.layers, switched };
+  const isTold = await tellTarget(context, failback, { told, sidecars });
+  const vmId = await context.step<VmId>('attach-layers', {
+    do: ({ key, signal }) =>
+      home.productionDisks.attach(
         {
           ...layersCommand(failback.failback, replica, key),
           mark: markOfPoint(id),
           changes,
-          sidecars: moved.frozen.sidecars,
+          sidecars,
           newVm:
             to.vmId === null
               ? {
@@ -53,12 +55,11 @@ export async function attachLayers(
               : null,
         },
         { signal },
-      );
-      return { vmId, pointId: id, changes };
-    },
+      ),
     undo: ({ key, signal }) =>
       home.productionDisks.park(layersCommand(failback.failback, replica, key), { signal }),
   });
+  return { vmId, pointId: id, changes, isTold };
 }
 
 /**

@@ -5,7 +5,8 @@
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { ReplicaId } from '../domain/ids.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import type { Phase } from '../domain/replica/phase.ts';
+import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import { isConnected, type PowerState } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
@@ -61,18 +62,26 @@ export async function cleanUpIfPossible(
   return true;
 }
 
+/** What tells that a replica waits for its host: after a forced undo, and after a switchover that could not tell it. */
+const AWAITED: Partial<Record<Phase, ConditionName>> = {
+  Pending: 'cleanup-pending',
+  Ready: 'cleanup-pending',
+  Failback: 'replica-startable',
+};
+
 /** How long a host that may be gone is waited for. */
 const PROBE_MS = 3_000;
 
-/** Replicas that wait to be cleaned up and whose host answers now. */
+/** Replicas of which something is to be made up for at their host, which answers now. */
 export async function replicasToCleanUp(
   { catalog, hosts, clock }: EnginePorts,
   options: CallOptions,
 ): Promise<readonly ReplicaId[]> {
   const waiting: Replica[] = [];
   for (const { value } of await catalog.replicas()) {
-    if (value.phase !== 'Ready' && value.phase !== 'Pending') continue;
-    if (await hasCondition(catalog, value.id)) waiting.push(value);
+    const awaited = AWAITED[value.phase];
+    if (awaited !== undefined && (await hasCondition(catalog, value.id, awaited)))
+      waiting.push(value);
   }
   const answers = await Promise.all(
     waiting.map(async ({ targetHostId, targetVmId }) => {
@@ -98,13 +107,17 @@ function isPending(
   { replica }: CleanUp,
 ): Promise<boolean> {
   return context.step<boolean>('look-for-debris', {
-    do: () => hasCondition(catalog, replica.id),
+    do: () => hasCondition(catalog, replica.id, 'cleanup-pending'),
     undo: 'nothing',
   });
 }
 
-async function hasCondition(catalog: EnginePorts['catalog'], id: ReplicaId): Promise<boolean> {
-  return (await catalog.conditions(id)).some(({ name }) => name === 'cleanup-pending');
+async function hasCondition(
+  catalog: EnginePorts['catalog'],
+  id: ReplicaId,
+  wanted: ConditionName,
+): Promise<boolean> {
+  return (await catalog.conditions(id)).some(({ name }) => name === wanted);
 }
 
 /** How the replica VM was found: it may have started by itself before anybody could stop it. */

@@ -1,7 +1,7 @@
 /**
  * Commit failback: production keeps what it took over, and is protected again.
  *
- *   load → see that the replica is off → seal its state at the switchover as a restore point → merge production's layers
+ *   load → see that the replica is off → tell the target what it missed → seal its state at the switchover as a restore point → merge production's layers
  *        → tell the replica folder → record Ready → rest the replica VM → drop its branch → retention
  *
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
@@ -26,6 +26,7 @@ import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
 import { tellOfHome } from './tell-folder.ts';
+import { requireTold } from './tell-target.ts';
 import { branchTemporary, marksLeft } from './temporaries.ts';
 import { whyLater } from './why-later.ts';
 
@@ -38,6 +39,7 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       if (switched === null) throw new Error(`${failback.replica.id} has not switched over`);
       const vmId = homeVm(failback.failback.home);
       await requireOff(context, failback);
+      await requireTold(context, failback);
       const point = await sealBranch(context, failback, switched, vmId);
       await tellOfAddedDisks(context, failback, point);
       await merge(context, failback);

@@ -19,6 +19,7 @@ import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
+import { startableSettled } from './tell-target.ts';
 import {
   layersTemporary,
   orLeaveToSweeper,
@@ -122,6 +123,7 @@ async function recordFailover(
     savedReplica(value, version),
     ...left.map((temporary) => ({ type: 'temporary-registered', temporary }) as const),
     switchoverSettled(replica.id),
+    startableSettled(replica.id),
     ...more,
   ];
   await context.record('record-failover', changes, { undo: 'irreversible' });

@@ -31,6 +31,7 @@ import { textIn } from './input.ts';
 import { keptMarks, markOfBranch } from './kept-marks.ts';
 import { removeBranch } from './leave-branch.ts';
 import { loadSettings, loadSwept, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { startableSettled, tellUntold } from './tell-target.ts';
 
 /** Sweeps what belongs to one replica: it holds the replica's claim, so that nothing swept is in use. */
 export function sweepDefinition(
@@ -117,23 +118,37 @@ async function sweepTemporaries(
       const all = await ports.catalog.temporaries();
       const mine = all.filter((temporary) => replicaOf(temporary) === facts.replica.id);
       const flags = await Promise.all(mine.map((temporary) => isOrphan(durable, temporary)));
-      return mine.filter((_, index) => flags[index]);
+      return mine.filter((_, index) => flags[index]).sort(byUrgency);
     },
     undo: 'nothing',
   });
   let count = 0;
+  let isUntold = false;
   for (const [index, orphan] of orphans.entries()) {
+    // What an untold target is to be told is read from the freeze.
+    if (isUntold && orphan.kind === 'freeze') continue;
     const isGone = await context.step<boolean>(`remove-${index}`, {
       do: ({ signal }) => removed(() => remove(ports, facts, orphan, { signal })),
       undo: 'nothing',
     });
-    if (!isGone) continue;
+    if (!isGone) {
+      isUntold ||= isOfSwitchover(orphan);
+      continue;
+    }
     count += 1;
-    await context.record(`release-${index}`, [{ type: 'temporary-released', key: orphan.key }], {
-      undo: 'nothing',
-    });
+    const isStartable = isOfSwitchover(orphan) ? [startableSettled(facts.replica.id)] : [];
+    const changes = [{ type: 'temporary-released', key: orphan.key } as const, ...isStartable];
+    await context.record(`release-${index}`, changes, { undo: 'nothing' });
   }
   return { swept: count, left: orphans.length - count };
+}
+
+function isOfSwitchover({ kind }: Temporary): boolean {
+  return kind === 'untold-switchover';
+}
+
+function byUrgency(one: Temporary, other: Temporary): number {
+  return Number(isOfSwitchover(other)) - Number(isOfSwitchover(one));
 }
 
 /** False when its host is away: it stays registered, and the next sweep comes back. */
@@ -172,6 +187,9 @@ async function remove(
     }
     case 'working-layers':
       await leaveHome(ports, facts, host, { key, identity }, options);
+      break;
+    case 'untold-switchover':
+      await tellUntold({ ...ports, target: host, replica }, identity, { key, ...options });
       break;
     case 'partial-point':
       await store.discardPartial({ ...command, pointId: pointId(identity.pointId ?? '') }, options);

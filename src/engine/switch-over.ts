@@ -1,7 +1,7 @@
 /**
  * Switchover: production takes over from the replica.
  *
- *   load → another pass → shut the replica down → last delta → park the replica → attach the layers → record Failback
+ *   load → another pass → shut the replica down → last delta → tell the target → attach the layers → record Failback
  *        → start production → running → guest answering
  *
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
@@ -24,11 +24,11 @@ import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
 import { numberIn, textIn } from './input.ts';
-import { parkReplica } from './park-replica.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
 import { switchoverSettled, tellSwitchoverFailed } from './tell-switchover.ts';
+import { tellTargetAgain, untoldChanges } from './tell-target.ts';
 
 export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -40,7 +40,10 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
         throw error;
       });
       const { failback, moved, running, ...waiting } = over;
-      await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
+      const told = { ...failback, replica: running.value };
+      // What it was switched off with is still to be read from the freeze where the target could not be told.
+      const isTold = over.isTold || (await tellTargetAgain(context, told));
+      if (isTold) await context.part('last-delta-end', 'part', (part) => endPass(part, moved.pass));
       const guestDeadlineMs = numberIn(input, 'guestDeadlineMs');
       const wait = { ...waiting, guestDeadlineMs };
       const answered = await answer(ports, context, failback, running, wait);
@@ -58,6 +61,7 @@ type Over = {
   readonly failback: Failback;
   readonly moved: Awaited<ReturnType<typeof beginPass>>;
   readonly running: Versioned<Replica>;
+  readonly isTold: boolean;
   readonly vmId: VmId;
   readonly downSince: Instant;
   /** Where else than through its agent production's guest may answer. */
@@ -77,8 +81,6 @@ async function moveOver(
   const moved = await context.part('last-delta', 'operation', (part) =>
     beginPass(part, nextPass(failback)),
   );
-  await keepState(context, failback, moved);
-  await parkReplica(context, failback);
   const attached = await attachLayers(context, failback, moved, input);
   const switched = await recordSwitched(context, failback, moved, attached);
   await release(ports, context, failback, switched.value);
@@ -88,7 +90,8 @@ async function moveOver(
     true,
   );
   const running = await start(context, failback, switched, { ...attached, downSince });
-  return { failback, moved, running, vmId: attached.vmId, downSince, addresses };
+  const { vmId, isTold } = attached;
+  return { failback, moved, running, isTold, vmId, downSince, addresses };
 }
 
 async function followUp(part: OperationContext, failback: Failback): Promise<Failback> {
@@ -112,29 +115,11 @@ async function shutDownReplica(
   });
 }
 
-/** What the replica was switched off with goes into the restore point that a commit makes of it. */
-async function keepState(
-  context: OperationContext,
-  { replica, failover, target }: Failback,
-  { frozen: { sidecars } }: Moved,
-): Promise<void> {
-  if (sidecars.length === 0) return;
-  const { branchId } = failover;
-  await context.step<null>('keep-sidecars', {
-    do: async ({ key, signal }) => {
-      const command = { key, replicaId: replica.id, epoch: replica.epoch };
-      await target.store.keepSidecars({ ...command, branchId, sidecars }, { signal });
-      return null;
-    },
-    undo: 'nothing',
-  });
-}
-
 async function recordSwitched(
   context: OperationContext,
   failback: Failback,
   moved: Moved,
-  { vmId, pointId: id, changes }: Attached,
+  { vmId, pointId: id, changes, isTold }: Attached,
 ): Promise<Versioned<Replica>> {
   const record = await synced(context, failback, moved);
   const switchedAt = await context.now('switched-at');
@@ -156,8 +141,10 @@ async function recordSwitched(
   );
   // The replica serves again then; hosts have heard of this epoch as production's.
   const back: Replica = { ...replica, epoch: epoch + 1 };
-  await context.record('record-switched', [savedReplica(value, version)], {
-    undo: [savedReplica(back, version + 1)],
+  const { sidecars } = moved.frozen;
+  const untold = isTold ? null : untoldChanges(context, failback, sidecars, switchedAt);
+  await context.record('record-switched', [savedReplica(value, version), ...(untold?.made ?? [])], {
+    undo: [savedReplica(back, version + 1), ...(untold?.undone ?? [])],
   });
   return { value, version: version + 1 };
 }

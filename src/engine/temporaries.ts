@@ -21,6 +21,7 @@ import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { Sidecar } from '../ports/hypervisor.ts';
 import { withDeadline } from './deadline.ts';
 
 /** After this a temporary is swept even if its operation claims to be alive. */
@@ -150,6 +151,31 @@ export function layersTemporary(
     identity: { replicaId: id, failbackId: failback.id, vmId: vmId ?? '' },
     expiresAt: instant(since + LIFETIME_MS),
   };
+}
+
+/** That production took over is to be told to a target that did not answer; with it, where its frozen sidecars are. */
+export function untoldTemporary(
+  operation: OperationId,
+  { id, targetHostId }: Replica,
+  failback: Pick<FailbackRecord, 'id' | 'startedAt'>,
+  sidecars: readonly Sidecar[],
+): Temporary {
+  const paths = sidecars.map(({ name, path }) => [name, path] as const);
+  return {
+    key: operationKey(operation, 'untold'),
+    hostId: targetHostId,
+    kind: 'untold-switchover',
+    identity: { replicaId: id, failbackId: failback.id, ...Object.fromEntries(paths) },
+    expiresAt: instant(failback.startedAt + LIFETIME_MS),
+  };
+}
+
+export function sidecarsIn(identity: Temporary['identity']): readonly Sidecar[] {
+  const names = ['nvram', 'tpm'] as const;
+  return names.flatMap((name) => {
+    const path = identity[name];
+    return path === undefined ? [] : [{ name, path }];
+  });
 }
 
 export type TestPlan = {

@@ -48,6 +48,7 @@ export type Temporary = {
     | 'export'
     | 'test'
     | 'working-layers'
+    | 'untold-switchover'
     | 'reading';
   /** What the sweeper needs to remove it, e.g. `{ vmId }` or `{ replicaId, pointId }`. */
   readonly identity: Readonly<Record<string, string>>;

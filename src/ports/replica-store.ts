@@ -275,7 +275,7 @@ export interface ReplicaStore {
 
   /**
    * The branch goes on with these sidecars beside it, in place of those that it was made with: the state that its VM was
-   * switched off with. An archived branch keeps what it has.
+   * switched off with. An archived branch keeps what it has. Throws `branch-missing`, `invalid-file` (one is not there).
    */
   keepSidecars(
     command: StoreCommand & { readonly branchId: BranchId; readonly sidecars: readonly Sidecar[] },

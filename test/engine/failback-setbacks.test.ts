@@ -111,28 +111,6 @@ test('after the switchover nobody can start the replica by hand, until an undo d
   await assertIncremental(stage);
 });
 
-test('the target goes away after the last delta: production takes over all the same, and says that the replica could be started', async () => {
-  await using stage = await Stage.open();
-  await failedOver(stage);
-  await failback(stage);
-  stage.world.faults.on('recovery.hypervisor.placeDisks', 1, 'fail', { code: 'host-unreachable' });
-  const switched = await switchOver(stage);
-  assert.equal(stage.vm.power, 'running');
-  await assertTookOver(stage);
-  const events = await stage.life.ports.durable.history(switched.id, 0);
-  assert.ok(
-    events.some(({ message }) => /could not be kept from being started/.test(message ?? '')),
-  );
-  replicaVm(stage).start();
-  const refused = await stage.finish((controller) =>
-    controller.commitFailback('web-replica', options),
-  );
-  assert.equal(refused.error?.code, 'vm-not-off');
-  replicaVm(stage).stop();
-  await commit(stage);
-  await assertIncremental(stage);
-});
-
 test('a switchover that keeps failing by itself takes the replica down three times, not for ever, and is told', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);

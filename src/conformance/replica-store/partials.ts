@@ -193,6 +193,11 @@ export function partialTests(suite: StoreTest): void {
         const texts = branch.sidecars.map(({ path }) => harness.sidecarText(path));
         return Promise.all(texts);
       };
+      const gone = [{ name: 'nvram', path: `${sidecars[0]?.path}-gone` }] as const;
+      await assert.rejects(
+        store.keepSidecars({ ...command, sidecars: gone }, NEVER),
+        (error) => error instanceof UnderstudyError && error.code === 'invalid-file',
+      );
       assert.deepEqual(await textsOf('b1'), ['other order', 'secrets']);
       assert.deepEqual(await textsOf('b2'), ['boot order']);
     },

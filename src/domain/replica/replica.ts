@@ -95,6 +95,8 @@ export type ConditionName =
   | 'source-returned'
   /** Nobody may have been there to see it. */
   | 'switchover-failed'
+  /** Production took over while the target could not be told: the replica could be started by hand. */
+  | 'replica-startable'
   /** A scheduled test failover of the newest point failed. */
   | 'test-failed';
 

@@ -1,4 +1,5 @@
 /** What lies beside a branch's disks and changes while its VM serves: state of its firmware and TPM, and what the controller says of it. */
+import { UnderstudyError } from '../../domain/error.ts';
 import type { BranchId } from '../../domain/ids.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
@@ -7,6 +8,7 @@ import { writeBranch } from './branch-file.ts';
 import { requireBranch } from './branches.ts';
 import { admit, layoutOf, type StoreContext } from './context.ts';
 import { copyDurably } from './durable-file.ts';
+import { isNodeError } from './errors.ts';
 import { BRANCH_MODE } from './layout.ts';
 
 type BranchCommand = StoreCommand & { readonly branchId: BranchId };
@@ -21,7 +23,11 @@ export async function keepSidecars(
   const branch = await requireBranch(layout, command.branchId);
   if (branch.state !== 'active') return;
   for (const { name, path } of command.sidecars) {
-    await copyDurably(path, layout.branchSidecar(branch.id, name), BRANCH_MODE);
+    await copyDurably(path, layout.branchSidecar(branch.id, name), BRANCH_MODE).catch((error) => {
+      if (!isNodeError(error, 'ENOENT')) throw error;
+      const reason = 'there is no such state file';
+      throw new UnderstudyError('invalid-file', { path, reason }, { cause: error });
+    });
   }
   context.crashPoint('sidecars: copied');
   const names = new Set([...branch.sidecars, ...command.sidecars.map(({ name }) => name)]);

@@ -1,0 +1,134 @@
+/** The target is lost when the last delta has been moved: production takes over, and what the target missed is made up for. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  assertIncremental,
+  assertTookOver,
+  commit,
+  failback,
+  failedOver,
+  replicaVm,
+  switchOver,
+  undo,
+} from './failback-stage.ts';
+import { options, Stage } from './stage.ts';
+
+const CALLS = ['store.keepSidecars', 'hypervisor.placeDisks', 'store.noteBranch'];
+
+/** Nothing that is to be told gets through. */
+async function switchedUntold(stage: Stage, calls = CALLS, times = 99): Promise<void> {
+  await failedOver(stage);
+  await failback(stage);
+  replicaVm(stage).state.sidecars = new Map([['nvram', 'of the replica']]);
+  for (const call of calls) {
+    for (let nth = 1; nth <= times; nth += 1) {
+      stage.world.faults.on(`recovery.${call}`, nth, 'fail', { code: 'host-unreachable' });
+    }
+  }
+  await switchOver(stage);
+  assert.equal(stage.vm.power, 'running');
+  await assertTookOver(stage);
+}
+
+async function conditionsOf(stage: Stage) {
+  const { id } = await stage.replica();
+  return stage.life.ports.catalog.conditions(id);
+}
+
+/** One that came to nothing is not repeated at once. */
+async function sweepLater(stage: Stage): Promise<void> {
+  await stage.world.clock.advance(60_000);
+  await stage.sweep();
+}
+
+const namesOf = async (stage: Stage) => (await conditionsOf(stage)).map(({ name }) => name);
+
+test('a target that was away for a moment is told once production runs', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage, ['store.keepSidecars'], 1);
+  assert.deepEqual(await namesOf(stage), []);
+  assert.throws(() => replicaVm(stage).start(), /no such file/);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a target that is back is told by a sweep, with what the replica was switched off with', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  assert.deepEqual(await namesOf(stage), ['replica-startable']);
+  await stage.sweep();
+  assert.deepEqual(await namesOf(stage), ['replica-startable']);
+  stage.world.faults.clear();
+  await sweepLater(stage);
+  assert.deepEqual(await namesOf(stage), []);
+  assert.throws(() => replicaVm(stage).start(), /no such file/);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  await commit(stage);
+  await assertIncremental(stage);
+  await stage.failover('latest', 'power-off');
+  assert.deepEqual([...replicaVm(stage).state.sidecars], [['nvram', 'of the replica']]);
+});
+
+test('a commit tells first what nobody has told yet', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  await commit(stage);
+  assert.deepEqual(await namesOf(stage), []);
+  const { id } = await stage.replica();
+  const [newest] = (await stage.life.ports.catalog.points(id)).slice(-1);
+  assert.notEqual(newest, undefined);
+  await stage.failover('latest', 'power-off');
+  assert.deepEqual([...replicaVm(stage).state.sidecars], [['nvram', 'of the replica']]);
+});
+
+test('undone before the target was told: the replica serves again, and nothing is left to tell', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  await undo(stage);
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await namesOf(stage), []);
+  await stage.sweep();
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a replica that somebody has started meanwhile is told, left to him, and not committed over', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  replicaVm(stage).start();
+  await stage.sweep();
+  const [told] = await conditionsOf(stage);
+  assert.match(told?.message ?? '', /web-replica runs on its host although production has taken/);
+  const refused = await stage.finish((it) => it.commitFailback('web-replica', options));
+  assert.equal(refused.error?.code, 'vm-not-off');
+  replicaVm(stage).stop();
+  await commit(stage);
+  await sweepLater(stage);
+  await assertIncremental(stage);
+});
+
+test('production that cannot be started, beside a target that is back: the replica serves as before', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  const { faults } = stage.world;
+  faults.on('recovery.hypervisor.placeDisks', 1, 'fail', { code: 'host-unreachable' });
+  faults.on('production.hypervisor.start', 1, 'fail', { code: 'vm-not-off' });
+  const failed = await stage.finish((it) =>
+    it.switchOver(
+      'web-replica',
+      { shutdownDeadlineMs: 60_000, onMissedDeadline: 'give-up' },
+      options,
+    ),
+  );
+  assert.equal(failed.state, 'failed');
+  assert.equal((await stage.replica()).phase, 'ReadyToSwitch');
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await namesOf(stage), ['switchover-failed']);
+  await stage.sweep();
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  await switchOver(stage);
+  await assertTookOver(stage);
+});
