@@ -191,6 +191,13 @@ export const ERROR_CATALOG = {
     remedy:
       'Nothing was switched. Choose another fence, or `--fence none` if you know that the source is gone.',
   },
+  'source-serves': {
+    kind: 'conflict',
+    message:
+      'The source VM {vm} of replica {replica} runs and is connected: another VM in its place would meet it on the network.',
+    remedy:
+      'Shut it down, or cut it off with `understudy fence {replica} --with shutdown` (before the failback; `understudy cancel-failback {replica}` gives one up), and try again.',
+  },
   'guard-absent': {
     kind: 'conflict',
     message: 'Host {host} has no start guard.',

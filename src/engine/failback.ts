@@ -1,7 +1,7 @@
 /**
  * Failback, the long first half: the replica serves on while all that differs is copied over production's disks.
  *
- *   load → look at production → record epoch → tell the branch → stop production → lay working layers → copy
+ *   load → look at the source, if another VM takes its place → look at production → record epoch → tell the branch → stop production → lay working layers → copy
  *        → record ReadyToSwitch
  *
  * Production's own disks are only read; what is copied goes into layers over them. Until the record a failure drops
@@ -27,6 +27,7 @@ import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type FailbackFacts, layersCommand, loadFailbackFacts } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
+import { heedSource } from './heed-source.ts';
 import { flagIn, numberIn, textIn, textOrNullIn } from './input.ts';
 import { markNamedBy } from './kept-marks.ts';
 import { savedReplica } from './replica-facts.ts';
@@ -68,6 +69,7 @@ type Begun = {
 async function begin(ports: EnginePorts, context: OperationContext, input: Json): Promise<Begun> {
   const facts = await loadFailbackFacts(ports, context, input, 'failback');
   const home = homeIn(input);
+  await heedSource(ports, context, facts, home);
   const host = await actingFor(ports, facts.replica.id, home.hostId);
   const startedAt = await context.now('started-at');
   const id = failbackId(await context.freshId('failback-id', 'fb'));

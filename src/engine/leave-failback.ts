@@ -15,6 +15,7 @@ import { type Failback, layersCommand, loadFailback } from './failback-facts.ts'
 import { holdSource } from './guard-source.ts';
 import { flagIn, numberIn } from './input.ts';
 import { unparkReplica } from './park-replica.ts';
+import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
@@ -53,7 +54,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       await refuseMerged(context, failback, force);
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
       const isOff = await stopProduction(context, failback, { deadlineMs, force });
-      const more = isOff ? [] : [unfenced(failback)];
+      const more = isOff ? withdrawn(failback) : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
       await unparkReplica(context, { ...failback, replica });
@@ -88,6 +89,11 @@ async function stopProduction(
     },
     undo: ({ key, signal }) => home.hypervisor.start({ key, vmId }, { signal }),
   });
+}
+
+/** What the switchover told of a source that nobody could ask: the replica itself is not connected. */
+function withdrawn({ replica, failover }: Failback): readonly CatalogChange[] {
+  return failover.isConnected ? [] : [cleared(replica)];
 }
 
 function unfenced({ replica, failback }: Failback): CatalogChange {

@@ -1,8 +1,8 @@
 /**
  * Switchover: production takes over from the replica.
  *
- *   load → another pass → shut the replica down → last delta → tell the target → attach the layers → record Failback
- *        → start production → running → guest answering
+ *   load → another pass → look at the source, if another VM takes its place → shut the replica down → last delta
+ *        → tell the target → attach the layers → record Failback → start production → running → guest answering
  *
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
  * on a decision is due: commit, or undo.
@@ -23,6 +23,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
+import { heedSource, type SourceHeeded, unfencedBeside } from './heed-source.ts';
 import { numberIn, textIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
@@ -76,13 +77,14 @@ async function moveOver(
   input: Json,
 ): Promise<Over> {
   const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
+  const source = await heedSource(ports, context, failback, failback.failback.home);
   const downSince = await context.now('down-since');
   await shutDownReplica(context, failback, input);
   const moved = await context.part('last-delta', 'operation', (part) =>
     beginPass(part, nextPass(failback)),
   );
   const attached = await attachLayers(context, failback, moved, input);
-  const switched = await recordSwitched(context, failback, moved, attached);
+  const switched = await recordSwitched(context, failback, moved, { ...attached, source });
   await release(ports, context, failback, switched.value);
   const addresses = await addressesToTrust(
     context,
@@ -119,7 +121,7 @@ async function recordSwitched(
   context: OperationContext,
   failback: Failback,
   moved: Moved,
-  { vmId, pointId: id, changes, isTold }: Attached,
+  { vmId, pointId: id, changes, isTold, source }: Attached & { readonly source: SourceHeeded },
 ): Promise<Versioned<Replica>> {
   const record = await synced(context, failback, moved);
   const switchedAt = await context.now('switched-at');
@@ -143,8 +145,11 @@ async function recordSwitched(
   const back: Replica = { ...replica, epoch: epoch + 1 };
   const { sidecars } = moved.frozen;
   const untold = isTold ? null : untoldChanges(context, failback, sidecars, switchedAt);
-  await context.record('record-switched', [savedReplica(value, version), ...(untold?.made ?? [])], {
-    undo: [savedReplica(back, version + 1), ...(untold?.undone ?? [])],
+  const unknown = source === 'unknown' ? unfencedBeside(replica, home, switchedAt) : null;
+  const made = [...(untold?.made ?? []), ...(unknown?.made ?? [])];
+  const undone = [...(untold?.undone ?? []), ...(unknown?.undone ?? [])];
+  await context.record('record-switched', [savedReplica(value, version), ...made], {
+    undo: [savedReplica(back, version + 1), ...undone],
   });
   return { value, version: version + 1 };
 }

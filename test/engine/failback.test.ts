@@ -268,6 +268,28 @@ test('to a VM that is made elsewhere: the job follows it, the next run is increm
   await assertIncremental(stage);
 });
 
+test('no other VM takes the place of a source that runs connected, as both dry runs say', async () => {
+  await using stage = await Stage.open();
+  await addElsewhere(stage);
+  await stage.protect();
+  await stage.replicate();
+  await stage.failover('latest');
+  const to = { type: 'new', host: 'elsewhere', name: 'web-2' } as const;
+  const { controller } = stage.life;
+  const ahead = () =>
+    stage.run(controller.previewFailback('web-replica', { ...MANUAL, to }, options));
+  assert.equal((await ahead()).refusedBecause, 'the source VM web runs and is connected');
+  const order = { ...MANUAL, to };
+  const refused = await stage.finish((it) => it.failback('web-replica', order, options));
+  assert.deepEqual([refused.state, refused.error?.code], ['failed', 'source-serves']);
+  stage.vm.stop();
+  assert.equal((await ahead()).refusedBecause, null);
+  await failback(stage, { to });
+  stage.vm.start();
+  const last = await stage.run(controller.previewSwitchOver('web-replica', options));
+  assert.equal(last.refusedBecause, 'the source VM web runs and is connected');
+});
+
 test('to a restored copy: only what differs from the point is moved', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);

@@ -35,7 +35,8 @@ function isUnexpected({ failover }: Replica): boolean {
   return failover?.isConnected === true && !failover.isDuplicateAccepted;
 }
 
-function isElsewhere({ sourceHostId, sourceVmId }: Replica, home: FailbackHome): boolean {
+/** Whether another VM than the source takes over. */
+export function isElsewhere({ sourceHostId, sourceVmId }: Replica, home: FailbackHome): boolean {
   return home.hostId !== sourceHostId || home.vmId !== sourceVmId;
 }
 

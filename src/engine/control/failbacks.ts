@@ -10,7 +10,7 @@ import type { Json, OperationRecord } from '../../domain/operation/operation.ts'
 import { allowedOperations } from '../../domain/replica/phase.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import { configurationChanges } from '../../domain/vm/configuration-change.ts';
-import type { VmDescription } from '../../domain/vm/vm.ts';
+import { isServing, type VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
 import type {
@@ -19,6 +19,7 @@ import type {
   SwitchOverOrder,
   UndoFailbackOrder,
 } from '../../ports/orders.ts';
+import { sourceBeside } from '../heed-source.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
@@ -132,9 +133,21 @@ export async function previewFailback(
     changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
     consequence: consequenceOf(home, own),
     refusedBecause: isAllowed
-      ? refusalOf(own, standIn, order)
+      ? (refusalOf(own, standIn, order) ?? (await besideSource(ports, replica, home, options)))
       : `the replica is in phase ${replica.phase}`,
   };
+}
+
+/** Why no other VM may take the place of the source now, a sentence part; null when one may. */
+export async function besideSource(
+  ports: ControllerPorts,
+  replica: Replica,
+  home: FailbackHome,
+  options: CallOptions,
+): Promise<string | null> {
+  const seen = await sourceBeside(ports, replica, home, options);
+  if (seen === null || !isServing(seen)) return null;
+  return `the source VM ${replica.sourceVmName} runs and is connected`;
 }
 
 function refusalOf(

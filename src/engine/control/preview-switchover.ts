@@ -13,6 +13,7 @@ import type { Reference } from '../../ports/controller.ts';
 import type { FailbackPreview } from '../../ports/orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
+import { besideSource } from './failbacks.ts';
 import { findReplica, hostNameOf } from './references.ts';
 
 /** Asks both hosts, changes nothing. */
@@ -43,7 +44,10 @@ export async function previewSwitchOver(
     ...(await expectedOfFailback(ports, replica, failback.syncedBytes)),
     changes: changesOf(failback, own, standIn),
     consequence: consequenceOf(failback, replica.name),
-    refusedBecause: own !== null && own.power !== 'off' ? `${own.name} is ${own.power}` : null,
+    refusedBecause:
+      own !== null && own.power !== 'off'
+        ? `${own.name} is ${own.power}`
+        : await besideSource(ports, replica, failback.home, options),
   };
 }
 

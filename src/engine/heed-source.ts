@@ -1,0 +1,73 @@
+/**
+ * Production that comes to stand elsewhere takes the identity of the source, which may never have stopped: a failover beside a
+ * running source is a legitimate trial. The same rule as at a failover: two of them do not meet by accident, and a host that
+ * does not answer keeps nobody waiting.
+ */
+import { UnderstudyError } from '../domain/error.ts';
+import type { FailbackHome } from '../domain/failover/failback.ts';
+import { isElsewhere } from '../domain/failover/watched-source.ts';
+import type { Instant } from '../domain/instant.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import { isServing } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { OperationContext } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import type { FailbackFacts } from './failback-facts.ts';
+import { cleared } from './record-failover.ts';
+import { lookAtSource, type SourceSeen } from './source-fence.ts';
+
+/** Null: the source itself takes over, or that two of them meet was accepted when the replica took over. */
+export async function sourceBeside(
+  { hosts, clock }: Pick<EnginePorts, 'hosts' | 'clock'>,
+  replica: Replica,
+  home: FailbackHome,
+  options: CallOptions,
+): Promise<SourceSeen | null> {
+  const { failover, sourceHostId } = replica;
+  if (!isElsewhere(replica, home) || failover?.isDuplicateAccepted === true) return null;
+  const { hypervisor } = await hosts.ports(sourceHostId);
+  return lookAtSource({ hypervisor, clock }, replica, options);
+}
+
+/** `unknown`: it ran when its replica took over, and cannot be asked now. */
+export type SourceHeeded = 'quiet' | 'unknown';
+
+/** Throws `source-serves` while it runs connected. */
+export async function heedSource(
+  ports: EnginePorts,
+  context: OperationContext,
+  { replica, failover }: FailbackFacts,
+  home: FailbackHome,
+): Promise<SourceHeeded> {
+  if (!isElsewhere(replica, home)) return 'quiet';
+  return context.step<SourceHeeded>('look-at-source', {
+    do: async (attempt) => {
+      const seen = await sourceBeside(ports, replica, home, attempt);
+      if (seen === null) return 'quiet';
+      if (isServing(seen)) {
+        const { name, sourceVmName } = replica;
+        throw new UnderstudyError('source-serves', { replica: name, vm: sourceVmName });
+      }
+      // Of a replica that is connected, the failover has told what is known of its source.
+      return seen.power === 'unknown' && !failover.isConnected ? 'unknown' : 'quiet';
+    },
+    undo: 'nothing',
+  });
+}
+
+/** What a switchover past a source that could not be asked tells, and what takes it back. */
+export function unfencedBeside(
+  replica: Replica,
+  { name }: FailbackHome,
+  since: Instant,
+): { readonly made: readonly CatalogChange[]; readonly undone: readonly CatalogChange[] } {
+  const message =
+    `VM ${name} took the place of ${replica.sourceVmName}, which ran when its replica took over, and whose host does not answer now. ` +
+    'Make sure that only one of them serves.';
+  const condition = { name: 'unfenced-source', message, since } as const;
+  return {
+    made: [{ type: 'condition-raised', replicaId: replica.id, condition }],
+    undone: [cleared(replica)],
+  };
+}

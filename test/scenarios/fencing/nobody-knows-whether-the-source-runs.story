@@ -1,0 +1,26 @@
+# A replica was tried beside its running source, whose host then falls silent. Production takes over in another place all the same, and the condition says that the source may run beside it, until it is seen.
+hosts production, recovery, spare
+vm web on production
+
+protect web from production to recovery
+run web
+fail over web
+production stops answering
+fail back web to a new VM web-2 on spare
+expect web to be not unfenced-source
+switch web over
+expect web-2 connected
+expect web to be unfenced-source
+undo the failback of web
+expect web-replica disconnected
+expect web to be not unfenced-source
+fail back web to a new VM web-2 on spare
+switch web over
+commit the failback of web
+expect web-2 to be unfenced-source
+production answers again
+the sources are looked at
+expect web-2 to be source-returned
+shut down web on production
+the sources are looked at
+expect web-2 to be not unfenced-source
