@@ -1,8 +1,9 @@
 /** Invariants that compare the world with what it was at the step before. */
-import type { ReplicaId } from '../domain/ids.ts';
+import type { DiskKey, ReplicaId } from '../domain/ids.ts';
 import type { CatalogueView, Checker } from './checkers.ts';
 import { diskAt } from './files.ts';
 import type { SimulatedHost } from './host.ts';
+import type { Image } from './image.ts';
 import {
   type DiskContent,
   differenceBetween,
@@ -13,7 +14,6 @@ import {
 } from './observation.ts';
 import { listedPoints, type ReplicaFolder } from './replica-folder.ts';
 import type { SimulatedVm } from './vm.ts';
-import type { WorkingLayer } from './working-layers.ts';
 import type { World } from './world.ts';
 
 export function createHistoryCheckers(): readonly Checker[] {
@@ -130,9 +130,7 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
     return (point?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
       if (mark === null || slot === undefined) return [];
-      // A failback that was begun has laid its layer over the disk: what is below is still production's.
-      const below = layersOver(host, vm).find((layer) => layer.key === key)?.below;
-      const images = [diskAt(world.files, slot.path), below ?? null];
+      const images = [diskAt(world.files, slot.path), ...parkedDisks(world, host, vm, key)];
       // Raw ones keep none, whatever the layer that was merged into them could do.
       if (images.some((image) => image?.format === 'raw')) return [];
       const isThere = images.some((image) => image?.marks.has(mark) === true);
@@ -146,8 +144,22 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
   });
 }
 
-function layersOver({ failbacks }: SimulatedHost, { id }: SimulatedVm): readonly WorkingLayer[] {
-  return [...failbacks.values()].flatMap(({ vmId, layers }) => (vmId === id ? layers : []));
+/**
+ * What a failback that was begun stands on: the disk below its layer, and one that the replica has not got, which gets no
+ * layer, where it was before its VM was parked. Both are still production's.
+ */
+function parkedDisks(
+  { files }: World,
+  { failbacks }: SimulatedHost,
+  { id }: SimulatedVm,
+  key: DiskKey,
+): readonly (Image | null)[] {
+  const begun = [...failbacks.values()].filter(({ vmId }) => vmId === id);
+  return begun.map(({ layers, original }) => {
+    const below = layers.find((layer) => layer.key === key)?.below ?? null;
+    const slot = original?.disks.find((disk) => disk.key === key);
+    return below ?? (slot === undefined ? null : diskAt(files, slot.path));
+  });
 }
 
 /** While production's disks are being replaced, their marks go with them. */

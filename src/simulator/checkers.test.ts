@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { branchId, jobId, operationId, type PointId, pointId, vmId } from '../domain/ids.ts';
+import {
+  branchId,
+  failbackId,
+  jobId,
+  operationId,
+  type PointId,
+  pointId,
+  vmId,
+} from '../domain/ids.ts';
 import { instant } from '../domain/instant.ts';
 import type { Phase } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
@@ -77,6 +85,25 @@ test('a mark that was lost with its power before its point was sealed is not tol
   unsealed.everyStep(world, view('Ready'));
   for (const [id, folder] of folders) replicas.set(id, folder);
   assert.deepEqual(unsealed.everyStep(world, view('Ready')), []);
+});
+
+test('a disk that a failback parks without a layer over it keeps its mark where it was', async () => {
+  const { world, controller, vm, view, checkers } = await replicated();
+  const { productionDisks } = await controller.hosts.commands(PRODUCTION);
+  const own = vm.image(LEDGER);
+  vm.stop();
+  const key = 'op-test/step' as Parameters<typeof productionDisks.lay>[0]['key'];
+  const root = {
+    key: ROOT,
+    sizeBytes: vm.image(ROOT).sizeBytes,
+    base: 'disk',
+    since: null,
+  } as const;
+  const command = { key, replicaId: REPLICA, epoch: 1, failbackId: failbackId('fb-1') };
+  await world.clock.run(productionDisks.lay({ ...command, vmId: vm.id, disks: [root] }, NEVER));
+  assert.deepEqual(checkers.everyStep(world, view('Failover')), []);
+  own.marks.clear();
+  assert.match(checkers.everyStep(world, view('Failover')).join(), /mark .* was removed/);
 });
 
 test('a point that only one side knows is told', async () => {

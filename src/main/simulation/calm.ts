@@ -77,10 +77,20 @@ async function decideAll(site: Site, turn: number): Promise<readonly string[]> {
   for (const { value: replica } of await site.living.ports.catalog.replicas()) {
     const way = WAYS_OUT[replica.phase]?.[turn % 2];
     if (way === undefined) continue;
-    const ended = await outcome(site, (controller) => way.begin(controller, replica));
+    const ended = await takeWayOut(site, way, replica);
     if (ended !== 'succeeded') failures.push(`${way.name} of ${replica.name}: ${ended}`);
   }
   return failures;
+}
+
+/** A commit seals a point over layers that somebody may have changed: refused, with the advice to repair them first. */
+async function takeWayOut(site: Site, way: WayOut, replica: Replica): Promise<string> {
+  const begin = (controller: Controller) => way.begin(controller, replica);
+  const ended = await outcome(site, begin);
+  const conditions = await site.living.ports.catalog.conditions(replica.id);
+  if (ended === 'succeeded' || !conditions.some(({ name }) => name === 'drifted')) return ended;
+  const repaired = await outcome(site, (c) => c.rescan(replica.id, true, BY_HAND));
+  return repaired === 'succeeded' ? outcome(site, begin) : `${ended}; the repair: ${repaired}`;
 }
 
 /** A run that the schedule began may have failed this very moment: what it left is the sweeper's, who comes soon. */
