@@ -155,12 +155,12 @@ async function leaveHome(
   /** As it is recorded now. */
   replica: Replica,
 ): Promise<void> {
-  const { vmId } = failback.home;
+  const { hostId, vmId } = failback.home;
   const isGone = await context.step<boolean>('drop-layers', {
     do: ({ key, signal }) =>
       orLeaveToSweeper({ clock, patienceMs: PATIENCE_MS, signal }, (options) =>
         dropLayers(
-          { replica, newest, catalog, home, vmId },
+          { replica, newest, catalog, home, hostId, vmId },
           layersCommand(failback, replica, key),
           options,
         ),

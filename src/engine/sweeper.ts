@@ -186,7 +186,7 @@ async function remove(
       break;
     }
     case 'working-layers':
-      await leaveHome(ports, facts, host, { key, identity }, options);
+      await leaveHome(ports, facts, host, { key, hostId, identity }, options);
       break;
     case 'untold-switchover':
       await tellUntold({ ...ports, target: host, replica }, identity, { key, ...options });
@@ -233,13 +233,13 @@ async function leaveHome(
   { catalog }: EnginePorts,
   { replica, newest }: ReplicaFacts,
   home: HostPorts,
-  { key, identity }: Pick<Temporary, 'key' | 'identity'>,
+  { key, hostId, identity }: Pick<Temporary, 'key' | 'hostId' | 'identity'>,
   options: CallOptions,
 ): Promise<void> {
   const id = failbackId(identity.failbackId ?? '');
   if (replica.failback?.id === id) return;
   const vm = vmId(identity.vmId ?? '');
-  const laid = { replica, newest, catalog, home, vmId: vm };
+  const laid = { replica, newest, catalog, home, hostId, vmId: vm };
   const command = { key, replicaId: replica.id, epoch: replica.epoch, failbackId: id };
   try {
     await dropLayers(laid, command, options);

@@ -12,6 +12,7 @@ switch web over
 expect web-2 connected
 expect web to be unfenced-source
 undo the failback of web
+expect the log not to say web-2 are still there
 expect web-replica disconnected
 expect web to be not unfenced-source
 fail back web to a new VM web-2 on spare
