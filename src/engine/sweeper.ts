@@ -238,13 +238,13 @@ async function leaveHome(
 ): Promise<void> {
   const id = failbackId(identity.failbackId ?? '');
   if (replica.failback?.id === id) return;
-  const vm = vmId(identity.vmId ?? '');
+  const vm = identity.vmId ? vmId(identity.vmId) : null; // none was made yet
   const laid = { replica, newest, catalog, home, hostId, vmId: vm };
   const command = { key, replicaId: replica.id, epoch: replica.epoch, failbackId: id };
   try {
     await dropLayers(laid, command, options);
   } catch (error) {
-    if (asUnderstudyError(error).code !== 'vm-not-off') throw error;
+    if (vm === null || asUnderstudyError(error).code !== 'vm-not-off') throw error;
     await home.hypervisor.powerOff({ key, vmId: vm }, options);
     await dropLayers(laid, command, options);
   }
