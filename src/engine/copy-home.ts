@@ -9,7 +9,7 @@
  *
  * The replica is read from a frozen instant, so it serves on; only blocks that may differ are read at all.
  */
-import { allBlocks, type BlockSet, union } from '../domain/disk/block-set.ts';
+import { allBlocks, type BlockSet, blocksFrom, union } from '../domain/disk/block-set.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import { extendLayers, type LayerPlan } from '../domain/failover/failback.ts';
 import type { DiskKey, FailbackId, MarkName, OperationKey, VmId } from '../domain/ids.ts';
@@ -245,6 +245,18 @@ type Below = {
 
 /** In what production differs from the point failed over to. */
 async function surveyProduction(
+  facts: FailbackFacts,
+  survey: Below,
+  options: CallOptions,
+): Promise<BlockSet> {
+  const { point, below } = survey;
+  const written = await surveyBelow(facts, survey, options);
+  // Somebody may have made production's disk smaller: nobody reads behind its end, and no mark tells.
+  const known = point.disks.find(({ key }) => key === below.key);
+  return union(written, blocksFrom(below.sizeBytes, known?.sizeBytes ?? 0));
+}
+
+async function surveyBelow(
   facts: FailbackFacts,
   { point, below, hashesPath }: Below,
   options: CallOptions,

@@ -91,7 +91,8 @@ export type SurveyRequest = {
     | { readonly type: 'changed'; readonly metaContext: string }
     /**
      * Content that is not what a complete hash table says, where blocks without a record are zeros. Reads what
-     * is allocated. A table of a smaller disk is fine: what lies behind its end is compared with zeros.
+     * is allocated. The table may be of a smaller disk: what lies behind its end is compared with zeros; or of a larger
+     * one: what lies behind the end of this one is not in the answer.
      */
     | { readonly type: 'compared'; readonly hashesPath: string };
 };

@@ -91,6 +91,13 @@ export function checkTests(test: MoverTest): void {
     assert.deepEqual(await survey({ blocks: { ...CONTENT, 11: 0 } }, by), [39]);
   });
 
+  it('compares a disk that is smaller than the table as far as it goes', async () => {
+    const content = { 0: 1, 9: 3, 47: 6 };
+    const hashesPath = await test.harness().hashTable(48 * BLOCK_BYTES, content);
+    const by = () => ({ type: 'compared', hashesPath }) as const;
+    assert.deepEqual(await survey({ blocks: { 0: 1, 12: 8 } }, by), [9, 12]);
+  });
+
   it('verifies and surveys nothing without a table', async () => {
     const harness = test.harness();
     await using disk = await harness.serve({ sizeBytes: SIZE_BYTES, blocks: CONTENT });

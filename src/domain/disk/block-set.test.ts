@@ -6,6 +6,7 @@ import {
   addBlocks,
   allBlocks,
   type BlockSet,
+  blocksFrom,
   countBlocks,
   hasBlock,
   noBlocks,
@@ -81,4 +82,11 @@ test('a union has what either has, and the size of the larger', () => {
 test('all blocks of a disk that ends within one', () => {
   assert.equal(countBlocks(allBlocks(5 * BLOCK_BYTES + 1)), 6);
   assert.equal(countBlocks(allBlocks(0)), 0);
+});
+
+test('from a byte on: the block that it cuts, and all behind it', () => {
+  assert.deepEqual(blocksOf(blocksFrom(BLOCK_BYTES, 3 * BLOCK_BYTES)), [1, 2]);
+  assert.deepEqual(blocksOf(blocksFrom(2 * BLOCK_BYTES - 512, 3 * BLOCK_BYTES)), [1, 2]);
+  assert.deepEqual(blocksOf(blocksFrom(3 * BLOCK_BYTES, 3 * BLOCK_BYTES)), []);
+  assert.deepEqual(blocksOf(blocksFrom(4 * BLOCK_BYTES, 3 * BLOCK_BYTES - 1)), []);
 });

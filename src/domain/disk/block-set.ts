@@ -2,7 +2,7 @@
  * A set of 64 KiB blocks of one disk: which of them changed, differ, or are to be moved. One bit for each block, so that
  * its size follows the disk's and not how scattered the blocks are: 2 MiB for a tebibyte.
  */
-import { blockCount } from '../bytes.ts';
+import { BLOCK_BYTES, blockCount } from '../bytes.ts';
 
 export type BlockSet = {
   /** Of the whole disk; the last block may be cut off by its end. */
@@ -22,6 +22,14 @@ export function noBlocks(sizeBytes: number): BlockSet {
 export function allBlocks(sizeBytes: number): BlockSet {
   const set = noBlocks(sizeBytes);
   addBlocks(set, { firstBlock: 0, blockCount: set.blockCount });
+  return set;
+}
+
+/** What a disk of `sizeBytes` has from byte `offset` on; nothing when it ends before. */
+export function blocksFrom(offset: number, sizeBytes: number): BlockSet {
+  const set = noBlocks(sizeBytes);
+  const firstBlock = Math.floor(offset / BLOCK_BYTES);
+  if (offset < sizeBytes) addBlocks(set, { firstBlock, blockCount: set.blockCount - firstBlock });
   return set;
 }
 

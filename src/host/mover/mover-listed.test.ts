@@ -236,14 +236,6 @@ test('what differs from a table is surveyed, also when the table is of a smaller
   await fc.assert(fc.asyncProperty(anyDisk, cut, check), RUNS);
 });
 
-test('a table of a larger disk is refused', async () => {
-  writeHashTable(tablePath, Buffer.alloc(2 * BLOCK_BYTES, 1));
-  await using server = await serve('small', Buffer.alloc(BLOCK_BYTES));
-  const by = { type: 'compared', hashesPath: tablePath } as const;
-  const request = { endpoint: server.endpoint, sizeBytes: BLOCK_BYTES, by };
-  await assert.rejects(mover.survey(request, options), { code: 'invalid-file' });
-});
-
 test('workers share a long list and a long survey, and nothing is lost between them', async () => {
   const disk = Buffer.alloc(150 * 1024 * 1024 + 4096);
   for (let at = 0; at < disk.length; at += 8192) disk.writeUInt32BE(at + 1, at);

@@ -143,8 +143,6 @@ async function survey(
     return (await runSession(settings, request, options)).found ?? noBlocks(sizeBytes);
   }
   const { hashesPath: knownHashesPath } = by;
-  const tableBytes = await sizeOfTable(knownHashesPath);
-  if (tableBytes > sizeBytes) throw wrongTable(knownHashesPath, tableBytes);
   const extents = { type: 'allocated' } as const;
   const goal = { type: 'verify', holes: 'believed' } as const;
   const request = { ...common, extents, knownHashesPath, goal };
