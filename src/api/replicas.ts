@@ -74,6 +74,7 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
     failover: failoverAnswer(replica.failover),
     failback:
       replica.failback === null ? null : failbackAnswer(replica.failback, view.homeHostName ?? ''),
+    leftFencedNics: replica.leftFencedNics === null ? null : [...replica.leftFencedNics],
     archives: replica.archives.map(archiveAnswer),
     conditions: conditions.map(({ name, message, since }) => ({
       name,

@@ -96,6 +96,7 @@ export const replica: Replica = {
     name: 'web',
     leftAt: at,
   },
+  leftFencedNics: ['52:54:00:00:00:01'],
   archives: [
     {
       branchId: branchId('br-0'),

@@ -97,6 +97,8 @@ export const replicaSchema = z.strictObject({
   seed: seedAnswerSchema.nullable(),
   failover: failoverRecordSchema.nullable(),
   failback: failbackRecordSchema.nullable(),
+  /** MACs of NICs of the source that an undo left disconnected; the next way back connects them. Null: all of them. */
+  leftFencedNics: z.array(z.string()).nullable(),
   archives: z.array(archiveSchema),
   conditions: z.array(conditionSchema),
   /** The operation that has the replica right now. */

@@ -21,7 +21,7 @@ export async function recordFailover(
   const failover = newFailover(context, takeover, connection, startedAt);
   const { epoch } = takeover;
   const replica = apply(
-    { ...takeover.replica, epoch, failover, targetVmId: vmId },
+    { ...takeover.replica, epoch, failover, targetVmId: vmId, leftFencedNics: [] },
     'failover-started',
   );
   const { registered, released } = branchTemporary(context.operationId, takeover);

@@ -7,8 +7,8 @@ import {
   neededFence,
   type SourceAtFailover,
 } from '../domain/failover/connection.ts';
-import type { Fencing } from '../domain/failover/fencing.ts';
-import type { SourceFence } from '../domain/replica/replica.ts';
+import { addFence, type Fencing, stillFenced } from '../domain/failover/fencing.ts';
+import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
@@ -31,11 +31,18 @@ export async function settleSource(
     },
     undo: 'nothing',
   });
-  const fencing = fencingOf(seen, fence);
-  await fenceSource(context, source, replica, fencing);
+  const added = fencingOf(seen, fence);
+  await fenceSource(context, source, replica, added);
+  const { fencedNics } = addFence(leftBefore(replica, seen), added);
   const connection = decideConnection(seen, fence, acceptsDuplicate);
   const isAnswering = seen.power !== 'unknown';
-  return { ...fencing, fence: fence === 'none' ? isFencedBy : fence, connection, isAnswering };
+  return { fencedNics, fence: fence === 'none' ? isFencedBy : fence, connection, isAnswering };
+}
+
+/** Of an earlier failover whose undo left them as they were: whatever leads back from this one connects them, too. */
+function leftBefore({ leftFencedNics }: Replica, { power, connectedNics }: SourceSeen): Fencing {
+  const isTold = power !== 'unknown' && power !== 'absent';
+  return { fence: 'none', fencedNics: stillFenced(leftFencedNics, isTold ? connectedNics : null) };
 }
 
 /** Somebody may have started it since this operation shut it down: then what it writes would be lost. */

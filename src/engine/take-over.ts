@@ -250,7 +250,7 @@ export function defineOnBranch(
 }
 
 export function defineOn(
-  { replica, target, settings, epoch }: Takeover,
+  { replica, target, settings, epoch, fencedNics }: Takeover,
   defined: { readonly vm: VmDescription; readonly branch: Branch; readonly isConnected: boolean },
   { key, signal }: Attempt,
 ): Promise<VmId> {
@@ -265,6 +265,7 @@ export function defineOn(
       disks: defined.branch.disks,
       networkMap: settings.networkMap,
       connectNics: defined.isConnected,
+      fencedNics,
       sidecars: defined.branch.sidecars,
     },
     { signal },

@@ -92,6 +92,7 @@ async function planUndo(
       ...replica,
       epoch: replica.epoch + 1,
       failover: null,
+      leftFencedNics: failover.fencedNics,
       archives: [...replica.archives, archive],
     },
     'failover-undone',
@@ -195,7 +196,8 @@ const LEFT: Record<SourceFence, string> = {
   none: 'The source VM is left as it is; the failover had not fenced it.',
   nics:
     'The source VM is left without network, as asked, also at its next start; connect its NICs at its hypervisor: ' +
-    'virsh domif-setlink VM MAC up, with --config and without.',
+    'virsh domif-setlink VM MAC up, with --config and without. Until then the next failover remembers them, and its undo or ' +
+    'its switchover back connects them.',
   shutdown: 'The source VM is left off, as asked; start it at its hypervisor.',
   'power-off': 'The source VM is left off, as asked; start it at its hypervisor.',
 };
@@ -220,10 +222,18 @@ async function liftSourceFence(
     },
     undo: 'nothing',
   });
-  if (failure !== null) {
+  if (failure === null) {
+    await recordLifted(context, undo);
+  } else {
     await context.note(
       'note-fence',
       `The fence around the source VM could not be lifted. ${failure}`,
     );
   }
+}
+
+async function recordLifted(context: OperationContext, { ready, facts }: Undo): Promise<void> {
+  if (ready.leftFencedNics?.length === 0) return;
+  const lifted = savedReplica({ ...ready, leftFencedNics: [] }, facts.version + 1);
+  await context.record('record-lifted', [lifted], { undo: 'nothing' });
 }

@@ -34,8 +34,10 @@ export type DefineReplicaRequest = {
   }[];
   /** Source network name → target network name, or null: leave the NIC disconnected. Unlisted: same name. */
   readonly networkMap: Readonly<Record<string, string | null>>;
-  /** False: every NIC's link is down. */
+  /** False: every NIC's link is down. True: it is as at the source. */
   readonly connectNics: boolean;
+  /** MACs whose link is down at the source because a fence cut it off, so that theirs is up; null: all. Absent: none. */
+  readonly fencedNics?: readonly string[] | null;
   /** Put in place before the definition is; empty for a replica at rest. */
   readonly sidecars: readonly Sidecar[];
 };

@@ -58,6 +58,7 @@ function replicaIn(phase: Phase, newestPointId: PointId, source: string): Replic
     failover: null,
     failback: null,
     formerSource: null,
+    leftFencedNics: [],
     archives: [],
     createdAt: instant(0),
   };

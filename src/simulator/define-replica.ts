@@ -85,11 +85,12 @@ function slotOf(
 
 function replicaNic(
   host: SimulatedHost,
-  { networkMap, connectNics }: DefineReplicaRequest,
+  { networkMap, connectNics, fencedNics = [] }: DefineReplicaRequest,
   nic: VmNic,
 ): VmNic {
   const { isConnected, ...rest } = connectedNic(host, networkMap, nic);
-  return { ...rest, isConnected: connectNics && isConnected };
+  const isFenced = fencedNics === null || (nic.mac !== null && fencedNics.includes(nic.mac));
+  return { ...rest, isConnected: connectNics && isConnected && (nic.isConnected || isFenced) };
 }
 
 /** A NIC as it is on this host, connected wherever the host has its network. */

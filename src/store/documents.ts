@@ -17,7 +17,8 @@ type FieldType =
   | 'object'
   | 'string?'
   | 'number?'
-  | 'object?';
+  | 'object?'
+  | 'array?';
 
 /** Every field of `T` with the type it has at its top level; a missing or surplus name does not compile. */
 type Shape<T> = { readonly [Field in keyof Required<T>]: FieldType };
@@ -82,10 +83,11 @@ const readCurrentReplica = reader<Replica>(
     failover: 'object?',
     failback: 'object?',
     formerSource: 'object?',
+    leftFencedNics: 'array?',
     archives: 'array',
     createdAt: 'number',
   },
-  { failback: null, seed: null, formerSource: null },
+  { failback: null, seed: null, formerSource: null, leftFencedNics: [] },
 );
 
 /** Older versions did not know branches over branches, nor remember which NICs they disconnected. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { watchSources } from '../../src/engine/watch-sources.ts';
 import type { FenceOrder } from '../../src/ports/controller.ts';
+import { MANUAL } from './failback-stage.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
 async function withPoints(stage: Stage): Promise<void> {
@@ -63,6 +64,42 @@ test('an undo connects only what the fence disconnected', async () => {
   assert.equal((await stage.replica()).failover?.fencedNics?.length, 1);
   assert.equal((await stage.undo()).state, 'succeeded');
   assert.deepEqual(links(stage), [true, false]);
+});
+
+test('an undo that keeps the fence is remembered: the way back from the next failover connects what nobody has', async () => {
+  await using stage = await Stage.open();
+  secondNic(stage, true);
+  await withPoints(stage);
+  const keeping = { force: false, keepFence: true };
+  await failOver(stage, 'nics');
+  await stage.finish((it) => it.undoFailover('web-replica', keeping, options));
+  assert.deepEqual(links(stage), [false, false]);
+  assert.equal((await stage.replica()).leftFencedNics?.length, 2);
+  const [first, second] = stage.vm.state.nics;
+  if (first === undefined || second === undefined) assert.fail();
+  stage.vm.state.nics = [first, { ...second, isConnected: true }];
+  await failOver(stage, 'shutdown');
+  const { failover, leftFencedNics } = await stage.replica();
+  assert.deepEqual([failover?.fencedNics, leftFencedNics], [[first.mac], []]);
+  const preview = await stage.run(
+    stage.life.controller.previewFailback('web-replica', MANUAL, options),
+  );
+  assert.match(preview.consequence, new RegExp(`its NICs ${first.mac} are connected then`));
+  await stage.finish((it) => it.undoFailover('web-replica', keeping, options));
+  assert.deepEqual((await stage.replica()).leftFencedNics, [first.mac]);
+  assert.equal((await failOver(stage, 'power-off')).state, 'succeeded');
+  assert.equal((await stage.undo()).state, 'succeeded');
+  assert.deepEqual([links(stage), (await stage.replica()).leftFencedNics], [[true, true], []]);
+});
+
+test('a fence that an undo cannot lift is remembered, too', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  await failOver(stage, 'nics');
+  stage.production.isUnreachable = true;
+  assert.equal((await stage.undo()).state, 'succeeded');
+  stage.production.isUnreachable = false;
+  assert.equal((await stage.replica()).leftFencedNics?.length, 1);
 });
 
 test('a fence that the host reports and that did not happen is no fence', async () => {

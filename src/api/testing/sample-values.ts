@@ -140,6 +140,7 @@ export const REPLICA: Replica = {
   },
   failback: null,
   formerSource: null,
+  leftFencedNics: [],
   archives: [
     {
       branchId: branchId('br-a0'),

@@ -128,6 +128,7 @@ export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Id', replica.id],
     ['Phase', replica.phase],
     ['Source', `${replica.sourceVmName} @ ${replica.sourceHostName} (${replica.sourceVmId})`],
+    ...leftFenced(replica),
     ['Target', `${replica.targetHostName} (${replica.targetVmId ?? 'not defined yet'})`],
     ['Job', replica.jobName ?? 'none'],
     ['Points', `${replica.pointCount}, newest ${formatTime(newest)} (${formatAge(newest, nowMs)})`],
@@ -144,6 +145,15 @@ export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Allowed', replica.allowedCommands.join(', ') || 'nothing'],
     ['Created', formatTime(replica.createdAt)],
   ]);
+}
+
+/** The source may run without network, and nobody remembers why. */
+function leftFenced({ leftFencedNics }: ReplicaAnswer): readonly (readonly [string, string])[] {
+  if (leftFencedNics?.length === 0) return [];
+  const which = leftFencedNics === null ? 'all NICs' : `NICs ${leftFencedNics.join(', ')}`;
+  return [
+    ['Source fence', `${which} were left disconnected by an undo; the next way back connects them`],
+  ];
 }
 
 function failbackLines(failback: NonNullable<ReplicaAnswer['failback']>): readonly string[] {

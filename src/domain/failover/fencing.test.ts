@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addFence, type Fencing } from './fencing.ts';
+import { addFence, connectsAtSwitchover, type Fencing, stillFenced } from './fencing.ts';
 
 const nics = (...fencedNics: string[]): Fencing => ({ fence: 'nics', fencedNics });
 const off: Fencing = { fence: 'shutdown', fencedNics: [] };
@@ -23,4 +23,16 @@ test('all NICs, as older versions remembered them, include every one', () => {
   assert.deepEqual(addFence(all, nics('a')), all);
   assert.deepEqual(addFence(nics('a'), all), all);
   assert.deepEqual(addFence(all, off), { fence: 'shutdown', fencedNics: null });
+});
+
+test('what was left disconnected stays remembered until it is seen connected', () => {
+  assert.deepEqual(stillFenced(['a', 'b'], ['b', 'c']), ['a']);
+  assert.deepEqual(stillFenced(['a'], null), ['a']);
+  assert.equal(stillFenced(null, ['a']), null);
+});
+
+test('a switchover says which NICs it connects, where a fence had disconnected any', () => {
+  assert.equal(connectsAtSwitchover(off), null);
+  assert.match(connectsAtSwitchover(nics('a', 'b')) ?? '', /^its NICs a, b are connected then/);
+  assert.match(connectsAtSwitchover({ fencedNics: null }) ?? '', /^all its NICs are connected/);
 });

@@ -9,6 +9,22 @@ export function addFence(before: Fencing, added: Fencing): Fencing {
   return { fence: added.fence, fencedNics: union(before.fencedNics, added.fencedNics) };
 }
 
+/** What an earlier failover left disconnected, as far as nobody has connected it since; `connected` null: nobody can tell. */
+export function stillFenced(
+  left: Fencing['fencedNics'],
+  connected: readonly string[] | null,
+): Fencing['fencedNics'] {
+  if (left === null || connected === null) return left;
+  return left.filter((mac) => !connected.includes(mac));
+}
+
+/** A sentence part about production's NICs at the switchover; null where no fence had disconnected any. */
+export function connectsAtSwitchover({ fencedNics }: Pick<Fencing, 'fencedNics'>): string | null {
+  if (fencedNics?.length === 0) return null;
+  const which = fencedNics === null ? 'all its NICs' : `its NICs ${fencedNics.join(', ')}`;
+  return `${which} are connected then, which a fence had disconnected`;
+}
+
 /** Null, all of them, includes any. */
 function union(a: Fencing['fencedNics'], b: Fencing['fencedNics']): Fencing['fencedNics'] {
   return a === null || b === null ? null : [...new Set([...a, ...b])];

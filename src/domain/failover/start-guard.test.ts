@@ -50,6 +50,7 @@ function replica(wishes: Partial<Replica> = {}): Replica {
     failover: FAILOVER,
     failback: null,
     formerSource: null,
+    leftFencedNics: [],
     archives: [],
     createdAt: NOON,
     ...wishes,

@@ -130,6 +130,7 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     failover,
     failback,
     formerSource: null,
+    leftFencedNics: [],
     archives: archivesOf(found, standing?.branch, now),
     createdAt: about?.createdAt ?? newest?.takenAt ?? now,
   };

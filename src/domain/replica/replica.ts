@@ -62,6 +62,11 @@ export type Replica = {
   readonly failback: FailbackRecord | null;
   /** The VM that was protected before a failback went to another one; null: there was none. It may come back yet. */
   readonly formerSource: FormerSource | null;
+  /**
+   * MACs of NICs of the source that a fence disconnected and an undo left so, as asked or because it could not; null: all,
+   * as of `FailoverRecord`. The next failover takes them over, so that whatever leads back from it connects them.
+   */
+  readonly leftFencedNics: readonly string[] | null;
   /** Branches of undone failovers, still readable until `keepUntil`. */
   readonly archives: readonly ArchivedBranch[];
   readonly createdAt: Instant;

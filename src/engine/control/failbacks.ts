@@ -5,10 +5,11 @@ import {
   homeRefusal,
   type SwitchoverMode,
 } from '../../domain/failover/failback.ts';
+import { connectsAtSwitchover } from '../../domain/failover/fencing.ts';
 import { formatInstant } from '../../domain/instant.ts';
 import type { Json, OperationRecord } from '../../domain/operation/operation.ts';
 import { allowedOperations } from '../../domain/replica/phase.ts';
-import type { Replica } from '../../domain/replica/replica.ts';
+import type { FailoverRecord, Replica } from '../../domain/replica/replica.ts';
 import { configurationChanges } from '../../domain/vm/configuration-change.ts';
 import { isServing, type VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -131,7 +132,7 @@ export async function previewFailback(
     // Elsewhere more than the branch is read and sent, and nobody knows how much.
     ...(await expectedOfFailback(ports, replica, home.kind === 'original' ? branchBytes : null)),
     changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
-    consequence: consequenceOf(home, own),
+    consequence: consequenceOf(home, own, replica.failover),
     refusedBecause: isAllowed
       ? (refusalOf(own, standIn, order) ?? (await besideSource(ports, replica, home, options)))
       : `the replica is in phase ${replica.phase}`,
@@ -162,14 +163,20 @@ function refusalOf(
   return homeRefusal(own, standIn);
 }
 
-function consequenceOf({ name, kind }: FailbackHome, own: VmDescription | null): string {
+function consequenceOf(
+  { name, kind }: FailbackHome,
+  own: VmDescription | null,
+  failover: FailoverRecord | null,
+): string {
   if (kind === 'new') {
     return `All that the replica's disks hold is copied, and VM ${name} is made at the switchover; the replica serves until then`;
   }
+  const connects = kind === 'original' && failover !== null ? connectsAtSwitchover(failover) : null;
   const now = own?.power === 'off' ? 'stays off' : 'is shut down now';
   return (
     `VM ${name} ${now} and cannot be started until the switchover, because its disks must stand still; ` +
-    'the replica serves until then, and what production wrote since the restore point is not kept'
+    'the replica serves until then, and what production wrote since the restore point is not kept' +
+    (connects === null ? '' : `; ${connects}`)
   );
 }
 

@@ -201,6 +201,7 @@ function newReplica(job: Job, vmId: Replica['sourceVmId'], id: Replica['id']): R
     failover: null,
     failback: null,
     formerSource: null,
+    leftFencedNics: [],
     archives: [],
     createdAt: job.createdAt,
   };

@@ -5,8 +5,10 @@ import {
   type FailbackRecord,
   switchoverChanges,
 } from '../../domain/failover/failback.ts';
+import { connectsAtSwitchover } from '../../domain/failover/fencing.ts';
 import { formatInstant } from '../../domain/instant.ts';
 import { requireAllowed } from '../../domain/replica/phase.ts';
+import type { FailoverRecord } from '../../domain/replica/replica.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Reference } from '../../ports/controller.ts';
@@ -43,7 +45,7 @@ export async function previewSwitchOver(
     // What was written since the last pass is not known without a freeze: about as much as that one moved.
     ...(await expectedOfFailback(ports, replica, failback.syncedBytes)),
     changes: changesOf(failback, own, standIn),
-    consequence: consequenceOf(failback, replica.name),
+    consequence: consequenceOf(failback, failover, replica.name),
     refusedBecause:
       own !== null && own.power !== 'off'
         ? `${own.name} is ${own.power}`
@@ -63,13 +65,16 @@ function changesOf(
 
 function consequenceOf(
   { home, syncedAt, syncedBytes, appliesChanges }: FailbackRecord,
+  failover: FailoverRecord,
   replicaName: string,
 ): string {
   const others = appliesChanges
     ? 'changes of the configuration are carried over'
     : 'changes of memory, processors and NICs are not carried over (see --apply-changes)';
+  const connects = home.kind === 'original' ? connectsAtSwitchover(failover) : null;
   return (
     `${replicaName} is copied once more, shut down, followed to its last write, and VM ${home.name} is started; ` +
-    `the last copy, at ${formatInstant(syncedAt)}, moved ${formatBytes(syncedBytes)}; ${others}`
+    `the last copy, at ${formatInstant(syncedAt)}, moved ${formatBytes(syncedBytes)}; ${others}` +
+    (connects === null ? '' : `; ${connects}`)
   );
 }

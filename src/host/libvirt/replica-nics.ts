@@ -1,4 +1,5 @@
 /** Where a replica's network interfaces are plugged in: pure, shared by the definition and the preflight. */
+import type { DefineReplicaRequest } from '../../ports/hypervisor.ts';
 import { networkOf } from './domain-xml.ts';
 import {
   append,
@@ -14,7 +15,7 @@ import {
 
 export type NetworkMap = Readonly<Record<string, string | null>>;
 
-export type NicPlan = { readonly networkMap: NetworkMap; readonly connectNics: boolean };
+export type NicPlan = Pick<DefineReplicaRequest, 'networkMap' | 'connectNics' | 'fencedNics'>;
 
 /** Types that name a device of the source host and mean nothing elsewhere. */
 const HOST_BOUND = new Set([
@@ -49,7 +50,10 @@ export function targetNetwork(map: NetworkMap, source: string): string | null {
 }
 
 /** Keeps MAC, model and address on the bus; plugs the NIC in where the map says, or nowhere with its link down. */
-export function adaptNic(nic: XmlElement, { networkMap, connectNics }: NicPlan): void {
+export function adaptNic(
+  nic: XmlElement,
+  { networkMap, connectNics, fencedNics = [] }: NicPlan,
+): void {
   const before = networkOf(nic);
   const after = targetNetwork(networkMap, before);
   const type = attribute(nic, 'type') ?? 'user';
@@ -61,7 +65,14 @@ export function adaptNic(nic: XmlElement, { networkMap, connectNics }: NicPlan):
   setAttributes(nic, { managed: null });
   if (after !== before || after === null) replug(nic, after);
   else forgetPort(nic);
+  const link = child(nic, 'link');
   if (after === null || !connectNics) setAttributes(ensureChild(nic, 'link'), { state: 'down' });
+  else if (link !== null && isAmong(fencedNics, nic)) setAttributes(link, { state: 'up' });
+}
+
+function isAmong(macs: readonly string[] | null, nic: XmlElement): boolean {
+  const mac = attribute(child(nic, 'mac'), 'address')?.toLowerCase() ?? null;
+  return macs === null || (mac !== null && macs.includes(mac));
 }
 
 /** Without a network of the target, user-mode networking: it needs nothing from the host, and its link stays down. */

@@ -147,6 +147,19 @@ describe('a replica definition', () => {
     assert.ok(made({ connectNics: false }).vm.nics.every((nic) => !nic.isConnected));
   });
 
+  it('leaves a link down that was down at the source, unless a fence had cut it off', () => {
+    const cut = EVERYTHING.replaceAll('</interface>', "<link state='down'/></interface>");
+    const source = describedAs(cut);
+    const networkMap = { lan: 'recovery', 'bridge:br-dmz': null };
+    const links = (changes: Partial<DefineReplicaRequest>) =>
+      made({ source, networkMap, ...changes }).vm.nics.map((nic) => nic.isConnected);
+    const [fenced] = source.nics.map(({ mac }) => mac ?? '');
+    assert.deepEqual(links({}), [false, false, false]);
+    assert.deepEqual(links({ fencedNics: [fenced ?? ''] }), [true, false, false]);
+    assert.deepEqual(links({ fencedNics: null }), [true, false, false]);
+    assert.deepEqual(links({ fencedNics: null, connectNics: false }), [false, false, false]);
+  });
+
   it('maps networks', () => {
     assert.equal(targetNetwork({}, 'network:lan'), 'network:lan');
     assert.equal(targetNetwork({ 'network:lan': 'bridge:br0' }, 'network:lan'), 'bridge:br0');

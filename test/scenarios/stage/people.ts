@@ -94,12 +94,14 @@ export const PEOPLE: readonly Command[] = [
       return play.site.ask((controller) => controller.plannedFailover(id, order, BY_HAND));
     },
   ),
-  line('undo (?<vm>\\S+)(?<force> by force)?', async (play, { vm, force }) => {
-    const id = await nameOf(play, vm);
-    return play.site.ask((controller) =>
-      controller.undoFailover(id, { force: force !== undefined }, BY_HAND),
-    );
-  }),
+  line(
+    'undo (?<vm>\\S+?)(?<force> by force)?(?<keep>, keeping the fence)?',
+    async (play, words) => {
+      const id = await nameOf(play, words.vm);
+      const order = { force: words.force !== undefined, keepFence: words.keep !== undefined };
+      return play.site.ask((controller) => controller.undoFailover(id, order, BY_HAND));
+    },
+  ),
   line('make (?<vm>\\S+) permanent', async (play, { vm }) => {
     const id = await nameOf(play, vm);
     return play.site.ask((controller) => controller.permanentFailover(id, BY_HAND));
