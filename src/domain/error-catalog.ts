@@ -239,6 +239,13 @@ export const ERROR_CATALOG = {
     message: 'Replica {replica} is in phase {phase}, which does not allow {operation}.',
     remedy: 'Allowed now: {allowed}.',
   },
+  'not-shut-down': {
+    kind: 'conflict',
+    message: 'VM {vm} was not shut down: {reason}.',
+    remedy:
+      'Nothing was switched, and what served serves on. Shut it down from inside its guest, or let it be powered off: ' +
+      '`--on-missed-deadline power-off`.',
+  },
   'operation-in-progress': {
     kind: 'conflict',
     message: '{what} is busy with operation {operation} ({kind}).',

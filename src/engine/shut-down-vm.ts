@@ -63,7 +63,7 @@ async function lookAtPower(
 
 function unfit(vm: string, state: string): UnderstudyError {
   const reason = `${state}, so it cannot be shut down without losing what its guest holds in memory`;
-  return new UnderstudyError('fence-failed', { vm, reason });
+  return new UnderstudyError('not-shut-down', { vm, reason });
 }
 
 /** False: still running at the deadline. It may follow later all the same; on the way back it is started again then. */
@@ -124,5 +124,5 @@ function toTheSecond(value: Instant): string {
 
 function missed({ name, deadlineMs }: VmToShutDown): UnderstudyError {
   const reason = `it did not shut down within ${deadlineMs / 1000} s, and may still do so`;
-  return new UnderstudyError('fence-failed', { vm: name, reason });
+  return new UnderstudyError('not-shut-down', { vm: name, reason });
 }

@@ -131,7 +131,7 @@ suite('a planned failover that does not go by itself', { skip: skipReason() }, (
       await answer(operationId, 1, 'wait');
       await answer(operationId, 2, 'give-up');
       const operation = await stage.settled(operationId);
-      assert.deepEqual([operation.state, operation.error?.code], ['failed', 'fence-failed']);
+      assert.deepEqual([operation.state, operation.error?.code], ['failed', 'not-shut-down']);
       assert.match(operation.error?.message ?? '', /did not shut down within 1 s/);
       assert.deepEqual([await vm.state(), (await replica()).phase], ['running', 'Ready']);
       assert.deepEqual(transfers(await stage.replicate(protection)), ['incremental']);

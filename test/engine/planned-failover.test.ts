@@ -106,7 +106,7 @@ test('a guest that does not shut down: given up, and the source was never stoppe
   await using stage = await Stage.open(1, { shutdownMs: null });
   await stage.protect();
   const done = await planned(stage, { onMissedDeadline: 'give-up' });
-  assert.deepEqual([done.state, done.error?.code], ['failed', 'fence-failed']);
+  assert.deepEqual([done.state, done.error?.code], ['failed', 'not-shut-down']);
   await assertBack(stage);
 });
 
@@ -139,7 +139,7 @@ test('nobody answers within an hour: given up, and the source goes on', async ()
   await using stage = await Stage.open(1, { shutdownMs: null });
   await stage.protect();
   const done = await planned(stage, { onMissedDeadline: 'ask' });
-  assert.deepEqual([done.state, done.error?.code], ['failed', 'fence-failed']);
+  assert.deepEqual([done.state, done.error?.code], ['failed', 'not-shut-down']);
   await assertBack(stage);
 });
 
