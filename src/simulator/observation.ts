@@ -82,7 +82,8 @@ export function temporariesOf(world: World): readonly string[] {
     for (const key of host.readings.keys()) found.push(`reading ${key} on ${host.id}`);
     for (const folder of host.replicas.values()) {
       for (const id of folder.partials.keys()) found.push(`partial point ${id} on ${host.id}`);
-      if (folder.merging !== null) found.push(`merge of ${folder.merging.layerId} on ${host.id}`);
+      const { id, merging } = folder;
+      if (merging !== null) found.push(`merge of ${merging.layerId} of ${id} on ${host.id}`);
     }
   }
   for (const [path, file] of world.files) if (file.type === 'records') found.push(`table ${path}`);

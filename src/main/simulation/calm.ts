@@ -4,6 +4,7 @@
  */
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
+import type { Versioned } from '../../ports/catalog.ts';
 import type { Controller } from '../../ports/controller.ts';
 import { undoOrder } from './failback-wishes.ts';
 import type { Scene } from './scene.ts';
@@ -63,12 +64,12 @@ export async function calmDown(
   await resumeJobs(site);
   await site.world.clock.advance(REST_MS);
   await site.settleAll();
-  // A merge that found no room is finished by the next run.
-  const left = (await leftOver(site)).filter((text) => !text.includes(': merge of '));
-  const open = [...stuck, ...left];
+  const replicas = await site.living.ports.catalog.replicas();
+  const open = [...stuck, ...(await leftOver(site, replicas))];
   if (open.length > 0) return open;
+  const resting = replicas.filter(({ value }) => !mayRun(value));
   const unfinished = [...(await runAll(site)), ...(await decideAll(site, turn))];
-  return unfinished.length > 0 ? unfinished : await leftOver(site);
+  return unfinished.length > 0 ? unfinished : await leftOver(site, resting);
 }
 
 /** Whatever is under way between replica and production can be brought to either end, now that nothing is in the way. */
@@ -93,15 +94,22 @@ async function takeWayOut(site: Site, way: WayOut, replica: Replica): Promise<st
   return repaired === 'succeeded' ? outcome(site, begin) : `${ended}; the repair: ${repaired}`;
 }
 
-/** A run that the schedule began may have failed this very moment: what it left is the sweeper's, who comes soon. */
-async function leftOver(site: Site): Promise<readonly string[]> {
-  for (let sweep = 0; sweep < SWEEPS_MAX; sweep += 1) {
-    const left = await site.violations('whenIdle');
-    if (left.length === 0) return [];
+/**
+ * A run that the schedule began may have failed this very moment: what it left is the sweeper's, who comes soon. A merge
+ * that found no room is finished by the next run, which the `resting` have not had.
+ */
+async function leftOver(
+  site: Site,
+  resting: readonly Versioned<Replica>[],
+): Promise<readonly string[]> {
+  const merges = resting.map(({ value }) => new RegExp(`: merge of \\S+ of ${value.id} on `));
+  for (let sweep = 0; ; sweep += 1) {
+    const violations = await site.violations('whenIdle');
+    const left = violations.filter((text) => !merges.some((merge) => merge.test(text)));
+    if (left.length === 0 || sweep === SWEEPS_MAX) return left;
     await site.world.clock.advance(SWEEP_MS);
     await site.settleAll();
   }
-  return site.violations('whenIdle');
 }
 
 /** Since the controller began to live. */
@@ -145,12 +153,16 @@ async function resumeJobs(site: Site): Promise<void> {
   }
 }
 
+function mayRun({ phase, jobId }: Replica): boolean {
+  return (phase === 'Pending' || phase === 'Ready') && jobId !== null;
+}
+
 /** 4 and 7 of the invariants end in this: wherever replication may go on, it does. */
 async function runAll(site: Site): Promise<readonly string[]> {
   const failures: string[] = [];
   for (const { value: replica } of await site.living.ports.catalog.replicas()) {
-    const { phase, jobId, sourceVmId, name } = replica;
-    if ((phase !== 'Pending' && phase !== 'Ready') || jobId === null) continue;
+    const { jobId, sourceVmId, name } = replica;
+    if (!mayRun(replica) || jobId === null) continue;
     const repaired = await outcome(site, (c) => c.rescan(replica.id, true, BY_HAND));
     if (repaired !== 'succeeded') failures.push(`the repair of ${name}: ${repaired}`);
     const ran = await outcome(site, (c) => c.runJob(jobId, [sourceVmId], BY_HAND));
