@@ -12,13 +12,8 @@ import {
 import { formatWindow, parseWindow } from '../domain/replication/window.ts';
 import { DEFAULT_RETENTION } from '../domain/restore-point/retention.ts';
 import { formatProbe } from '../domain/test-failover/probe.ts';
-import type {
-  Controller,
-  CreateJob,
-  JobCreation,
-  JobView,
-  VmFindings,
-} from '../ports/controller.ts';
+import type { Controller } from '../ports/controller.ts';
+import type { CreateJob, JobCreation, JobView, VmFindings } from '../ports/job-orders.ts';
 import type { Handlers, Refusal } from './handlers.ts';
 import { operationAnswer } from './operations.ts';
 import { parseProbes } from './tests.ts';

@@ -1,9 +1,10 @@
-import type { OverviewAnswer, ReplicaAnswer } from '../contract/replica.ts';
+import type { OverviewAnswer, ReplicaAnswer, SilentHostAnswer } from '../contract/replica.ts';
 import { formatInstant } from '../domain/instant.ts';
 import { allowedCommands, allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { seedName } from '../domain/replication/seed.ts';
 import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
+import type { SilentHost } from '../ports/silent-host.ts';
 import { archiveAnswer } from './archives.ts';
 import { failbackAnswer } from './failbacks.ts';
 import type { Handlers } from './handlers.ts';
@@ -45,9 +46,25 @@ export function overviewAnswer(overview: Overview, version: string): OverviewAns
   return {
     version,
     hostCount: overview.hostCount,
+    silentHosts: overview.silentHosts.map(silentHostAnswer),
     jobCount: overview.jobCount,
     replicas: overview.replicas.map(replicaAnswer),
     openOperations: overview.openOperations.map(operationAnswer),
+  };
+}
+
+function silentHostAnswer({ host, since, because, replicas }: SilentHost): SilentHostAnswer {
+  return {
+    hostId: host.id,
+    hostName: host.name,
+    since: formatInstant(since),
+    because,
+    replicas: replicas.map(({ replica, role, meaning }) => ({
+      replicaId: replica.id,
+      replicaName: replica.name,
+      role,
+      meaning,
+    })),
   };
 }
 

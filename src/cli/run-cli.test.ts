@@ -7,7 +7,7 @@ import { OPERATION, REPLICA, VM_SUMMARY } from '../api/testing/sample-values.ts'
 import { UnderstudyError } from '../domain/error.ts';
 import { branchId, replicaId } from '../domain/ids.ts';
 import { parseWindow } from '../domain/replication/window.ts';
-import type { CreateJob } from '../ports/controller.ts';
+import type { CreateJob } from '../ports/job-orders.ts';
 import { openCliRoom, openServedRoom } from './testing/cli-room.ts';
 
 const DONE = { ...OPERATION, state: 'succeeded' } as const;
@@ -143,6 +143,22 @@ for (const [line, call] of COMMANDS) {
     assert.equal(typeof JSON.parse(json.out), 'object');
   });
 }
+
+test('status names the host that does not answer first, and what that means to whom', async (t) => {
+  const { run } = await openServedRoom(t);
+  const { out } = await run('status');
+  assert.match(out, /1 host, 1 silent/);
+  assert.match(out, /production +\S.* ago +Host production does not answer: no route to host\./);
+  assert.match(out, / {2}web-01-replica \(source\) +no restore points until it answers/);
+  const { silentHosts } = JSON.parse((await run('status -o json')).out);
+  assert.deepEqual(Object.keys(silentHosts[0]), [
+    'hostId',
+    'hostName',
+    'since',
+    'because',
+    'replicas',
+  ]);
+});
 
 test('host add and job create send everything they were given', async (t) => {
   const { run, fake } = await openServedRoom(t, 'tcp');

@@ -132,9 +132,30 @@ export const replicaFindingSchema = z.strictObject({
   branchId: idSchema.nullable(),
 });
 
+/** A host that did not answer when it was last asked, which is every ten seconds. */
+export const silentHostSchema = z.strictObject({
+  hostId: idSchema,
+  hostName: z.string(),
+  /** When it first did not answer; where the server was started later, when that first asked. */
+  since: instantSchema,
+  because: z.string(),
+  replicas: z.array(
+    z.strictObject({
+      replicaId: idSchema,
+      replicaName: z.string(),
+      /** What the host is to it; `home`: where production takes over again, or has. */
+      role: z.enum(['source', 'target', 'home']),
+      /** What its silence means for the replica, and what to do where there is something to do. */
+      meaning: z.string(),
+    }),
+  ),
+});
+
 export const overviewSchema = z.strictObject({
   version: z.string(),
   hostCount: z.int(),
+  /** Those longest silent first. */
+  silentHosts: z.array(silentHostSchema),
   jobCount: z.int(),
   replicas: z.array(replicaSchema),
   /** Operations that have not ended, newest first. */
@@ -143,5 +164,6 @@ export const overviewSchema = z.strictObject({
 
 export type ReplicaAnswer = z.output<typeof replicaSchema>;
 export type ReplicaFindingAnswer = z.output<typeof replicaFindingSchema>;
+export type SilentHostAnswer = z.output<typeof silentHostSchema>;
 export type OverviewAnswer = z.output<typeof overviewSchema>;
 export type ConditionAnswer = z.output<typeof conditionSchema>;

@@ -30,6 +30,7 @@ import { createController } from '../engine/control/controller.ts';
 import type { ControllerPorts } from '../engine/control/controller-ports.ts';
 import { operationDefinitions } from '../engine/operations.ts';
 import { runScheduler } from '../engine/scheduler.ts';
+import { runHostWatch } from '../engine/watch-hosts.ts';
 import { runSourceWatch } from '../engine/watch-sources.ts';
 import { createMover } from '../host/mover/mover.ts';
 import { createSqliteCatalog } from '../store/catalog.ts';
@@ -109,6 +110,12 @@ function goOnInBackground(ports: ServerPorts, logger: Logger): AsyncDisposable {
         logger.log('error', 'the watch on sources stumbled', { reason: String(error) }),
       onReturned: (message) => logger.log('warning', message, { condition: 'source-returned' }),
     }),
+    runHostWatch(ports, {
+      signal,
+      onError: (error) =>
+        logger.log('error', 'the watch on hosts stumbled', { reason: String(error) }),
+      onNews: (message) => logger.log('warning', message, {}),
+    }),
   ]);
   return {
     async [Symbol.asyncDispose]() {
@@ -172,7 +179,7 @@ function composePorts(database: Database, options: ServerOptions, logger: Logger
   makeOwnFolder(runtimeFolder);
   const mover = createMover({ clock });
   const hosts = createHostDirectory(catalog, { processes, clock, ids, mover, runtimeFolder });
-  const ports = { catalog, hosts, mover, clock, ids, durable };
+  const ports = { catalog, hosts, mover, clock, ids, durable, misses: new Map() };
   for (const definition of operationDefinitions(ports, durable)) durable.register(definition);
   durable.subscribe({
     onEvent: (event, operation) => logger.log('info', formatEvent(event, operation), { ...event }),

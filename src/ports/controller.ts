@@ -1,24 +1,21 @@
-import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
 import type { BranchId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
-import type { Job, QuiescePolicy, ScratchPolicy, TestingPolicy } from '../domain/job/job.ts';
+import type { Job } from '../domain/job/job.ts';
 import type {
   OperationEvent,
   OperationKind,
   OperationRecord,
 } from '../domain/operation/operation.ts';
 import type { Condition, Replica, SourceFence } from '../domain/replica/replica.ts';
-import type { ReplicationWindow } from '../domain/replication/window.ts';
 import type { Consistency, RestorePoint } from '../domain/restore-point/restore-point.ts';
-import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
 import type { PointTest } from '../domain/test-failover/point-test.ts';
 import type { Probe } from '../domain/test-failover/probe.ts';
-import type { PreflightFinding } from '../domain/vm/preflight.ts';
 import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
 import type { GuardControl } from './guard-control.ts';
+import type { CreateJob, JobCreation, JobView } from './job-orders.ts';
 import type {
   ArchiveDiff,
   ArchiveView,
@@ -32,6 +29,7 @@ import type {
   UndoFailoverOrder,
 } from './orders.ts';
 import type { RebuildOrder, RebuildReport } from './rebuild-report.ts';
+import type { SilentHost } from './silent-host.ts';
 
 export type Reference = string;
 
@@ -60,45 +58,6 @@ export type HostView = {
   /** Null when the host does not answer. */
   readonly description: HostDescription | null;
   readonly unreachableBecause: string | null;
-};
-
-export type CreateJob = {
-  readonly name: string;
-  readonly sourceHost: Reference;
-  readonly targetHost: Reference;
-  readonly vms: readonly Reference[];
-  readonly rpoSeconds: number;
-  readonly isScheduled: boolean;
-  /** When runs may begin by the clock; absent: at any time. */
-  readonly windows?: readonly ReplicationWindow[];
-  readonly retention: RetentionPolicy;
-  readonly quiesce: QuiescePolicy;
-  readonly replicaSuffix: string;
-  readonly networkMap: Readonly<Record<string, string | null>>;
-  readonly bytesPerSecondMax: number | null;
-  readonly archiveSeconds: number;
-  readonly scratch: ScratchPolicy;
-  readonly testing: TestingPolicy | null;
-  /** Where guests answer by their addresses. `vm`: one of `vms` as it is written there; null in a job of one VM. */
-  readonly answers?: readonly { readonly vm: Reference | null; readonly at: AddressProbe }[];
-  /** What is at the target already, for first runs; files of several disks may be named one by one. */
-  readonly seeds?: readonly { readonly vm: Reference; readonly from: SeedOrder }[];
-};
-
-export type VmFindings = { readonly vm: VmSummary; readonly findings: readonly PreflightFinding[] };
-
-/** `blocked`: at least one finding blocks; nothing was made. */
-export type JobCreation =
-  | { readonly type: 'created'; readonly job: JobView; readonly findings: readonly VmFindings[] }
-  | { readonly type: 'blocked'; readonly findings: readonly VmFindings[] };
-
-export type JobView = {
-  readonly job: Job;
-  readonly sourceHostName: string;
-  readonly targetHostName: string;
-  /** The job's replicas that exist, by source VM. */
-  readonly replicas: readonly Pick<Replica, 'id' | 'sourceVmId'>[];
-  readonly nextRunAt: Instant | null;
 };
 
 export type ReplicaView = {
@@ -190,6 +149,8 @@ export type OperationQuery = {
 
 export type Overview = {
   readonly hostCount: number;
+  /** Hosts that do not answer, those longest silent first. */
+  readonly silentHosts: readonly SilentHost[];
   readonly jobCount: number;
   readonly replicas: readonly ReplicaView[];
   /** Unended operations, newest first. */

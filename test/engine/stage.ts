@@ -19,7 +19,8 @@ import type { ControllerPorts } from '../../src/engine/control/controller-ports.
 import { operationDefinitions } from '../../src/engine/operations.ts';
 import { scheduleRuns, sweepAll } from '../../src/engine/scheduler.ts';
 import { watchSources } from '../../src/engine/watch-sources.ts';
-import type { Controller, CreateJob } from '../../src/ports/controller.ts';
+import type { Controller } from '../../src/ports/controller.ts';
+import type { CreateJob } from '../../src/ports/job-orders.ts';
 import { readCatalogue } from '../../src/simulator/catalogue-view.ts';
 import { createCheckers } from '../../src/simulator/checkers.ts';
 import { CrashSignal } from '../../src/simulator/faults.ts';
@@ -145,7 +146,15 @@ export class Stage implements AsyncDisposable {
       nextTurn: (flush) => this.#holdingTime(flush),
       onCrashPoint: (point) => this.#passCrashPoint(point, view),
     });
-    const ports: ControllerPorts = { catalog, hosts, mover, clock, ids, durable };
+    const ports: ControllerPorts = {
+      catalog,
+      hosts,
+      mover,
+      clock,
+      ids,
+      durable,
+      misses: new Map(),
+    };
     for (const definition of operationDefinitions(ports, durable)) durable.register(definition);
     return { view, ports, controller: createController(ports) };
   }

@@ -9,8 +9,9 @@ import type {
   OperationProgress,
   OperationRecord,
 } from '../../domain/operation/operation.ts';
-import type { Controller, JobView, ReplicaView } from '../../ports/controller.ts';
+import type { Controller, ReplicaView } from '../../ports/controller.ts';
 import type { OperationListener } from '../../ports/durable.ts';
+import type { JobView } from '../../ports/job-orders.ts';
 import {
   ARCHIVE_VIEW,
   BRANCH_WRITES,
@@ -24,6 +25,7 @@ import {
   POINT,
   REBUILT,
   REPLICA,
+  SILENT_HOST,
   VM_SUMMARY,
 } from './sample-values.ts';
 
@@ -120,6 +122,7 @@ export function createFakeController(): FakeController {
   const defaults: Omit<Controller, 'subscribe'> = {
     overview: async () => ({
       hostCount: 1,
+      silentHosts: [SILENT_HOST],
       jobCount: 1,
       replicas: [REPLICA_VIEW],
       openOperations: [OPERATION],

@@ -22,6 +22,7 @@ import type { GuardView } from '../../ports/guard-control.ts';
 import type { ArchiveView } from '../../ports/orders.ts';
 import type { RebuiltFolder } from '../../ports/rebuild-report.ts';
 import type { BranchWrites } from '../../ports/replica-store.ts';
+import type { SilentHost } from '../../ports/silent-host.ts';
 
 export const NOON = instant(Date.UTC(2026, 2, 1, 12, 0, 0));
 const VM = vmId('0b5a6cfe-0000-4000-8000-000000000001');
@@ -233,4 +234,11 @@ export const GUARD_VIEW: GuardView = {
       replicaName: null,
     },
   ],
+};
+
+export const SILENT_HOST: SilentHost = {
+  host: HOST,
+  since: REPLICA.createdAt,
+  because: 'Host production does not answer: no route to host.',
+  replicas: [{ replica: REPLICA, role: 'source', meaning: 'no restore points until it answers' }],
 };

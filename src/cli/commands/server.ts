@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
-import type { OverviewAnswer } from '../../contract/replica.ts';
+import type { OverviewAnswer, SilentHostAnswer } from '../../contract/replica.ts';
 import { choiceArgument, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { completionScript, SHELLS } from '../completion.ts';
 import { usageFailure } from '../failure.ts';
-import { count } from '../format.ts';
+import { count, formatAge } from '../format.ts';
 import { dataFolder } from '../location.ts';
+import { renderTable } from '../table.ts';
 import { renderOperations } from './operation.ts';
 import { renderReplicas } from './replica.ts';
 
@@ -68,18 +69,45 @@ export function completionCommand(program: Command, runner: Runner): void {
 }
 
 function renderOverview(overview: OverviewAnswer, nowMs: number): string {
-  const { replicas, openOperations } = overview;
+  const { replicas, openOperations, silentHosts } = overview;
   const worried = replicas.filter((replica) => replica.conditions.length > 0).length;
   const parts = [
     `Understudy ${overview.version}`,
-    count(overview.hostCount, 'host'),
+    hostsOf(overview),
     count(overview.jobCount, 'job'),
     count(replicas.length, 'replica'),
     `${worried} with conditions`,
     `${count(openOperations.length, 'operation')} under way`,
   ];
   const sections = [`${parts.join(' · ')}\n`];
+  if (silentHosts.length > 0) sections.push(renderSilence(silentHosts, nowMs));
   if (replicas.length > 0) sections.push(renderReplicas(replicas, nowMs));
   if (openOperations.length > 0) sections.push(renderOperations(openOperations));
   return sections.join('\n');
+}
+
+function hostsOf({ hostCount, silentHosts }: OverviewAnswer): string {
+  const all = count(hostCount, 'host');
+  return silentHosts.length === 0 ? all : `${all}, ${silentHosts.length} silent`;
+}
+
+/** A line for each host, and one for what that means to each of its replicas. */
+function renderSilence(hosts: readonly SilentHostAnswer[], nowMs: number): string {
+  const rows = hosts.flatMap((host) => [
+    {
+      what: host.hostName,
+      since: formatAge(host.since, nowMs),
+      meaning: host.because,
+    },
+    ...host.replicas.map(({ replicaName, role, meaning }) => ({
+      what: `  ${replicaName} (${role})`,
+      since: '',
+      meaning,
+    })),
+  ]);
+  return renderTable(rows, [
+    { header: 'SILENT HOST', cell: ({ what }) => what },
+    { header: 'SINCE', cell: ({ since }) => since },
+    { header: 'WHAT IT MEANS', cell: ({ meaning }) => meaning },
+  ]);
 }

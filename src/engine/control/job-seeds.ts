@@ -5,7 +5,7 @@ import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
-import type { CreateJob } from '../../ports/controller.ts';
+import type { CreateJob } from '../../ports/job-orders.ts';
 import type { SeedOrder } from '../../ports/orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findVm } from './references.ts';

@@ -9,13 +9,8 @@ import type { Replica } from '../../domain/replica/replica.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
-import type {
-  CommandOptions,
-  CreateJob,
-  JobCreation,
-  JobView,
-  Reference,
-} from '../../ports/controller.ts';
+import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { CreateJob, JobCreation, JobView } from '../../ports/job-orders.ts';
 import { nextRunAt } from '../scheduler.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { idleReplica } from './idle-replica.ts';

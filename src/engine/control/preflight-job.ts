@@ -8,7 +8,7 @@ import { unusedNetworkFindings } from '../../domain/vm/network-map.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { CreateJob, VmFindings } from '../../ports/controller.ts';
+import type { CreateJob, VmFindings } from '../../ports/job-orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 
 export type PlannedJob = {

@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../../domain/error.ts';
+import { silenceFor } from '../../domain/host/silence.ts';
 import { type OperationRecord, RUNS_BESIDE } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -9,18 +10,39 @@ import type {
   Reference,
   ReplicaView,
 } from '../../ports/controller.ts';
+import type { SilentHost } from '../../ports/silent-host.ts';
+import { isSilent } from '../watch-hosts.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { byName, findPoint, findReplica, hostNameOf } from './references.ts';
 import { lastTestOf } from './tests.ts';
 
 export async function overview(ports: ControllerPorts): Promise<Overview> {
+  const replicas = await listReplicas(ports);
   return {
     hostCount: (await ports.catalog.hosts()).length,
+    silentHosts: await silentHosts(ports, replicas),
     jobCount: (await ports.catalog.jobs()).length,
-    replicas: await listReplicas(ports),
+    replicas,
     openOperations: await ports.durable.operations({ open: true, limit: 100 }),
   };
+}
+
+async function silentHosts(
+  { catalog, misses }: ControllerPorts,
+  listed: readonly ReplicaView[],
+): Promise<readonly SilentHost[]> {
+  const found = (await catalog.hosts()).flatMap(({ value: host }): readonly SilentHost[] => {
+    const missed = misses.get(host.id);
+    if (missed === undefined || !isSilent(missed)) return [];
+    const { since, because } = missed;
+    const replicas = listed.flatMap(({ replica }) => {
+      const meaning = silenceFor(replica, host.id);
+      return meaning === null ? [] : [{ ...meaning, replica }];
+    });
+    return [{ host, since, because, replicas }];
+  });
+  return found.sort((one, other) => one.since - other.since);
 }
 
 /** Those that still are replicas: permanent and removed ones left the list. */

@@ -6,6 +6,7 @@ import { createController } from '../../engine/control/controller.ts';
 import type { ControllerPorts } from '../../engine/control/controller-ports.ts';
 import { operationDefinitions } from '../../engine/operations.ts';
 import { runScheduler } from '../../engine/scheduler.ts';
+import { runHostWatch } from '../../engine/watch-hosts.ts';
 import { runSourceWatch } from '../../engine/watch-sources.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { Controller } from '../../ports/controller.ts';
@@ -26,7 +27,7 @@ export type LifeSpec = {
   readonly world: World;
   readonly folder: string;
   readonly observer: Observer;
-  /** Whether what a server does by itself is done: the production scheduler looks once a second, the watch on sources every five. */
+  /** Whether what a server does by itself is done: the production scheduler looks once a second, the watch on sources every five, that on hosts every ten. */
   readonly hasScheduler: boolean;
   /** For proofs that observers notice what is broken: lays something over the ports of the engine. */
   readonly sabotage?: (ports: ControllerPorts) => ControllerPorts;
@@ -82,6 +83,7 @@ export async function beginLife(spec: LifeSpec): Promise<Life> {
 function goOnByItself(ports: ControllerPorts, signal: AbortSignal): void {
   void runScheduler(ports, { signal, onError: ignore });
   void runSourceWatch(ports, { signal, onError: ignore, onReturned: ignore });
+  void runHostWatch(ports, { signal, onError: ignore, onNews: ignore });
 }
 
 function composePorts(
@@ -109,7 +111,7 @@ function composePorts(
     nextTurn: (flush) => holdingTime(world, flush),
   });
   durable.subscribe({ onEvent: observer.onEvent });
-  const ports = { catalog, hosts, mover, clock, ids, durable };
+  const ports = { catalog, hosts, mover, clock, ids, durable, misses: new Map() };
   return sabotage?.(ports) ?? ports;
 }
 

@@ -2,7 +2,7 @@
 import { MIB } from '../../domain/bytes.ts';
 import { diskKey, hostId } from '../../domain/ids.ts';
 import { DEFAULT_SCRATCH } from '../../domain/job/job.ts';
-import type { CreateJob } from '../../ports/controller.ts';
+import type { CreateJob } from '../../ports/job-orders.ts';
 import type { VmSpec } from '../../simulator/vm-factory.ts';
 import { BY_HAND, type Site } from './site.ts';
 
