@@ -84,7 +84,7 @@ function createMarksAreKept(): Checker {
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
     for (const mark of namedMarks(world, view)) {
-      const { name, vm, isThere, replicaId, pointId, takenAt } = mark;
+      const { name, vm, isThere, replicaId, pointId } = mark;
       losses.set(vm, vm.powerLosses);
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
@@ -94,7 +94,8 @@ function createMarksAreKept(): Checker {
       else missing.add(name);
       if (isThere || wasMissing || isFallback) continue;
       if (lossesBefore.get(vm) !== vm.powerLosses) continue;
-      if (hasLostPowerSince(world, vm, takenAt)) continue; // before its point was there to name it
+      // Before its point was there to name it.
+      if (lossesThen(world, mark) !== vm.powerLosses) continue;
       lost.push(`the mark ${name} was removed while the newest point names it`);
     }
     for (const { vm } of hostedVms(world)) losses.set(vm, vm.powerLosses);
@@ -105,6 +106,7 @@ function createMarksAreKept(): Checker {
 
 type NamedMark = {
   readonly name: string;
+  readonly markName: string;
   readonly vm: SimulatedVm;
   readonly isThere: boolean;
   readonly replicaId: string;
@@ -113,9 +115,15 @@ type NamedMark = {
   readonly takenAt: number;
 };
 
-function hasLostPowerSince({ instants }: World, vm: SimulatedVm, since: number): boolean {
-  const frozen = instants.find(({ vmId, takenAt }) => vmId === vm.id && takenAt === since);
-  return frozen !== undefined && frozen.powerLosses !== vm.powerLosses;
+/** How often the VM had lost its power when the mark was made: by a freeze of it, or by the switchover of a failback to it. */
+function lossesThen({ instants, hosts }: World, { vm, takenAt, markName }: NamedMark): number {
+  for (const { failbacks, committedFailbacks } of hosts.values()) {
+    for (const { tracked } of [...failbacks.values(), ...committedFailbacks.values()]) {
+      if (tracked?.mark === markName) return tracked.powerLosses;
+    }
+  }
+  const frozen = instants.find((one) => one.vmId === vm.id && one.takenAt === takenAt);
+  return frozen?.powerLosses ?? vm.powerLosses;
 }
 
 /** The marks that every newest point names, as `vm/disk/mark`. */
@@ -139,7 +147,7 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
         pointId: point?.id ?? '',
         takenAt: point?.takenAt ?? 0,
       };
-      return [{ name: `${vm.id}/${key}/${mark}`, vm, isThere, ...ids }];
+      return [{ name: `${vm.id}/${key}/${mark}`, markName: mark, vm, isThere, ...ids }];
     });
   });
 }

@@ -4,6 +4,7 @@ import {
   branchId,
   failbackId,
   jobId,
+  markName,
   operationId,
   type PointId,
   pointId,
@@ -24,6 +25,7 @@ import {
   ROOT,
   replicateOnce,
 } from './two-hosts.ts';
+import type { SimulatedVm } from './vm.ts';
 
 async function replicated() {
   const hosts = createTwoHosts();
@@ -106,6 +108,42 @@ test('a disk that a failback parks without a layer over it keeps its mark where 
   own.marks.clear();
   assert.match(checkers.everyStep(world, view('Failover')).join(), /mark .* was removed/);
 });
+
+test('a mark that production lost with its power before a commit named it is not told, a removed one is', async () => {
+  const lost = await committed((vm) => vm.losePower());
+  assert.doesNotMatch(lost, /us-pt-2 was removed/);
+  const removed = await committed((vm) => {
+    for (const { key } of vm.state.disks) vm.image(key).marks.clear();
+  });
+  assert.match(removed, /mark .*us-pt-2 was removed/);
+});
+
+/** What is told of a point that names the mark of a switchover, after something befell production in between. */
+async function committed(befall: (vm: SimulatedVm) => void): Promise<string> {
+  const { world, controller, recovery, point, vm, view, checkers } = await replicated();
+  const { productionDisks } = await controller.hosts.commands(PRODUCTION);
+  vm.stop();
+  const key = 'op-test/step' as Parameters<typeof productionDisks.lay>[0]['key'];
+  const command = { key, replicaId: REPLICA, epoch: 1, failbackId: failbackId('fb-1') };
+  const mark = markName('us-pt-2');
+  const disks = vm.state.disks.map(({ key: disk }) => {
+    return { key: disk, sizeBytes: vm.image(disk).sizeBytes, base: 'disk', since: null } as const;
+  });
+  await world.clock.run(productionDisks.lay({ ...command, vmId: vm.id, disks }, NEVER));
+  const given = { changes: [], sidecars: [], newVm: null };
+  await world.clock.run(productionDisks.attach({ ...command, ...given, mark }, NEVER));
+  vm.start();
+  befall(vm);
+  checkers.everyStep(world, view('Failback'));
+  const second = {
+    ...point,
+    id: pointId('pt-2'),
+    takenAt: instant(point.takenAt + 1), // of the replica, which is frozen elsewhere
+    disks: point.disks.map((it) => ({ ...it, mark })),
+  };
+  recovery.replicas.get(REPLICA)?.points.set(second.id, { point: second, sidecars: new Map() });
+  return checkers.everyStep(world, view('Ready')).join();
+}
 
 test('a point that only one side knows is told', async () => {
   const { world, recovery, view, checkers } = await replicated();

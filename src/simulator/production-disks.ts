@@ -107,6 +107,7 @@ function layAnew(parts: Parts, request: LayRequest): LaidLayers {
     original: vm === null ? null : originalOf(vm),
     layers,
     isAttached: false,
+    tracked: null,
     isCommitting: false,
   };
   for (const { image } of layers) parts.around.files.set(image.path, { type: 'disk', image });
@@ -210,6 +211,7 @@ function attach(parts: Parts, request: AttachRequest): VmId {
   }
   laid.vmId = vm.id;
   laid.isAttached = true;
+  laid.tracked = { mark: request.mark, powerLosses: vm.powerLosses };
   return vm.id;
 }
 

@@ -13,6 +13,8 @@ export type LaidLayers = {
   readonly original: OriginalVm | null;
   readonly layers: WorkingLayer[];
   isAttached: boolean;
+  /** Since it was attached: what its VM tracks, and how often that had lost its power by then. */
+  tracked: { readonly mark: string; readonly powerLosses: number } | null;
   /** Some layers may be merged: there is no way back. */
   isCommitting: boolean;
 };
