@@ -1,25 +1,25 @@
-import type { JobAnswer, PreflightFindingAnswer } from '../contract/job.ts';
 import type { ParsedBody } from '../contract/routes.ts';
-import { UnderstudyError } from '../domain/error.ts';
-import { formatAddressProbe, parseAddressProbe } from '../domain/failover/address-probe.ts';
-import { formatInstant } from '../domain/instant.ts';
+import { parseAddressProbe } from '../domain/failover/address-probe.ts';
 import {
   DEFAULT_ARCHIVE_SECONDS,
   DEFAULT_SCRATCH,
   type ScratchPolicy,
   type TestingPolicy,
 } from '../domain/job/job.ts';
-import { formatWindow, parseWindow } from '../domain/replication/window.ts';
+import { parseWindow } from '../domain/replication/window.ts';
 import { DEFAULT_RETENTION } from '../domain/restore-point/retention.ts';
-import { formatProbe } from '../domain/test-failover/probe.ts';
 import type { Controller } from '../ports/controller.ts';
-import type { CreateJob, JobCreation, JobView, VmFindings } from '../ports/job-orders.ts';
-import type { Handlers, Refusal } from './handlers.ts';
+import type { ChangeJob, CreateJob } from '../ports/job-orders.ts';
+import type { Handlers } from './handlers.ts';
+import { findingAnswers, jobAnswer, refusal, refusedBecause } from './job-answers.ts';
 import { operationAnswer } from './operations.ts';
 import { parseProbes } from './tests.ts';
 
 type Verbs =
   | 'createJob'
+  | 'previewJob'
+  | 'changeJob'
+  | 'previewJobChange'
   | 'listJobs'
   | 'showJob'
   | 'runJob'
@@ -34,7 +34,45 @@ export function jobHandlers(controller: Controller): Pick<Handlers, Verbs> {
   return {
     createJob: async ({ body, options }) => {
       const creation = await controller.createJob(withDefaults(body), options);
-      return creation.type === 'blocked' ? refusal(body.name, creation) : created(creation);
+      const { findings } = creation;
+      if (creation.type === 'blocked') return refusal(body.name, findings);
+      return { job: jobAnswer(creation.job), findings: findingAnswers(findings) };
+    },
+    previewJob: async ({ body, options }) => {
+      const { job, findings, isBlocked, replicas } = await controller.previewJob(
+        withDefaults(body),
+        options,
+      );
+      return {
+        job: jobAnswer(job),
+        findings: findingAnswers(findings),
+        replicas: [...replicas],
+        refusedBecause: isBlocked ? refusedBecause(findings) : null,
+      };
+    },
+    changeJob: async ({ parameters, body, options }) => {
+      const changed = await controller.changeJob(parameters.job, changeOf(body), options);
+      if (changed.type === 'blocked') return refusal(parameters.job, changed.findings);
+      const { job, changes, findings, operationId } = changed;
+      return {
+        job: jobAnswer(job),
+        changes: [...changes],
+        findings: findingAnswers(findings),
+        operationId,
+      };
+    },
+    previewJobChange: async ({ parameters, body, options }) => {
+      const { job, changes, findings, isBlocked } = await controller.previewJobChange(
+        parameters.job,
+        changeOf(body),
+        options,
+      );
+      return {
+        job: jobAnswer(job),
+        changes: [...changes],
+        findings: findingAnswers(findings),
+        refusedBecause: isBlocked ? refusedBecause(findings) : null,
+      };
     },
     listJobs: async ({ options }) => ({ items: (await controller.jobs(options)).map(jobAnswer) }),
     showJob: async ({ parameters, options }) =>
@@ -94,65 +132,24 @@ function scratchWithDefaults(
   };
 }
 
-function created(creation: Extract<JobCreation, { type: 'created' }>) {
-  return { job: jobAnswer(creation.job), findings: findingAnswers(creation.findings) };
-}
-
-function refusal(job: string, creation: Extract<JobCreation, { type: 'blocked' }>): Refusal {
-  const findings = findingAnswers(creation.findings);
-  const first = findings.find((finding) => finding.severity === 'blocks');
-  const reason =
-    first === undefined ? 'the preflight failed' : `${first.element}: ${first.message}`;
-  return {
-    refusal: new UnderstudyError('preflight-blocked', { job, reason: reason.replace(/\.$/, '') }),
-    findings,
-  };
-}
-
-function findingAnswers(found: readonly VmFindings[]): PreflightFindingAnswer[] {
-  return found.flatMap(({ vm, findings }) =>
-    findings.map(({ severity, element, message }) => ({
-      vmId: vm.id,
-      vmName: vm.name,
-      severity,
-      element,
-      message,
-    })),
-  );
-}
-
-function jobAnswer({ job, replicas, nextRunAt, ...hosts }: JobView): JobAnswer {
-  const replicaOf = new Map(replicas.map((replica) => [replica.sourceVmId, replica.id]));
-  return {
-    id: job.id,
-    name: job.name,
-    sourceHostId: job.sourceHostId,
-    sourceHostName: hosts.sourceHostName,
-    targetHostId: job.targetHostId,
-    targetHostName: hosts.targetHostName,
-    vms: job.vms.map(({ vmId, name, excludedBecause, answersAt = [] }) => ({
-      id: vmId,
-      name,
-      excludedBecause,
-      answersAt: answersAt.map(formatAddressProbe),
-      replicaId: replicaOf.get(vmId) ?? null,
-    })),
-    rpoSeconds: job.rpoSeconds,
-    isScheduled: job.isScheduled,
-    windows: job.windows.map(formatWindow),
-    isPaused: job.isPaused,
-    nextRunAt: nextRunAt === null ? null : formatInstant(nextRunAt),
-    retention: { keepLast: job.retention.keepLast, tiers: [...job.retention.tiers] },
-    quiesce: job.quiesce,
-    replicaSuffix: job.replicaSuffix,
-    networkMap: { ...job.networkMap },
-    bytesPerSecondMax: job.bytesPerSecondMax,
-    archiveSeconds: job.archiveSeconds,
-    scratch: { ...job.scratch },
+/** Every field that is there, and no other: what is absent stays as it is. */
+function changeOf(body: ParsedBody<'changeJob'>): ChangeJob {
+  const { windows, networkMap, retention, scratch, testing, answers, ...plain } = body;
+  return present({
+    ...plain,
+    windows: windows?.map(parseWindow),
+    networks: networkMap,
+    retention: retention && present(retention),
+    scratch: scratch && present(scratch),
     testing:
-      job.testing === null
-        ? null
-        : { everySeconds: job.testing.everySeconds, probes: job.testing.probes.map(formatProbe) },
-    createdAt: formatInstant(job.createdAt),
-  };
+      testing && present({ ...testing, probes: testing.probes && parseProbes(testing.probes) }),
+    answers: answers?.map(({ vm, at }) => ({ vm: vm ?? null, at: at.map(parseAddressProbe) })),
+  });
+}
+
+type Present<T> = { [Field in keyof T]?: Exclude<T[Field], undefined> };
+
+function present<T extends object>(fields: T): Present<T> {
+  const there = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(there) as Present<T>;
 }

@@ -6,6 +6,7 @@ import { openApiDocument } from '../contract/openapi.ts';
 import { problemSchema } from '../contract/problem.ts';
 import { ROUTES, type Route } from '../contract/routes.ts';
 import { UnderstudyError } from '../domain/error.ts';
+import { parseWindow } from '../domain/replication/window.ts';
 import { pointSelector } from './point-selector.ts';
 import { openApiRoom } from './testing/api-room.ts';
 import { VM_SUMMARY } from './testing/sample-values.ts';
@@ -32,6 +33,7 @@ const BODIES: Partial<Record<EndpointName, object>> = {
   seedReplica: { from: null },
   bisect: { probes: ['agent'] },
   createJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
+  previewJob: { name: 'web', sourceHost: 'a', targetHost: 'b', vms: ['web-01'] },
 };
 
 for (const name of NAMES) {
@@ -286,4 +288,46 @@ test('the OpenAPI document names every endpoint once', async (t) => {
     Object.values(methods).map((operation) => operation.operationId),
   );
   assert.deepEqual(ids.sort(), [...NAMES].sort());
+});
+
+test('a change of a job passes on what is there, and nothing else', async (t) => {
+  const { request, fake } = openApiRoom(t);
+  const body = {
+    rpoSeconds: 300,
+    windows: ['22:00-06:00'],
+    retention: { keepLast: 3 },
+    networkMap: { lan: null },
+    testing: { probes: ['tcp:22'] },
+    answers: [{ vm: 'web-01', at: ['tcp:10.0.0.5:22'] }, { at: [] }],
+  };
+  const { status } = await request('POST', '/api/v1/jobs/web/change', { body });
+  assert.equal(status, 200);
+  const [, job, change] = fake.calls.find(([verb]) => verb === 'changeJob') ?? assert.fail();
+  assert.equal(job, 'web');
+  assert.deepEqual(change, {
+    rpoSeconds: 300,
+    windows: [parseWindow('22:00-06:00')],
+    retention: { keepLast: 3 },
+    networks: { lan: null },
+    testing: { probes: [{ type: 'tcp', port: 22, deadlineSeconds: 180 }] },
+    answers: [
+      { vm: 'web-01', at: [{ address: '10.0.0.5', type: 'tcp', port: 22 }] },
+      { vm: null, at: [] },
+    ],
+  });
+  await request('POST', '/api/v1/jobs/web/change-preview', { body: { testing: null } });
+  assert.deepEqual(fake.calls.find(([verb]) => verb === 'previewJobChange')?.[2], {
+    testing: null,
+  });
+});
+
+test('a change that would break a replica is refused with what was found', async (t) => {
+  const { request, fake } = openApiRoom(t);
+  const findings = [
+    { severity: 'blocks', element: 'network dr', message: 'There is none.' },
+  ] as const;
+  fake.answers.changeJob = { type: 'blocked', findings: [{ vm: VM_SUMMARY, findings }] };
+  const { status, answer } = await request('POST', '/api/v1/jobs/web/change', { body: {} });
+  assert.equal(status, 409);
+  assert.equal(problemSchema.parse(answer).code, 'preflight-blocked');
 });

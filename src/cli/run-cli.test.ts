@@ -144,6 +144,86 @@ for (const [line, call] of COMMANDS) {
   });
 }
 
+test('job change sends what was given and nothing else, and shows old, new, and from when on', async (t) => {
+  const { run, fake } = await openServedRoom(t, 'tcp');
+  const changed = await run([
+    ...['job', 'change', 'web', '--name', 'shop', '--rpo', '1h', '--schedule', '--window', 'none'],
+    ...['--keep', '3', '--keep-tier', '1h:1d', '--quiesce', 'never', '--network', 'lan=dr'],
+    ...['--network', 'wan=', '--limit', 'none', '--archive', '2d', '--scratch-quota', 'none'],
+    ...['--test-every', '7d', '--probe', 'agent', '--answers', 'a=b=none'],
+    ...['--answers', 'web-01=tcp:10.0.0.5:22', '--answers', 'web-01=tcp:10.0.0.6:22'],
+  ]);
+  assert.equal(changed.code, 0, changed.err);
+  assert.deepEqual(fake.calls[0]?.slice(0, 3), [
+    'changeJob',
+    'web',
+    {
+      name: 'shop',
+      rpoSeconds: 3600,
+      isScheduled: true,
+      windows: [],
+      retention: { keepLast: 3, tiers: [{ everySeconds: 3600, forSeconds: 86_400 }] },
+      quiesce: 'never',
+      networks: { lan: 'dr', wan: null },
+      bytesPerSecondMax: null,
+      archiveSeconds: 172_800,
+      scratch: { quotaBytes: null },
+      testing: { everySeconds: 604_800, probes: [{ type: 'agent', deadlineSeconds: 180 }] },
+      answers: [
+        { vm: 'a=b', at: [] },
+        {
+          vm: 'web-01',
+          at: [
+            { type: 'tcp', address: '10.0.0.5', port: 22 },
+            { type: 'tcp', address: '10.0.0.6', port: 22 },
+          ],
+        },
+      ],
+    },
+  ]);
+  assert.match(changed.out, /SETTING +OLD +NEW +TAKES EFFECT\nRPO +15m +5m +at once: the next/);
+  assert.match(changed.out, /is changed \(op-/);
+  const byHand = await run('job change web --no-schedule --test-every never');
+  assert.equal(byHand.code, 0, byHand.err);
+  assert.deepEqual(fake.calls[1]?.[2], { isScheduled: false, testing: null });
+});
+
+test('job change --dry-run and job create --dry-run ask, and change nothing', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  assert.equal((await run('job change web --rpo 5m --dry-run')).code, 0);
+  const create = 'job create web --source a --target b --vm web-01 --dry-run';
+  const made = await run(create);
+  assert.match(made.out, /Replicas: +web-01-replica is made for web-01/);
+  assert.deepEqual(
+    fake.calls.map(([verb]) => verb),
+    ['previewJobChange', 'previewJob'],
+  );
+  fake.answers.previewJobChange = {
+    ...(await fake.controller.previewJobChange(
+      'web',
+      {},
+      { signal: new AbortController().signal },
+    )),
+    isBlocked: true,
+  };
+  assert.equal((await run('job change web --rpo 5m --dry-run')).code, 3);
+});
+
+for (const line of [
+  'job change web',
+  'job change web --window none --window 22:00-06:00',
+  'job change web --test-every never --probe agent',
+  'job change web --answers nonsense',
+]) {
+  test(`${line}: a sentence, and exit code 2`, async (t) => {
+    const { run, fake } = await openServedRoom(t);
+    const refused = await run(line);
+    assert.equal(refused.code, 2);
+    assert.notEqual(refused.err, '');
+    assert.deepEqual(fake.calls, []);
+  });
+}
+
 test('status names the host that does not answer first, and what that means to whom', async (t) => {
   const { run } = await openServedRoom(t);
   const { out } = await run('status');

@@ -25,8 +25,11 @@ export const ENDPOINTS = {
   listVms: { method: 'GET', path: '/api/v1/hosts/:host/vms' },
 
   createJob: { method: 'POST', path: '/api/v1/jobs' },
+  previewJob: { method: 'POST', path: '/api/v1/job-preview' },
   listJobs: { method: 'GET', path: '/api/v1/jobs' },
   showJob: { method: 'GET', path: '/api/v1/jobs/:job' },
+  changeJob: { method: 'POST', path: '/api/v1/jobs/:job/change' },
+  previewJobChange: { method: 'POST', path: '/api/v1/jobs/:job/change-preview' },
   runJob: { method: 'POST', path: '/api/v1/jobs/:job/run' },
   pauseJob: { method: 'POST', path: '/api/v1/jobs/:job/pause' },
   resumeJob: { method: 'POST', path: '/api/v1/jobs/:job/resume' },

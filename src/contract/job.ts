@@ -38,6 +38,22 @@ export const networkMapSchema = z
   .record(networkNameSchema, networkNameSchema.nullable())
   .refine((map) => Object.keys(map).length <= 256, 'must not map more than 256 networks');
 
+const rpoSchema = z
+  .int()
+  .min(60)
+  .max(366 * 24 * 3600);
+
+/** When runs may begin by the clock, in UTC: `mon-fri 22:00-06:00`. None: at any time. */
+const windowsSchema = z.array(z.string().min(1).max(64)).max(32);
+
+const rateSchema = byteCountSchema.min(64 * 1024);
+
+/** How long the branch of an undone failover is kept. */
+const archiveSchema = z
+  .int()
+  .min(0)
+  .max(366 * 24 * 3600);
+
 const answersSchema = z.strictObject({
   /** One of `vms`, as it is written there; absent in a job of one VM. */
   vm: referenceSchema.optional(),
@@ -51,14 +67,9 @@ export const createJobSchema = z.strictObject({
   targetHost: referenceSchema,
   /** Names or UUIDs of VMs at the source host. */
   vms: z.array(referenceSchema).min(1).max(256),
-  rpoSeconds: z
-    .int()
-    .min(60)
-    .max(366 * 24 * 3600)
-    .optional(),
+  rpoSeconds: rpoSchema.optional(),
   isScheduled: z.boolean().optional(),
-  /** When runs may begin by the clock, in UTC: `mon-fri 22:00-06:00`. None: at any time. */
-  windows: z.array(z.string().min(1).max(64)).max(32).optional(),
+  windows: windowsSchema.optional(),
   retention: retentionSchema.optional(),
   quiesce: quiesceSchema.optional(),
   /** Appended to the VM's name to make the replica's. */
@@ -68,16 +79,8 @@ export const createJobSchema = z.strictObject({
     .regex(/^[A-Za-z0-9._-]+$/, 'must hold only letters, digits, dots, dashes and underscores')
     .optional(),
   networkMap: networkMapSchema.optional(),
-  bytesPerSecondMax: byteCountSchema
-    .min(64 * 1024)
-    .nullable()
-    .optional(),
-  /** How long the branch of an undone failover is kept. */
-  archiveSeconds: z
-    .int()
-    .min(0)
-    .max(366 * 24 * 3600)
-    .optional(),
+  bytesPerSecondMax: rateSchema.nullable().optional(),
+  archiveSeconds: archiveSchema.optional(),
   scratch: scratchSchema.partial().optional(),
   /** Test failovers of the newest points by themselves; null: only by hand. */
   testing: testingSchema.nullable().optional(),
@@ -85,6 +88,34 @@ export const createJobSchema = z.strictObject({
   answers: z.array(answersSchema).max(1024).optional(),
   /** What is at the target already, so that first runs send only what differs. */
   seeds: z.array(seedOfVmSchema).max(1024).optional(),
+});
+
+/** What is absent stays. */
+export const changeJobSchema = z.strictObject({
+  name: nameSchema.optional(),
+  rpoSeconds: rpoSchema.optional(),
+  isScheduled: z.boolean().optional(),
+  windows: windowsSchema.optional(),
+  retention: retentionSchema.partial().optional(),
+  quiesce: quiesceSchema.optional(),
+  /** Laid over the map that there is. A network that is called the same on both sides needs no entry. */
+  networkMap: networkMapSchema.optional(),
+  bytesPerSecondMax: rateSchema.nullable().optional(),
+  archiveSeconds: archiveSchema.optional(),
+  scratch: scratchSchema.partial().optional(),
+  /** Null: only by hand. */
+  testing: testingSchema.partial().nullable().optional(),
+  /** Of each VM that is named all its addresses; none: its agent alone. */
+  answers: z
+    .array(
+      z.strictObject({
+        /** A VM of the job; absent in a job of one VM. */
+        vm: referenceSchema.optional(),
+        at: z.array(z.string().min(1).max(2048)).max(8),
+      }),
+    )
+    .max(256)
+    .optional(),
 });
 
 export const preflightFindingSchema = z.strictObject({
@@ -136,12 +167,59 @@ export const jobCreatedSchema = z.strictObject({
   findings: z.array(preflightFindingSchema),
 });
 
+/** What a job would be that is not made yet. */
+export const jobPreviewSchema = z.strictObject({
+  /** As it would be; its id and those of its replicas are not those that it would have. */
+  job: jobSchema,
+  findings: z.array(preflightFindingSchema),
+  /** What would be made, or taken over with its restore points. */
+  replicas: z.array(
+    z.strictObject({
+      name: z.string(),
+      sourceVmName: z.string(),
+      /** Of a replica that is there and is taken over; null: it is made. */
+      pointCount: z.int().nullable(),
+    }),
+  ),
+  refusedBecause: z.string().nullable(),
+});
+
+const settingChangeSchema = z.strictObject({
+  setting: z.string(),
+  /** Both in words. */
+  from: z.string(),
+  to: z.string(),
+  /** From when on it counts. */
+  takesEffect: z.string(),
+});
+
+export const jobChangePreviewSchema = z.strictObject({
+  /** As it would be. */
+  job: jobSchema,
+  /** None: it is like that already. */
+  changes: z.array(settingChangeSchema),
+  findings: z.array(preflightFindingSchema),
+  refusedBecause: z.string().nullable(),
+});
+
+export const jobChangedSchema = z.strictObject({
+  job: jobSchema,
+  changes: z.array(settingChangeSchema),
+  findings: z.array(preflightFindingSchema),
+  /** What keeps the change in the history; null: there was nothing to change. */
+  operationId: idSchema.nullable(),
+});
+
 export const runJobSchema = z.strictObject({
   /** Names or ids of VMs of the job; all that are not excluded when absent. */
   vms: z.array(referenceSchema).min(1).max(256).optional(),
 });
 
 export type CreateJobRequest = z.input<typeof createJobSchema>;
+export type ChangeJobRequest = z.input<typeof changeJobSchema>;
+export type JobChangedAnswer = z.output<typeof jobChangedSchema>;
+export type JobPreviewAnswer = z.output<typeof jobPreviewSchema>;
+export type JobChangePreviewAnswer = z.output<typeof jobChangePreviewSchema>;
 export type JobAnswer = z.output<typeof jobSchema>;
 export type JobCreatedAnswer = z.output<typeof jobCreatedSchema>;
 export type PreflightFindingAnswer = z.output<typeof preflightFindingSchema>;

@@ -27,6 +27,7 @@ export const operationKindSchema = z.enum([
   'delete-archive',
   'fence-source',
   'unfence-source',
+  'change-job',
 ]);
 
 /** What an operation that asked can be told. */

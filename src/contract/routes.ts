@@ -23,7 +23,16 @@ import {
 } from './failover.ts';
 import { guardSchema, installGuardSchema } from './guard.ts';
 import { addHostSchema, hostDetailSchema, hostSchema, vmSchema } from './host.ts';
-import { createJobSchema, jobCreatedSchema, jobSchema, runJobSchema } from './job.ts';
+import {
+  changeJobSchema,
+  createJobSchema,
+  jobChangedSchema,
+  jobChangePreviewSchema,
+  jobCreatedSchema,
+  jobPreviewSchema,
+  jobSchema,
+  runJobSchema,
+} from './job.ts';
 import {
   answerOperationSchema,
   operationDetailSchema,
@@ -88,8 +97,19 @@ export const ROUTES = {
     ...changing('Create a replication job', createJobSchema, jobCreatedSchema),
     status: 201 as const,
   },
+  previewJob: changing(
+    'Say what a job would make; makes nothing',
+    createJobSchema,
+    jobPreviewSchema,
+  ),
   listJobs: reading('List jobs', listOf(jobSchema)),
   showJob: reading('Show a job', jobSchema),
+  changeJob: changing('Change settings of a job', changeJobSchema, jobChangedSchema),
+  previewJobChange: changing(
+    'Say what a change of a job would mean; changes nothing',
+    changeJobSchema,
+    jobChangePreviewSchema,
+  ),
   runJob: {
     ...changing('Replicate now: one operation per VM', runJobSchema, listOf(operationSchema)),
     status: 202 as const,

@@ -2,6 +2,7 @@ import type { Durable, OperationDefinition } from '../ports/durable.ts';
 import { deleteArchiveDefinition, keepArchiveDefinition } from './archives.ts';
 import { bisectDefinition } from './bisect.ts';
 import { catchUpFailbackDefinition } from './catch-up-failback.ts';
+import { changeJobDefinition } from './change-job.ts';
 import { commitFailbackDefinition } from './commit-failback.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { exportDefinition } from './export.ts';
@@ -52,5 +53,6 @@ export function operationDefinitions(
     deleteArchiveDefinition(ports),
     fenceDefinition(ports),
     unfenceDefinition(ports),
+    changeJobDefinition(ports),
   ].map(tellingDrift);
 }

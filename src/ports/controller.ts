@@ -15,7 +15,15 @@ import type { PowerState, VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { OperationListener } from './durable.ts';
 import type { GuardControl } from './guard-control.ts';
-import type { CreateJob, JobCreation, JobView } from './job-orders.ts';
+import type {
+  ChangeJob,
+  CreateJob,
+  JobChanged,
+  JobChangePreview,
+  JobCreation,
+  JobPreview,
+  JobView,
+} from './job-orders.ts';
 import type {
   ArchiveDiff,
   ArchiveView,
@@ -170,6 +178,15 @@ export interface Controller extends GuardControl {
   vms(host: Reference, options: CallOptions): Promise<readonly VmSummary[]>;
 
   createJob(request: CreateJob, options: CommandOptions): Promise<JobCreation>;
+  /** What `createJob` would make or refuse. */
+  previewJob(request: CreateJob, options: CallOptions): Promise<JobPreview>;
+  /** Throws `name-taken`, `vm-not-in-job`, and `operation-in-progress` while it is changed already. */
+  changeJob(job: Reference, change: ChangeJob, options: CommandOptions): Promise<JobChanged>;
+  previewJobChange(
+    job: Reference,
+    change: ChangeJob,
+    options: CallOptions,
+  ): Promise<JobChangePreview>;
   jobs(options: CallOptions): Promise<readonly JobView[]>;
   job(reference: Reference, options: CallOptions): Promise<JobView>;
   /** Begins one `replicate` operation per VM; `vms` null: all that are not excluded. */

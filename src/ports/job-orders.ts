@@ -1,6 +1,9 @@
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
+import type { OperationId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job, QuiescePolicy, ScratchPolicy, TestingPolicy } from '../domain/job/job.ts';
+import type { JobChange } from '../domain/job/job-change.ts';
+import type { SettingChange } from '../domain/job/setting-changes.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { ReplicationWindow } from '../domain/replication/window.ts';
 import type { RetentionPolicy } from '../domain/restore-point/retention.ts';
@@ -38,6 +41,49 @@ export type VmFindings = { readonly vm: VmSummary; readonly findings: readonly P
 export type JobCreation =
   | { readonly type: 'created'; readonly job: JobView; readonly findings: readonly VmFindings[] }
   | { readonly type: 'blocked'; readonly findings: readonly VmFindings[] };
+
+/** What is absent stays; meanings as in domain/job/job-change.ts. */
+export type ChangeJob = Omit<JobChange, 'answers'> & {
+  /** `vm`: one of the job's; null in a job of one VM. */
+  readonly answers?: readonly {
+    readonly vm: Reference | null;
+    readonly at: readonly AddressProbe[];
+  }[];
+};
+
+/** What a change would mean; nothing was changed to find out. */
+export type JobChangePreview = {
+  /** As it would be. */
+  readonly job: JobView;
+  readonly changes: readonly SettingChange[];
+  readonly findings: readonly VmFindings[];
+  /** A finding blocks that did not before: the change would be refused. */
+  readonly isBlocked: boolean;
+};
+
+/** `operationId` null: it was as asked already. */
+export type JobChanged =
+  | {
+      readonly type: 'changed';
+      readonly operationId: OperationId | null;
+      readonly job: JobView;
+      readonly changes: readonly SettingChange[];
+      readonly findings: readonly VmFindings[];
+    }
+  | { readonly type: 'blocked'; readonly findings: readonly VmFindings[] };
+
+/** What creating a job would make; nothing was made. */
+export type JobPreview = {
+  readonly job: JobView;
+  readonly findings: readonly VmFindings[];
+  readonly isBlocked: boolean;
+  readonly replicas: readonly {
+    readonly name: string;
+    readonly sourceVmName: string;
+    /** Of a replica that is there, and which the job takes over; null: it is new. */
+    readonly pointCount: number | null;
+  }[];
+};
 
 export type JobView = {
   readonly job: Job;

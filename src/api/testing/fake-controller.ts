@@ -25,6 +25,7 @@ import {
   POINT,
   REBUILT,
   REPLICA,
+  SETTING_CHANGE,
   SILENT_HOST,
   VM_SUMMARY,
 } from './sample-values.ts';
@@ -137,6 +138,25 @@ export function createFakeController(): FakeController {
     liftGuard: async () => ({ ...GUARD_VIEW, held: [] }),
     vms: async () => [VM_SUMMARY],
     createJob: async () => ({ type: 'created', job: JOB_VIEW, findings: [] }),
+    previewJob: async () => ({
+      job: { ...JOB_VIEW, replicas: [] },
+      findings: [],
+      isBlocked: false,
+      replicas: [{ name: 'web-01-replica', sourceVmName: 'web-01', pointCount: null }],
+    }),
+    changeJob: async () => ({
+      type: 'changed',
+      operationId: OPERATION.id,
+      job: JOB_VIEW,
+      changes: [SETTING_CHANGE],
+      findings: [],
+    }),
+    previewJobChange: async () => ({
+      job: JOB_VIEW,
+      changes: [SETTING_CHANGE],
+      findings: [],
+      isBlocked: false,
+    }),
     jobs: async () => [JOB_VIEW],
     job: async () => JOB_VIEW,
     runJob: async () => [find(OPERATION.id)],

@@ -14,6 +14,7 @@ import {
 } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { DEFAULT_SCRATCH, type Job } from '../../domain/job/job.ts';
+import type { SettingChange } from '../../domain/job/setting-changes.ts';
 import type { OperationEvent, OperationRecord } from '../../domain/operation/operation.ts';
 import type { Condition, Replica } from '../../domain/replica/replica.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
@@ -241,4 +242,11 @@ export const SILENT_HOST: SilentHost = {
   since: REPLICA.createdAt,
   because: 'Host production does not answer: no route to host.',
   replicas: [{ replica: REPLICA, role: 'source', meaning: 'no restore points until it answers' }],
+};
+
+export const SETTING_CHANGE: SettingChange = {
+  setting: 'RPO',
+  from: '15m',
+  to: '5m',
+  takesEffect: 'at once: the next runs are planned with it',
 };

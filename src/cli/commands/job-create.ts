@@ -1,9 +1,12 @@
 import type { Command } from 'commander';
-import type { CreateJobRequest } from '../../contract/job.ts';
+import type { CreateJobRequest, JobPreviewAnswer } from '../../contract/job.ts';
 import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
+import { count } from '../format.ts';
 import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
 import { parseSeedOfVm } from '../seeds.ts';
+import { renderDetails } from '../table.ts';
 import { renderJob } from './job.ts';
 
 type CreateOptions = {
@@ -27,6 +30,7 @@ type CreateOptions = {
   readonly probe?: readonly string[];
   readonly answers?: readonly string[];
   readonly schedule: boolean;
+  readonly dryRun?: boolean;
 };
 
 const DEFAULT_KEEP = 7;
@@ -37,6 +41,7 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
     'create <name>',
     'Protect VMs: replicate them from one host to another.\nWhat the target cannot honour is listed; what makes the job impossible refuses it.',
     [
+      'job create nightly --source production --target recovery --vm web-01 --vm db-01 --dry-run',
       'job create nightly --source production --target recovery --vm web-01 --vm db-01',
       'job create web --source production --target recovery --vm web-01 --rpo 5m --keep 12 --keep-tier 1h:1d --keep-tier 1d:30d',
       "job create files --source production --target recovery --vm files --rpo 24h --window 'mon-fri 22:00-06:00' --window 'sat,sun 00:00-24:00'",
@@ -48,7 +53,14 @@ export function jobCreateCommand(job: Command, runner: Runner): void {
     ],
   );
   runner.run<CreateOptions>(createOptions(create), async (session, [name = ''], options) => {
-    const created = await session.client.call('createJob', { body: createRequest(name, options) });
+    const body = createRequest(name, options);
+    if (options.dryRun === true) {
+      const preview = await session.client.call('previewJob', { body });
+      session.sayFindings(preview.findings);
+      session.show(preview, renderPreview);
+      return preview.refusedBecause === null ? EXIT.ok : EXIT.conflict;
+    }
+    const created = await session.client.call('createJob', { body });
     session.sayFindings(created.findings);
     session.show(created, ({ job }) => renderJob(job));
     return undefined;
@@ -98,7 +110,8 @@ function createOptions(create: Command): Command {
       'where a guest answers after a failover, beside its agent, e.g. tcp:10.0.0.5:22 (repeatable)',
       collect,
     )
-    .option('--no-schedule', 'run only by hand');
+    .option('--no-schedule', 'run only by hand')
+    .option('--dry-run', 'ask the hosts, and say what would be made; make nothing');
 }
 
 function createRequest(name: string, options: CreateOptions): CreateJobRequest {
@@ -146,7 +159,7 @@ function testingRequest({ testEvery, probe }: CreateOptions): Pick<CreateJobRequ
 }
 
 /** The name of a VM may hold anything, also an equals sign; an address does not begin before `tcp:` or `http:`. */
-function parseAnswers(text: string): NonNullable<CreateJobRequest['answers']>[number] {
+export function parseAnswers(text: string): NonNullable<CreateJobRequest['answers']>[number] {
   const [, vm, at] = /^(?:(.+)=)?((?:tcp|http):.*)$/s.exec(text) ?? [];
   if (at !== undefined) return vm === undefined ? { at } : { vm, at };
   throw usageFailure(
@@ -165,4 +178,19 @@ function scratchRequest(options: CreateOptions): Pick<CreateJobRequest, 'scratch
         : { deadlineMs: parseSeconds(deadline, '--scratch-deadline') * 1000 }),
     },
   };
+}
+
+/** The job without what it has only once it is there, and what would stand by at the target. */
+function renderPreview({ job, replicas, refusedBecause }: JobPreviewAnswer): string {
+  const made = replicas.map(({ name, sourceVmName, pointCount }) =>
+    pointCount === null
+      ? `${name} is made for ${sourceVmName}`
+      : `${name} is there for ${sourceVmName}, and taken over with ${count(pointCount, 'restore point')}`,
+  );
+  const first = job.isScheduled ? 'begins at once, or when a window opens' : 'by hand';
+  return `${renderJob(job)}${renderDetails([
+    ['Replicas', made],
+    ['First run', first],
+    ['Refused', refusedBecause ?? 'no'],
+  ])}`;
 }

@@ -11,6 +11,7 @@ import {
 import { formatAge, formatBytes, formatSeconds, formatTime, yesNo } from '../format.ts';
 import { exitCodeOfAll } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
+import { jobChangeCommand } from './job-change.ts';
 import { jobCreateCommand } from './job-create.ts';
 import { renderOperations } from './operation.ts';
 
@@ -22,6 +23,7 @@ export function jobCommands(program: Command, runner: Runner): void {
     'job run nightly',
   ]);
   jobCreateCommand(job, runner);
+  jobChangeCommand(job, runner);
 
   const list = leaf(job, 'list', 'List the jobs', ['job list']);
   runner.run(list, async ({ client, showList, world }) => {
@@ -42,7 +44,7 @@ export function jobCommands(program: Command, runner: Runner): void {
   const remove = leaf(
     job,
     'delete <job>',
-    'Delete a job; its replicas and points stay.\nTo change a job, delete it and create it anew: replicas of the same VMs on the same hosts go on where they were.',
+    'Delete a job; its replicas and points stay.\nCreated anew, replicas of the same VMs on the same hosts go on where they were. Its settings alone can be changed: `job change`.',
     ['job delete nightly'],
   );
   runner.run(remove, async ({ client, tell }, [name = '']) => {

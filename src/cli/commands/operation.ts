@@ -55,6 +55,7 @@ const KINDS = [
   'delete-archive',
   'fence-source',
   'unfence-source',
+  'change-job',
 ] as const satisfies readonly OperationAnswer['kind'][];
 
 export function operationCommands(program: Command, runner: Runner): void {

@@ -27,7 +27,8 @@ export type OperationKind =
   | 'keep-archive'
   | 'delete-archive'
   | 'fence-source'
-  | 'unfence-source';
+  | 'unfence-source'
+  | 'change-job';
 
 /**
  *   queued ─▶ running ─▶ succeeded

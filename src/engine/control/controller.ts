@@ -1,13 +1,15 @@
 import type { Controller } from '../../ports/controller.ts';
 import * as archives from './archives.ts';
+import { changeJob, previewJobChange } from './change-job.ts';
 import type { ControllerPorts } from './controller-ports.ts';
+import { createJob, previewJob } from './create-job.ts';
 import * as failbacks from './failbacks.ts';
 import { failover, permanentFailover, previewFailover, undoFailover } from './failovers.ts';
 import { fenceSource, unfenceSource } from './fences.ts';
 import * as guards from './guards.ts';
 import { hop, previewHop } from './hops.ts';
 import { addHost, listHosts, listVms, removeHost, showHost } from './hosts.ts';
-import { createJob, deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
+import { deleteJob, listJobs, setJobPaused, showJob } from './jobs.ts';
 import {
   answerOperation,
   cancelOperation,
@@ -37,6 +39,9 @@ export function createController(ports: ControllerPorts): Controller {
     liftGuard: (host, vm, options) => guards.liftGuard(ports, host, vm, options),
     vms: (host, options) => listVms(ports, host, options),
     createJob: (request, options) => createJob(ports, request, options),
+    previewJob: (request, options) => previewJob(ports, request, options),
+    changeJob: (job, change, options) => changeJob(ports, job, change, options),
+    previewJobChange: (job, change, options) => previewJobChange(ports, job, change, options),
     jobs: () => listJobs(ports),
     job: (reference) => showJob(ports, reference),
     runJob: (job, vms, options) => runJob(ports, job, vms, options),

@@ -2,6 +2,7 @@
 import { hostId } from '../../domain/ids.ts';
 import type { SourceFence } from '../../domain/replica/replica.ts';
 import type { Controller, PointSelector } from '../../ports/controller.ts';
+import type { ChangeJob } from '../../ports/job-orders.ts';
 import { JOBS } from './random-world.ts';
 import { about, type Begin, type Move, pick, replicaIn, said } from './scene.ts';
 import { someSeed } from './seed-wishes.ts';
@@ -142,6 +143,25 @@ export const WISHES: readonly Move[] = [
         return [];
       });
       return said(`${job.isPaused ? 'resume' : 'pause'} ${job.name}`, answer);
+    },
+  },
+  {
+    name: 'change a job',
+    weight: 1,
+    act: async (scene) => {
+      const { random, site } = scene;
+      const job = pick(scene, await site.living.ports.catalog.jobs())?.value ?? null;
+      if (job === null) return null;
+      const change = random.pick<ChangeJob>([
+        { rpoSeconds: random.pick([300, 600, 900]) },
+        { retention: { keepLast: 1 + random.below(6) } },
+        { networks: { lan: random.pick(['lan', null]) } },
+      ]);
+      const answer = await site.ask(async (controller) => {
+        await controller.changeJob(job.id, change, BY_HAND);
+        return [];
+      });
+      return said(`change ${job.name}: ${JSON.stringify(change)}`, answer);
     },
   },
   onOpen('cancel', 2, ['queued', 'running', 'suspended'], (controller, id) =>

@@ -339,6 +339,16 @@ export const STORIES: Readonly<Record<string, Story>> = {
         return controller.deleteArchive('web-replica', archive?.archive.branchId ?? '', options);
       }),
   },
+  'change of a job': {
+    prepare: protectedTwice,
+    act: (stage) =>
+      stage.finish(async ({ changeJob, operation }) => {
+        const change = { rpoSeconds: 300, networks: { 'network:default': null } };
+        const changed = await changeJob('nightly', change, options);
+        if (changed.type === 'blocked') throw new Error(JSON.stringify(changed.findings));
+        return operation(changed.operationId ?? '', options);
+      }),
+  },
   export: {
     prepare: protectedTwice,
     act: (stage) =>

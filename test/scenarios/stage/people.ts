@@ -8,7 +8,7 @@ import { parseWindow } from '../../../src/domain/replication/window.ts';
 import { sweepAll } from '../../../src/engine/scheduler.ts';
 import { BY_HAND } from '../../../src/main/simulation/site.ts';
 import type { PointSelector } from '../../../src/ports/controller.ts';
-import type { CreateJob } from '../../../src/ports/job-orders.ts';
+import type { ChangeJob, CreateJob } from '../../../src/ports/job-orders.ts';
 import type { OperationAnswer } from '../../../src/ports/orders.ts';
 import type { Command, Play } from './play.ts';
 import { byteCount, durationMs } from './words.ts';
@@ -175,6 +175,20 @@ export const PEOPLE: readonly Command[] = [
     const { controller } = play.site.living;
     await play.site.run(controller.setJobPaused(jobId ?? '', how === 'pause', BY_HAND));
   }),
+  line('change the job of (?<vm>\\S+?): (?<wishes>.+)', async (play, { vm, wishes }) => {
+    const { site, chronicle } = play;
+    const { jobId } = await site.replicaOf(vm ?? '');
+    const order = changeOf(wishes?.split(', ') ?? []);
+    const work = site.living.controller.changeJob(jobId ?? '', order, BY_HAND);
+    const changed = await site.run(work);
+    for (const { findings } of changed.findings) {
+      for (const { message } of findings) chronicle.say(`found: ${message}`);
+    }
+    if (changed.type === 'blocked') return;
+    for (const { setting, from, to } of changed.changes) {
+      chronicle.say(`${setting}: ${from} → ${to}`);
+    }
+  }),
   line('delete the job of (?<vm>\\S+)', async (play, { vm }) => {
     const { jobId } = await play.site.replicaOf(vm ?? '');
     const { controller } = play.site.living;
@@ -252,4 +266,18 @@ function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
     testing: null,
     seeds: seed === undefined ? [] : [{ vm: words.vms ?? '', from: parseSeeds([seed]) }],
   };
+}
+
+/** Some of the wishes above, and `network FROM=TO` or `network FROM=`. */
+function changeOf(wishes: readonly string[]): ChangeJob {
+  const changes = wishes.map((wish): ChangeJob => {
+    const [, every] = /^every (.+)$/.exec(wish) ?? [];
+    if (every !== undefined) return { rpoSeconds: durationMs(every) / 1000, isScheduled: true };
+    const [, keep] = /^keep (\d+)$/.exec(wish) ?? [];
+    if (keep !== undefined) return { retention: { keepLast: Number(keep) } };
+    const [, from, to] = /^network (\S+)=(\S*)$/.exec(wish) ?? [];
+    if (from !== undefined) return { networks: { [from]: to === '' ? null : (to ?? null) } };
+    throw new Error(`no such wish: ${wish}`);
+  });
+  return Object.assign({}, ...changes);
 }
