@@ -1,8 +1,11 @@
 /** Random runs: what `npm run sim` plays. A small fixed set here; `npm test` plays more. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createChronicle } from '../../src/main/simulation/chronicle.ts';
 import { playRandomRun, type RunResult } from '../../src/main/simulation/random-run.ts';
+import { HOSTS } from '../../src/main/simulation/random-world.ts';
 import { formatSteps, parseSteps, shrinkRun } from '../../src/main/simulation/shrink.ts';
+import { BY_HAND, Site } from '../../src/main/simulation/site.ts';
 
 const steps = parseSteps('1-30');
 
@@ -21,6 +24,18 @@ for (const seed of [1, 2, 3]) {
     assert.deepEqual(violations, [], log.slice(-30).join('\n'));
   });
 }
+
+test('a host that hangs keeps nobody asking for ever', async () => {
+  const observer = createChronicle();
+  await using site = await Site.open({ seed: 1, hosts: HOSTS, hasScheduler: false, observer });
+  observer.watch(site.world);
+  site.world.faults.on('north.startGuard.install', 1, 'hang');
+  const answer = await site.ask(async (controller) => {
+    await controller.installGuard('north', null, BY_HAND);
+    return [];
+  });
+  assert.equal(answer.type, 'silent');
+});
 
 test('ranges of steps are written as the program takes them', () => {
   const text = '1-3,7,9-10';

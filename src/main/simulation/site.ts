@@ -99,7 +99,7 @@ export class Site implements AsyncDisposable {
     return this.life;
   }
 
-  /** Asks for something and lets time pass until it is acknowledged or refused. */
+  /** Asks for something and lets time pass until it is acknowledged or refused, or whoever asked gives up: a host may hang. */
   async ask(
     begin: (controller: Controller) => Promise<OperationRecord | readonly OperationRecord[]>,
   ): Promise<Answer> {
@@ -108,8 +108,12 @@ export class Site implements AsyncDisposable {
       (begun): Answer => ({ type: 'begun', operations: [begun].flat() }),
       (error: unknown): Answer => (isDead() ? { type: 'silent' } : { type: 'refused', error }),
     );
-    const silent = died.then((): Answer => ({ type: 'silent' }));
-    const answer = await this.world.clock.run(Promise.race([work, silent]));
+    const patience = new AbortController();
+    const tired = this.world.clock.sleep(PATIENCE_MS, { signal: patience.signal });
+    const silent = Promise.race([died, tired.catch(() => null)]);
+    const unheard = silent.then((): Answer => ({ type: 'silent' }));
+    const answer = await this.world.clock.run(Promise.race([work, unheard]));
+    patience.abort();
     if (answer.type === 'begun') {
       for (const { id } of answer.operations) this.#acknowledged.add(id);
     }
