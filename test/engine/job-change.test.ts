@@ -26,7 +26,8 @@ test('a change is one operation of the history, with what was changed in its res
   await stage.protect();
   const { operationId, changes } = await change(stage, { rpoSeconds: 300, name: 'shop' });
   const { durable } = stage.life.ports;
-  const [operation] = await durable.operations({ kind: 'change-job', limit: 9 });
+  const query = { subject: 'shop', kind: 'change-job', open: false, limit: 9 } as const;
+  const [operation] = await stage.life.controller.operations(query, options);
   assert.equal(operation?.id, operationId);
   assert.deepEqual(operation?.result, { changes });
   const notes = (await durable.history(operation.id, 0)).filter(({ type }) => type === 'note');

@@ -27,15 +27,17 @@ export async function listOperations(
     .slice(0, limit);
 }
 
-/** Operations are about replicas; a job or host stands for the replicas it has. */
+/** Most operations are about replicas; a job or host stands for the replicas it has, a job for its changes, too. */
 async function subjectsOf(
   ports: ControllerPorts,
   reference: Reference,
 ): Promise<readonly string[]> {
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
   const job = await orNull(findJob(ports.catalog, reference));
-  if (job !== null)
-    return replicas.filter(({ jobId }) => jobId === job.value.id).map(({ id }) => id);
+  if (job !== null) {
+    const { id: of } = job.value;
+    return [of, ...replicas.filter(({ jobId }) => jobId === of).map(({ id }) => id)];
+  }
   const host = await orNull(findHost(ports.catalog, reference));
   if (host !== null) {
     const { id } = host.value;
