@@ -20,6 +20,7 @@ export const conditionSchema = z.strictObject({
   name: z.enum([
     'drifted',
     'definition-outdated',
+    'target-unfit',
     'cleanup-pending',
     'unfenced-source',
     'rpo-breached',

@@ -28,6 +28,7 @@ import type { HostPorts } from '../ports/host-directory.ts';
 import type { FrozenPoint } from '../ports/point-source.ts';
 import { actingFor } from './acting-for.ts';
 import { admitRun } from './admit-run.ts';
+import { checkFit } from './check-fit.ts';
 import { cleanUpTarget } from './clean-up.ts';
 import { copySeed } from './copy-seed.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -82,6 +83,7 @@ export async function makePoint(
   const point = await seal(context, run, { ...frozen, sidecars }, moved);
   const rested = await restReplica(ports, context, { ...run, point });
   await recordPoint(context, run, point, rested);
+  if (!order.isUrgent) await checkFit(context, { ...run, point });
   const isSwept = !order.isUrgent && (await sweepMarks(context, run, point));
   if (isThawed && isSwept) await releaseFreeze(context, run);
   await retirePoints(ports, context, run, order);

@@ -1,6 +1,7 @@
 /** What the world does to hosts and disks, and people do to files, without asking any port. */
 import { BLOCK_BYTES } from '../domain/bytes.ts';
 import type { DiskKey, LayerId, ReplicaId } from '../domain/ids.ts';
+import { readDefinition, writeDefinition } from './define-replica.ts';
 import type { HostTrouble } from './faults.ts';
 import { spoil } from './freeze.ts';
 import type { SimulatedHost } from './host.ts';
@@ -67,6 +68,20 @@ export function resizeDisk(vm: SimulatedVm, key: DiskKey, sizeBytes: number): vo
     if (index * BLOCK_BYTES >= sizeBytes) image.blocks.delete(index);
   }
   image.sizeBytes = sizeBytes;
+}
+
+/** Defines it with other memory: what runs has it from its next start on, here at once. */
+export function changeMemory({ state }: SimulatedVm, memoryBytes: number): void {
+  const { identity, guest } = readDefinition(state.definition);
+  state.memoryBytes = memoryBytes;
+  state.definition = writeDefinition({ identity, guest, note: `with ${memoryBytes} bytes` });
+}
+
+/** Plugs every NIC into another network. */
+export function replug({ state }: SimulatedVm, network: string): void {
+  const { identity, guest } = readDefinition(state.definition);
+  state.nics = state.nics.map((nic) => ({ ...nic, network }));
+  state.definition = writeDefinition({ identity, guest, note: `plugged into ${network}` });
 }
 
 /** Adds an empty disk to a VM that is off. */

@@ -24,6 +24,8 @@ export type SimulatedHost = {
   /** The storage folder lets no VM through to its disks: found by the preflights. */
   isStorageClosedToVms: boolean;
   readonly networks: string[];
+  /** No VM with more can start here. */
+  memoryBytes: number;
   /** Where replicas live. */
   readonly storage: Room;
   /** Where production disks live. */
@@ -108,6 +110,7 @@ export function createSimulatedHost(spec: HostSpec): SimulatedHost {
     isStorageStalled: false,
     isStorageClosedToVms: false,
     networks: [...(spec.networks ?? ['network:default'])],
+    memoryBytes: 64 * GIB,
     storage: room('replicas', spec.storageBytes ?? 1024 * GIB),
     pool: room('pool', spec.poolBytes ?? 1024 * GIB),
     scratch: room('scratch', spec.scratchBytes ?? 64 * GIB),

@@ -1,5 +1,5 @@
 /** The `Hypervisor` port of a simulated host. */
-import { BLOCK_BYTES, GIB } from '../domain/bytes.ts';
+import { BLOCK_BYTES } from '../domain/bytes.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import type { DiskKey, VmId } from '../domain/ids.ts';
 import type { PreflightFinding } from '../domain/vm/preflight.ts';
@@ -111,7 +111,7 @@ function description(host: SimulatedHost) {
     emulatorVersion: 'simulated 1.0',
     acceleration: 'software',
     cpuCount: 8,
-    memoryBytes: 64 * GIB,
+    memoryBytes: host.memoryBytes,
     networks: [...host.networks],
     storageFreeBytes: freeBytes(host.storage),
   } as const;
@@ -225,12 +225,23 @@ function targetFindings(
   host: SimulatedHost,
   { source, networkMap }: PreflightRequest,
 ): readonly PreflightFinding[] {
-  return source.nics.flatMap(({ network }) => {
+  const ofMemory =
+    source.memoryBytes <= host.memoryBytes
+      ? []
+      : [
+          {
+            severity: 'blocks',
+            element: 'memory',
+            message: `It has more memory than host ${host.id}.`,
+          } as const,
+        ];
+  const ofNics = source.nics.flatMap(({ network }) => {
     const target = Object.hasOwn(networkMap, network) ? networkMap[network] : network;
     if (target === null || target === undefined || host.networks.includes(target)) return [];
     const message = `Host ${host.id} has no network ${target}; the NIC stays disconnected.`;
     return [{ severity: 'warns', element: `network ${target}`, message } as const];
   });
+  return [...ofMemory, ...ofNics];
 }
 
 function storageFindings(host: SimulatedHost): readonly PreflightFinding[] {

@@ -94,6 +94,9 @@ export class SimulatedVm {
   start(): void {
     if (this.#power !== 'off') return;
     refuseHeld(this.#host, this.id);
+    if (this.state.memoryBytes > this.#host.memoryBytes) {
+      throw refused(`start ${this.state.name}`, 'its host has not so much memory');
+    }
     const open = new Map<DiskKey, Image>();
     for (const disk of this.state.disks) open.set(disk.key, this.#openable(disk));
     this.#open = open;

@@ -92,6 +92,8 @@ export type ConditionName =
   | 'drifted'
   /** The replica VM could not be defined as its source is now. */
   | 'definition-outdated'
+  /** As the source is defined now, the target could not run the replica. */
+  | 'target-unfit'
   | 'cleanup-pending'
   | 'unfenced-source'
   | 'rpo-breached'

@@ -5,7 +5,7 @@ import { instant } from '../../../src/domain/instant.ts';
 import type { OperationRecord } from '../../../src/domain/operation/operation.ts';
 import { parseProbe } from '../../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
-import { losePower, touchLayer } from '../../../src/simulator/calamities.ts';
+import { changeMemory, losePower, touchLayer } from '../../../src/simulator/calamities.ts';
 import { createImage, writeBlock } from '../../../src/simulator/image.ts';
 import { reloadHost } from '../../../src/simulator/start-guard.ts';
 import { SICK } from '../../../src/simulator/test-bench.ts';
@@ -120,6 +120,14 @@ export const STORIES: Readonly<Record<string, Story>> = {
       await protectedTwice(stage);
       losePower(stage.world, stage.production);
       stage.vm.start();
+    },
+    act: run,
+  },
+  'replication of a source that outgrew its target': {
+    prepare: async (stage) => {
+      await protectedTwice(stage);
+      stage.recovery.memoryBytes = 1024 * MIB;
+      changeMemory(stage.vm, 2048 * MIB);
     },
     act: run,
   },

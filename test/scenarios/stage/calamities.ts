@@ -2,9 +2,11 @@
 import { diskKey } from '../../../src/domain/ids.ts';
 import {
   addDisk,
+  changeMemory,
   losePower,
   removeDisk,
   removeLayer,
+  replug,
   resizeDisk,
   rotLayer,
   tamperLayer,
@@ -136,6 +138,16 @@ export const CALAMITIES: readonly Command[] = [
   }),
   line('disk (?<disk>\\S+) is removed from (?<vm>\\S+)', ({ site }, words) => {
     removeDisk(vmNamed(site.world, words.vm).vm, diskKey(words.disk ?? ''));
+  }),
+
+  line('memory of (?<vm>\\S+ on \\S+|\\S+) becomes (?<size>.+)', ({ site }, words) => {
+    changeMemory(vmNamed(site.world, words.vm).vm, byteCount(words.size));
+  }),
+  line('(?<host>\\S+) has (?<size>[\\d.]+ \\w+) of memory', ({ site }, { host, size }) => {
+    hostNamed(site.world, host).memoryBytes = byteCount(size);
+  }),
+  line('(?<vm>\\S+) is plugged into (?<network>\\S+)', ({ site }, { vm, network }) => {
+    replug(vmNamed(site.world, vm).vm, network ?? '');
   }),
 
   line(
