@@ -114,7 +114,10 @@ async function askPerson(
       `Answer with \`understudy operation answer ${context.operationId} ${ANSWERS.join('|')}\`; ` +
       `without an answer until ${toTheSecond(until)} it is left running and the operation given up.`,
   );
-  const message = await context.receive(`answer-${attempt}`, ANSWER, ANSWER_WITHIN_MS);
+  // Its hosts have room for others meanwhile: nothing is transferred, and a person may take an hour.
+  const message = await context.receive(`answer-${attempt}`, ANSWER, ANSWER_WITHIN_MS, {
+    lendsSlots: true,
+  });
   return message === null ? 'give-up' : answerIn(message, ANSWERS);
 }
 

@@ -129,8 +129,18 @@ export interface OperationContext {
   /** A fresh id, journaled. */
   freshId(name: string, prefix: string): Promise<string>;
 
-  /** Waits for a message, at most `timeoutMs` from the first time it is reached; null on timeout. Ends early with `cancelled`. */
-  receive(name: string, topic: string, timeoutMs: number): Promise<Json | null>;
+  /**
+   * Waits for a message, at most `timeoutMs` from the first time it is reached; null on timeout. Ends early with `cancelled`.
+   * With `lendsSlots`, others may have the operation's slots while it waits. It has them again at once when the wait is over,
+   * whoever has them by then: a slot may be taken once more than its limit until one of them ends, because what waited for a
+   * person is in the middle of something and must not wait for routine work.
+   */
+  receive(
+    name: string,
+    topic: string,
+    timeoutMs: number,
+    options?: { readonly lendsSlots: boolean },
+  ): Promise<Json | null>;
 
   /** A durable pause that a cancel ends. */
   sleep(name: string, ms: number): Promise<void>;

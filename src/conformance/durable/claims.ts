@@ -136,6 +136,74 @@ export function claimTests(suite: DurableTest): void {
     assert.deepEqual(story.world.slice(0, 3), ['begin op-one', 'begin op-one', 'do op-one']);
   });
 
+  storyTest(
+    suite,
+    'slots are lent while a message is waited for, and had again at once',
+    async (story) => {
+      const slots = [{ name: 's', limit: 1 }];
+      const gates = { 'op-one': gate(), 'op-two': gate(), 'op-three': gate() };
+      const gateOf = (id: string) => gates[id as keyof typeof gates];
+      story.define(async (context) => {
+        await context.receive('m', 't', 1000, { lendsSlots: true });
+        return context.step('a', gated(story, 'one', gateOf('op-one')));
+      });
+      story.define(
+        (context) =>
+          context.step('a', gated(story, context.operationId, gateOf(context.operationId))),
+        'failover',
+      );
+      await story.start('one', { claims: { slots } });
+      await story.harness.clock.whenSleeping(1);
+      await story.start('two', { kind: 'failover', claims: { slots } });
+      await story.start('three', { kind: 'failover', claims: { slots } });
+      await gateOf('op-two').reached.promise;
+      await story.engine().send(named('one'), 't', 'go on');
+      await gateOf('op-one').reached.promise;
+      gateOf('op-two').opened.resolve();
+      await story.settled('two');
+      assert.equal((await story.engine().operation(named('three')))?.state, 'queued');
+      gateOf('op-one').opened.resolve();
+      gateOf('op-three').opened.resolve();
+      assert.equal((await story.settled('three')).state, 'succeeded');
+    },
+  );
+
+  storyTest(
+    suite,
+    'a plain wait keeps its slots, one that is cancelled lends nothing more',
+    async (story) => {
+      const slots = [{ name: 's', limit: 1 }];
+      story.define((context) => context.receive('m', 't', 1000));
+      story.define((context) => context.receive('m', 't', 1000, { lendsSlots: true }), 'hop');
+      story.define((context) => context.step('a', marking(story, 'other')), 'failover');
+      await story.start('one', { claims: { slots } });
+      await story.harness.clock.whenSleeping(1);
+      await story.start('two', { kind: 'failover', claims: { slots } });
+      assert.equal((await story.engine().operation(named('two')))?.state, 'queued');
+      await story.engine().send(named('one'), 't', null);
+      await story.settled('two');
+      await story.start('three', { kind: 'hop', claims: { slots } });
+      await story.harness.clock.whenSleeping(1);
+      await story.engine().cancel(named('three'));
+      assert.equal((await story.settled('three')).state, 'cancelled');
+      await story.start('four', { kind: 'failover', claims: { slots } });
+      assert.equal((await story.settled('four')).state, 'succeeded');
+    },
+  );
+
+  storyTest(suite, 'what waits lends its slots again after a crash', async (story) => {
+    const slots = [{ name: 's', limit: 1 }];
+    story.define((context) => context.receive('m', 't', 1000, { lendsSlots: true }));
+    story.define((context) => context.step('a', marking(story, 'other')), 'failover');
+    await story.start('one', { claims: { slots } });
+    await story.harness.clock.whenSleeping(1);
+    await story.crashAndResume();
+    await story.start('two', { kind: 'failover', claims: { slots } });
+    assert.equal((await story.settled('two')).state, 'succeeded');
+    await story.engine().send(named('one'), 't', 'yes');
+    assert.equal((await story.settled('one')).result, 'yes');
+  });
+
   storyTest(suite, 'a suspended operation gives its slots to others', async (story) => {
     const slots = [{ name: 's', limit: 1 }];
     story.define(async (context) => {

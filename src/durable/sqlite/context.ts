@@ -27,10 +27,16 @@ function contextOf(parts: EngineParts, course: Course, scope: Scope): OperationC
       recordChanges(parts, course, { name: named(name), changes, undo }, scope),
     now: async (name) => instant(Number(await once(name, parts.clock.now))),
     freshId: async (name, prefix) => String(await once(name, () => parts.ids.fresh(prefix))),
-    receive: (name, topic, timeoutMs) =>
-      waitInContext(parts, course, { name: named(name), type: 'receive', topic, ms: timeoutMs }),
+    receive: (name, topic, ms, { lendsSlots } = { lendsSlots: false }) =>
+      waitInContext(parts, course, { name: named(name), type: 'receive', topic, ms, lendsSlots }),
     sleep: async (name, ms) => {
-      await waitInContext(parts, course, { name: named(name), type: 'sleep', topic: null, ms });
+      await waitInContext(parts, course, {
+        name: named(name),
+        type: 'sleep',
+        topic: null,
+        ms,
+        lendsSlots: false,
+      });
     },
     note: (name, message) => journalNote(parts, course, named(name), message),
     part: (name, binds, run) => runPart(parts, course, scope, { name, binds, run }),

@@ -22,6 +22,8 @@ export function createCourse(settings: {
   readonly journaled: readonly StepRow[];
   readonly direction: Direction;
   readonly isCancelRequested: boolean;
+  /** Whether others may have its slots for now. */
+  readonly lendSlots: (isLent: boolean) => void;
 }) {
   const { operationId, parts } = settings;
   const journaled = new Map(settings.journaled.map((row) => [row.position, row]));
@@ -43,6 +45,7 @@ export function createCourse(settings: {
   return {
     operationId,
     undoCalls,
+    lendSlots: settings.lendSlots,
     stale: () => stale,
     becomeStale,
 

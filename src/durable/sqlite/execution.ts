@@ -14,6 +14,7 @@ type Execution = {
   readonly parts: EngineParts;
   readonly definition: OperationDefinition;
   readonly id: OperationId;
+  readonly lendSlots: (isLent: boolean) => void;
 };
 
 type FunctionOutcome =
@@ -27,13 +28,14 @@ export async function execute(
 ): Promise<void> {
   const operation = await begin(execution);
   if (operation === null) return;
-  const { parts, definition, id } = execution;
+  const { parts, definition, id, lendSlots } = execution;
   const course = createCourse({
     operationId: id,
     parts,
     journaled: parts.journal.steps(id),
     direction: operation.direction,
     isCancelRequested: operation.record.isCancelRequested,
+    lendSlots,
   });
   onCourse(course);
   const outcome = await callFunction(parts, definition, course, operation.record.input);

@@ -18,6 +18,8 @@ export function createRunner(settings: {
   const { parts, definitions } = settings;
   const waiting = new Map<OperationId, Queued>();
   const running = new Map<OperationId, Queued>();
+  /** Those that wait for somebody, and want no slots until they hear. */
+  const lending = new Set<OperationId>();
   const courses = new Map<OperationId, Course>();
   let isPumping = false;
 
@@ -27,20 +29,30 @@ export function createRunner(settings: {
     if (definition === undefined) throw new Error(`unregistered kind ${kind}`);
     waiting.delete(id);
     running.set(id, queued);
+    const lendSlots = (isLent: boolean) => {
+      if (!isLent) lending.delete(id);
+      else {
+        lending.add(id);
+        pumpSoon();
+      }
+    };
     const over = () => {
       running.delete(id);
       courses.delete(id);
       pump();
     };
     const executed = untilHalted(() =>
-      execute({ parts, definition, id }, (course) => courses.set(id, course)),
+      execute({ parts, definition, id, lendSlots }, (course) => courses.set(id, course)),
     );
     executed.then(over).catch(parts.fault);
   }
 
   function pump(): void {
     if (parts.isHalted()) return;
-    const ids = startable([...waiting.values()], [...running.values()], settings.runningMax);
+    const users = [...running.values()].map((user) =>
+      lending.has(user.id) ? { ...user, slots: [] } : user,
+    );
+    const ids = startable([...waiting.values()], users, settings.runningMax);
     for (const id of ids) {
       const queued = waiting.get(id);
       if (queued !== undefined) launch(queued);

@@ -12,6 +12,8 @@ type Wait = {
   /** Null: nothing but time ends it. */
   readonly topic: string | null;
   readonly ms: number;
+  /** Whether others may have the operation's slots meanwhile. */
+  readonly lendsSlots: boolean;
 };
 
 /** The message, or null when time ran out. */
@@ -75,7 +77,12 @@ async function awaitMessage(
       parts.reach(`after-${wait.type}:${wait.name}`);
       return taken.body;
     }
-    await pauseUntil(parts, untilMs, arrived, signal);
+    if (wait.lendsSlots) course.lendSlots(true);
+    try {
+      await pauseUntil(parts, untilMs, arrived, signal);
+    } finally {
+      if (wait.lendsSlots) course.lendSlots(false);
+    }
   }
 }
 
