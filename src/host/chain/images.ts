@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { WHOLE_TABLES } from '../nbd-server-tuning.ts';
 import { emptyImage } from './empty-image.ts';
 import { imageError, throwIfCancelled } from './errors.ts';
 
@@ -121,7 +122,7 @@ export function createImages({ processes }: { readonly processes: Processes }): 
         {
           action: 'merge',
           path,
-          arguments: ['commit', '-q', '-d', '-f', 'qcow2', path],
+          arguments: ['commit', '-q', '-d', ownImage(path)],
           timeoutMs: COMMIT_LIMIT_MS,
         },
         options,
@@ -160,6 +161,12 @@ export function createImages({ processes }: { readonly processes: Processes }): 
         options,
       ),
   };
+}
+
+/** All that a layer holds is looked for, in tables of which each is read at once. */
+function ownImage(path: string): string {
+  const file = { driver: 'file', filename: path };
+  return `json:${JSON.stringify({ driver: 'qcow2', ...WHOLE_TABLES, file })}`;
 }
 
 async function writeAll(

@@ -40,6 +40,27 @@ describe('servers of images', { skip: needsQemu }, () => {
     assert.deepEqual(await readdir(harness.runtimeFolder), []);
   });
 
+  // Else the first write to each 512 MiB of a disk is sixteen more, one after the other: nbd-server-tuning.ts.
+  test('one that writes layers writes their tables whole', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const real = systemProcesses();
+    const told: string[] = [];
+    const startDaemon: typeof real.startDaemon = (daemon) => {
+      told.push(...daemon.arguments.filter((each) => each.includes('"driver":"qcow2"')));
+      return real.startDaemon(daemon);
+    };
+    story.store = harness.openWith({ processes: { ...real, startDaemon } });
+    await story.fill(await story.open(P1, null, PLAN), PLAN);
+    await story.seal(P1, null, PLAN);
+    await story.assertPoints();
+    const written = told.map((each) => JSON.parse(each)).filter((each) => !each['read-only']);
+    assert.deepEqual(
+      written.map((each) => each['l2-cache-entry-size']),
+      [65_536, 65_536],
+    );
+  });
+
   for (const moment of ['at once', 'when it serves']) {
     test(`one whose starter died before it wrote down which process it is (${moment}) is ended`, async () => {
       await using harness = await createChainHarness();

@@ -16,7 +16,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { isThere } from '../is-there.ts';
-import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
+import { GLIBC_TUNABLES, WHOLE_TABLES } from '../nbd-server-tuning.ts';
 import {
   type LaidLayer,
   type LayersPlaces,
@@ -148,7 +148,8 @@ export function serverArguments(
     }
     const file = { driver: 'file', filename: path, discard: 'unmap' };
     const backing = below === null ? null : lower;
-    add('--blockdev', { driver: 'qcow2', 'node-name': node, discard: 'unmap', file, backing });
+    const image = { driver: 'qcow2', 'node-name': node, discard: 'unmap', ...WHOLE_TABLES };
+    add('--blockdev', { ...image, file, backing });
     add('--export', { type: 'nbd', id: node, 'node-name': node, name: key, writable: true });
     if (below === null) continue;
     const mark = marks.get(key);

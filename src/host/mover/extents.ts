@@ -83,13 +83,14 @@ export async function readRange(
 }
 
 /**
- * A part of the export in segments, ascending and without gaps. Every context must have been agreed on;
- * throws `invalid-endpoint` otherwise.
+ * A part of the export in segments, ascending and without gaps. `first`: what was asked about its beginning before. Every
+ * context must have been agreed on; throws `invalid-endpoint` otherwise.
  */
 export async function* mapSegments(
   connection: NbdConnection,
   contexts: readonly string[],
   range: { readonly start: number; readonly end: number },
+  first?: Question,
 ): AsyncGenerator<Iterable<Segment>> {
   const agreed = connection.description.contexts;
   const ids = contexts.map((context) => {
@@ -97,7 +98,7 @@ export async function* mapSegments(
     if (id === undefined) throw invalidEndpoint(connection.endpoint, `it has no ${context}`);
     return id;
   });
-  const ahead: Question[] = [];
+  const ahead = first === undefined ? [] : [first];
   let { start } = range;
   let windowBytes = WINDOW_BYTES;
   while (start < range.end) {
@@ -118,13 +119,13 @@ export async function* mapSegments(
   }
 }
 
-type Question = {
+export type Question = {
   readonly start: number;
   readonly limit: number;
   readonly answer: Promise<ReadonlyMap<number, RawExtents>>;
 };
 
-function ask(connection: NbdConnection, start: number, limit: number): Question {
+export function ask(connection: NbdConnection, start: number, limit: number): Question {
   const answer = connection.blockStatus(start, limit);
   // Whoever waits for it hears of a failure; one that was asked ahead may have nobody who does.
   answer.catch(() => {});

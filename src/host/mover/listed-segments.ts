@@ -6,7 +6,7 @@ import { BLOCK_BYTES, MIB } from '../../domain/bytes.ts';
 import { type BlockRange, type BlockSet, rangesOf } from '../../domain/disk/block-set.ts';
 import type { BlockSegment } from './block-runs.ts';
 import type { NbdConnection } from './connection.ts';
-import { mapSegments, type Segment } from './extents.ts';
+import { ask, mapSegments, type Question, type Segment } from './extents.ts';
 import { ALLOCATION_CONTEXT, ALLOCATION_ZERO } from './protocol.ts';
 
 /** What is answered about blocks nobody asked for costs less than another question, up to about this many. */
@@ -14,8 +14,16 @@ const GAP_BLOCKS_MAX = (16 * MIB) / BLOCK_BYTES;
 /** As many as one question may be about: extents.ts says why. */
 const SPAN_BLOCKS_MAX = (512 * MIB) / BLOCK_BYTES;
 
+/**
+ * Changes that are spread over a vast disk are many questions, and the way there and back is most of what each costs. An answer is
+ * 1 MiB at most.
+ */
+const ASKED_AHEAD = 8;
+
 /** Listed blocks near each other, ascending. */
 type Span = readonly BlockRange[];
+
+type AskedSpan = { readonly ranges: readonly ByteRange[]; readonly question: Question | null };
 
 /** Just the listed blocks before `sizeBytes`, all selected. Without allocation all of them count as content. */
 export async function* listedSegments(
@@ -23,21 +31,38 @@ export async function* listedSegments(
   blocks: BlockSet,
   sizeBytes: number,
 ): AsyncGenerator<Iterable<BlockSegment>> {
+  for (const { ranges, question } of askedAhead(source, blocks, sizeBytes)) {
+    if (question === null) {
+      yield ranges.map((range) => ({ ...range, isSelected: true, isZero: false }));
+      continue;
+    }
+    const { start, limit } = question;
+    const asked = { start, end: start + limit };
+    for await (const segments of mapSegments(source, [ALLOCATION_CONTEXT], asked, question)) {
+      yield withinRanges(segments, ranges);
+    }
+  }
+}
+
+/** The spans, each with its question, if the source can answer it; a few more are under way. */
+function* askedAhead(
+  source: NbdConnection,
+  blocks: BlockSet,
+  sizeBytes: number,
+): Generator<AskedSpan> {
   const hasAllocation = source.description.contexts.has(ALLOCATION_CONTEXT);
+  const ahead: AskedSpan[] = [];
   for (const span of spansOf(rangesOf(blocks))) {
     const ranges = byteRanges(span, sizeBytes);
     const first = ranges[0];
     const last = ranges.at(-1);
-    if (first === undefined || last === undefined) return;
-    if (!hasAllocation) {
-      yield ranges.map((range) => ({ ...range, isSelected: true, isZero: false }));
-      continue;
-    }
-    const asked = { start: first.start, end: last.end };
-    for await (const segments of mapSegments(source, [ALLOCATION_CONTEXT], asked)) {
-      yield withinRanges(segments, ranges);
-    }
+    if (first === undefined || last === undefined) break;
+    const { start } = first;
+    ahead.push({ ranges, question: hasAllocation ? ask(source, start, last.end - start) : null });
+    const next = ahead.length > ASKED_AHEAD ? ahead.shift() : undefined;
+    if (next !== undefined) yield next;
   }
+  yield* ahead;
 }
 
 function* spansOf(ranges: Iterable<BlockRange>): Generator<Span> {
