@@ -1,31 +1,47 @@
-/** One transfer in a process of its own, for `mover.ts`: arguments are [source, target], size and
- * spool. What it prints is about the transfer, with the start of workers but without that of the process: in
- * life the mover is part of a process that runs anyway. */
+/**
+ * Transfers in a process of its own, for `mover.ts`, as a server makes them in its life: one after the other with one mover. A line of
+ * JSON on stdin asks for one: [source, target, size, spool]; a line on stdout answers. What it says is about the transfer, with the
+ * start of workers but without that of the process. `addedBytes`: the most that was resident, above what was before.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { operationId, operationKey } from '../src/domain/ids.ts';
 import { createMover } from '../src/host/mover/mover.ts';
 import type { BlockEndpoint } from '../src/ports/mover.ts';
 import { systemClock } from '../src/system/clock.ts';
 
-const [ends = '', sizeBytes = '', recordsPath = ''] = process.argv.slice(2);
-const [source, target] = JSON.parse(ends) as [BlockEndpoint, BlockEndpoint];
+type Order = readonly [BlockEndpoint, BlockEndpoint, number, string];
+
 const mover = createMover({ clock: systemClock() });
-const before = process.memoryUsage.rss();
-const cpuBefore = process.cpuUsage();
-const { durationMs } = await mover.transfer(
-  {
-    key: operationKey(operationId('bench'), 'move'),
-    source,
-    target,
-    sizeBytes: Number(sizeBytes),
-    extents: { type: 'allocated' },
-    targetReads: 'zeros',
-    knownHashesPath: null,
-    recordsPath,
-    bytesPerSecondMax: null,
-  },
-  { signal: new AbortController().signal },
-);
-const { user, system } = process.cpuUsage(cpuBefore);
-const addedBytes = process.resourceUsage().maxRSS * 1024 - before;
-const figures = { seconds: durationMs / 1000, cpuSeconds: (user + system) / 1e6, addedBytes };
-console.log(JSON.stringify(figures));
+for await (const line of createInterface({ input: process.stdin })) {
+  console.log(JSON.stringify(await move(JSON.parse(line) as Order)));
+}
+
+async function move([source, target, sizeBytes, recordsPath]: Order) {
+  // Begins to look for the peak anew: proc_pid_clear_refs(5).
+  writeFileSync('/proc/self/clear_refs', '5');
+  const before = residentBytes('VmRSS');
+  const cpuBefore = process.cpuUsage();
+  const { durationMs } = await mover.transfer(
+    {
+      key: operationKey(operationId('bench'), 'move'),
+      source,
+      target,
+      sizeBytes,
+      extents: { type: 'allocated' },
+      targetReads: 'zeros',
+      knownHashesPath: null,
+      recordsPath,
+      bytesPerSecondMax: null,
+    },
+    { signal: new AbortController().signal },
+  );
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const addedBytes = residentBytes('VmHWM') - before;
+  return { seconds: durationMs / 1000, cpuSeconds: (user + system) / 1e6, addedBytes };
+}
+
+function residentBytes(name: string): number {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024;
+}

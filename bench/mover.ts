@@ -3,16 +3,18 @@
  *
  *   B0      qemu-img convert between servers as they come
  *   B1      qemu-img convert between servers started with GLIBC_TUNABLES (as ours are)
- *   mover   ours between tuned servers, hashing every block
+ *   first   ours between tuned servers, hashing every block: the first transfer in the life of a process
+ *   next    the same in the same process, while its workers are still there: the next disk of a VM, the next VM of a job
  *
  *   node bench/mover.ts [--size-mib 2048] [--rounds 3] [--sparse-mib 8192] [--extents 1024]
  *                       [--extent-kib 1024] [--daemon] [--no-compile-cache]
  *
  * Runs are alternated and ratios are of medians, because single runs vary by a third on a busy machine. Each
- * run of either side begins with an empty target, is a process of its own (so that its peak memory is its
- * own) and ends with a flush. The mover's time is that of the transfer with the start of its threads, without
+ * run begins with an empty target, servers of its own and memory for the target's pages that was in use just before (what a
+ * virtual machine has given back to its host costs up to fifteen times as much to write to), and ends with a flush. The mover's process is started as the server is
+ * (bin/understudy.js). Its time is that of the transfer with the start of its threads, without
  * that of its process, which in life runs anyway; and its compiled code is kept in a private folder from one
- * run to the next, as a server's is (`--no-compile-cache`: compile everything anew). A first run is not counted.
+ * run to the next, as a server's is (`--no-compile-cache`: compile everything anew). A first round is not counted.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -29,6 +31,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import {
   type RunningServer,
@@ -51,7 +54,9 @@ const { values } = parseArgs({
   },
 });
 
-type Contestant = 'B0' | 'B1' | 'mover';
+const OURS = ['first', 'next'] as const;
+const CONTESTANTS = ['B0', 'B1', ...OURS] as const;
+type Contestant = (typeof CONTESTANTS)[number];
 type Figures = {
   readonly seconds: number;
   readonly cpuSeconds: number;
@@ -60,6 +65,8 @@ type Figures = {
 };
 
 const folder = mkdtempSync(join(tmpdir(), 'understudy-bench-'));
+const target = join(folder, 'target.qcow2');
+const ballast = join(folder, 'ballast');
 try {
   const sizeMib = Number(values['size-mib']);
   const dense = join(folder, 'dense.raw');
@@ -92,35 +99,51 @@ function makeSparse(path: string): void {
 async function series(title: string, source: string, dataMib: number): Promise<void> {
   // Else the first flush of a contestant would also pay for the source's own unwritten pages.
   run('sync', '-f', source);
-  const results: Record<Contestant, Figures[]> = { B0: [], B1: [], mover: [] };
-  await race('mover', source);
+  const results: Record<Contestant, Figures[]> = { B0: [], B1: [], first: [], next: [] };
+  await raceOurs(source);
   for (let round = 0; round < Number(values.rounds); round += 1) {
-    for (const contestant of ['B0', 'mover', 'B1'] as const) {
-      results[contestant].push(await race(contestant, source));
-    }
+    results.B0.push(await race('B0', source, convert));
+    const [first, next] = await raceOurs(source);
+    results.first.push(first);
+    results.next.push(next);
+    results.B1.push(await race('B1', source, convert));
   }
   console.log(`\n${title}`);
-  for (const contestant of ['B0', 'B1', 'mover'] as const) {
-    const figures = results[contestant];
-    const seconds = median(figures.map((each) => each.seconds));
-    const addedMib = median(figures.map((each) => each.addedMib));
-    console.log(
-      `${contestant.padEnd(6)} ${seconds.toFixed(2)} s  ${Math.round(dataMib / seconds)} MiB/s` +
-        `  cpu ${median(figures.map((each) => each.cpuSeconds)).toFixed(2)} s` +
-        `  servers ${median(figures.map((each) => each.serverCpuSeconds)).toFixed(2)} s` +
-        (contestant === 'mover' ? `  memory +${Math.round(addedMib)} MiB` : '') +
-        `  (${figures.map((each) => each.seconds.toFixed(2)).join(' ')})`,
-    );
-  }
+  for (const contestant of CONTESTANTS) report(contestant, results[contestant], dataMib);
   const of = (contestant: Contestant) => median(results[contestant].map((each) => each.seconds));
+  for (const ours of OURS) {
+    const ratio = (theirs: Contestant) => `${(of(theirs) / of(ours)).toFixed(2)} x ${theirs}`;
+    console.log(`${ours.padEnd(5)} = ${ratio('B0')}, ${ratio('B1')}`);
+  }
+}
+
+function report(contestant: Contestant, figures: readonly Figures[], dataMib: number): void {
+  const seconds = median(figures.map((each) => each.seconds));
+  const addedMib = median(figures.map((each) => each.addedMib));
   console.log(
-    `mover = ${(of('B0') / of('mover')).toFixed(2)} x B0, ${(of('B1') / of('mover')).toFixed(2)} x B1`,
+    `${contestant.padEnd(6)} ${seconds.toFixed(2)} s  ${Math.round(dataMib / seconds)} MiB/s` +
+      `  cpu ${median(figures.map((each) => each.cpuSeconds)).toFixed(2)} s` +
+      `  servers ${median(figures.map((each) => each.serverCpuSeconds)).toFixed(2)} s` +
+      (Number.isNaN(addedMib) ? '' : `  memory +${Math.round(addedMib)} MiB`) +
+      `  (${figures.map((each) => each.seconds.toFixed(2)).join(' ')})`,
   );
 }
 
-async function race(contestant: Contestant, source: string): Promise<Figures> {
-  const target = join(folder, 'target.qcow2');
+type Ends = readonly [source: RunningServer, target: RunningServer];
+type Run = (ends: Ends, sizeBytes: number) => Promise<Omit<Figures, 'serverCpuSeconds'>>;
+
+/** Two transfers of one process. What the first made is not compared, so that the second follows at once; both do the same. */
+async function raceOurs(source: string): Promise<readonly [Figures, Figures]> {
+  await using mover = startMover();
+  const first = await race('first', source, mover.move);
+  const next = await race('next', source, mover.move);
+  run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
+  return [first, next];
+}
+
+async function race(contestant: Contestant, source: string, move: Run): Promise<Figures> {
   rmSync(target, { force: true });
+  takeMemory(source);
   run('qemu-img', 'create', '-q', '-f', 'qcow2', target, String(statSync(source).size));
   const tunables = contestant === 'B0' ? {} : { tunables: GLIBC_TUNABLES };
   const serve = values.daemon ? serveWithStorageDaemon : serveWithQemuNbd;
@@ -130,49 +153,63 @@ async function race(contestant: Contestant, source: string): Promise<Figures> {
     serve({ ...common, name: 'target', imagePath: target, format: 'qcow2', isReadOnly: false }),
   ]);
   try {
-    const figures = await move(contestant, ends, statSync(source).size);
+    rmSync(ballast);
+    const figures = await move(ends, statSync(source).size);
     const serverCpuSeconds = ends.reduce((sum, { child }) => sum + cpuSeconds(child.pid ?? 0), 0);
     return { ...figures, serverCpuSeconds };
   } finally {
     for (const server of ends) await server.close();
-    if (contestant === 'mover')
-      run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
   }
 }
 
-async function move(
-  contestant: Contestant,
-  [source, target]: readonly RunningServer[],
-  sizeBytes: number,
-): Promise<Omit<Figures, 'serverCpuSeconds'>> {
-  if (source === undefined || target === undefined) throw new Error('two servers are needed');
-  const convert = ['convert', '-n', '-W', '-m', '16', '-t', 'writeback', '-f', 'raw', '-O', 'raw'];
-  const command =
-    contestant === 'mover'
-      ? [
-          process.execPath,
-          join(import.meta.dirname, 'mover-run.ts'),
-          JSON.stringify([source.endpoint, target.endpoint]),
-          String(sizeBytes),
-          join(folder, 'spool'),
-        ]
-      : ['qemu-img', ...convert, nbdUrl(source), nbdUrl(target)];
-  const [program = '', ...args] = ['/usr/bin/env', ...command];
+/** Somewhat more pages than the source holds, freed at the last moment, so that the target gets these. */
+function takeMemory(source: string): void {
+  const mib = Math.ceil((statSync(source).blocks * 512 * 1.25) / MIB);
+  run('dd', 'if=/dev/zero', `of=${ballast}`, 'bs=1M', `count=${mib}`, 'status=none');
+}
+
+async function convert([from, to]: Ends): ReturnType<Run> {
+  const args = ['convert', '-n', '-W', '-m', '16', '-t', 'writeback', '-f', 'raw', '-O', 'raw'];
   const cpuBefore = childrenCpuSeconds();
   const startedMs = performance.now();
+  const child = spawn('qemu-img', [...args, nbdUrl(from), nbdUrl(to)], { stdio: 'inherit' });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`qemu-img failed with ${code}`);
+  const seconds = (performance.now() - startedMs) / 1000;
+  return { seconds, cpuSeconds: childrenCpuSeconds() - cpuBefore, addedMib: Number.NaN };
+}
+
+/** The mover's process, with the flags and the limits of the server. */
+function startMover(): AsyncDisposable & { readonly move: Run } {
   // mkdtemp made the folder for us alone: nobody else may write what is run from a compile cache.
   const cache = { NODE_COMPILE_CACHE: join(folder, 'compiled') };
-  const env = { ...process.env, ...(values['no-compile-cache'] ? {} : cache) };
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], env });
-  const output: string[] = [];
-  child.stdout.setEncoding('utf8').on('data', (text: string) => output.push(text));
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(`${contestant} failed with ${code}`);
-  const seconds = (performance.now() - startedMs) / 1000;
-  const cpuSeconds = childrenCpuSeconds() - cpuBefore;
-  if (contestant !== 'mover') return { seconds, cpuSeconds, addedMib: Number.NaN };
-  const { addedBytes, ...figures } = JSON.parse(output.join(''));
-  return { ...figures, addedMib: addedBytes / MIB };
+  const env = {
+    ...process.env,
+    MALLOC_ARENA_MAX: '2',
+    MALLOC_TRIM_THRESHOLD_: '131072',
+    MALLOC_MMAP_THRESHOLD_: '131072',
+    ...(values['no-compile-cache'] ? {} : cache),
+  };
+  const args = ['--optimize-for-size', join(import.meta.dirname, 'mover-run.ts')];
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+  const answers = createInterface({ input: child.stdout });
+  return {
+    move: async ([from, to], sizeBytes) => {
+      const order = [from.endpoint, to.endpoint, sizeBytes, join(folder, 'spool')];
+      child.stdin.write(`${JSON.stringify(order)}\n`);
+      const ended = once(child, 'close').then(([code]) => {
+        throw new Error(`the mover ended with ${code}`);
+      });
+      const [line] = await Promise.race([once(answers, 'line'), ended]);
+      const { addedBytes, ...figures } = JSON.parse(line);
+      return { ...figures, addedMib: addedBytes / MIB };
+    },
+    async [Symbol.asyncDispose]() {
+      const closed = once(child, 'close');
+      child.stdin.end();
+      await closed;
+    },
+  };
 }
 
 function nbdUrl({ endpoint }: RunningServer): string {

@@ -8,5 +8,10 @@ export interface Clock {
   /** Milliseconds since an arbitrary moment, never going back: for durations and deadlines. */
   monotonicMs(): number;
   /** Resolves after at least `ms`; rejects with `cancelled` as soon as the signal is aborted. */
-  sleep(ms: number, options: CallOptions): Promise<void>;
+  sleep(ms: number, options: SleepOptions): Promise<void>;
 }
+
+export type SleepOptions = CallOptions & {
+  /** What is waited for is housekeeping: a process that has nothing else to do ends without it. */
+  readonly isBackground?: boolean;
+};

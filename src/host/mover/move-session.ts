@@ -17,14 +17,12 @@ import { KnownHashes } from './known-hashes.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { makeDurable, openSpool } from './record-spool.ts';
 import type { MoverSettings, SessionRequest, SessionResult } from './session-request.ts';
+import { SharedWork } from './shared-work.ts';
 import { type Stage, supervise } from './supervision.ts';
 import type { WorkerOrder } from './transfer-worker.ts';
-import { runWorkers } from './worker-pool.ts';
 
-/** Below this, starting workers (0.2 s of processor time for two) costs more than they gain. */
+/** Below this, starting a worker (60 ms of processor time) costs more than it gains. */
 const WORKERS_FROM_BYTES = 64 * MIB;
-/** While workers start, two buffers keep this thread busy enough. */
-const HEAD_START_LANES = 2;
 /** 256 MiB of work at most; a batch is a few KiB, at most 40 where every other block is another extent. */
 const BATCHES_AHEAD_MAX = 64;
 
@@ -187,42 +185,45 @@ class Session {
     }
   }
 
-  /** Starting workers takes a tenth of a second: this thread moves blocks until they are there. */
+  /**
+   * Starting a worker takes a tenth of a second: this thread moves blocks until all are there. Where none waits, the others
+   * than the first are started only when the transfer turns out to be long.
+   */
   async #moveInWorkers(
     source: NbdConnection,
     output: Output | null,
     nextBatch: () => Promise<Batch | null>,
   ): Promise<readonly (BlockSet | null)[]> {
-    let areWorkersReady = false;
-    const { promise: exhausted, resolve: exhaust } = Promise.withResolvers<void>();
-    const share = async () => {
-      const batch = await nextBatch();
-      if (batch === null) exhaust();
-      return batch;
-    };
-    const order = this.#workerOrder(output);
-    const connected = () => {
-      areWorkersReady = true;
-    };
-    const { workerCount } = this.#settings;
-    const pool = { workerCount, order, nextBatch: share, connected, exhausted };
+    const { workerCount, pool, movedHereBytesMax: longBytes } = this.#settings;
+    const work = new SharedWork({ nextBatch, longBytes });
     const failures: unknown[] = [];
     const stop = new AbortController();
-    const stopAll = (error: unknown): null => {
+    const stopAll = (error: unknown): [] => {
       failures.push(error);
       stop.abort();
       source.close();
       output?.target.close();
-      return null;
+      return [];
     };
-    const untilReady = async () => (areWorkersReady ? null : await share());
+    const order = this.#workerOrder(output);
+    const { exhausted } = work;
     const signal = AbortSignal.any([this.#options.signal, stop.signal]);
-    const [here, inWorkers] = await Promise.all([
-      this.#moveHere(source, output, untilReady, HEAD_START_LANES).catch(stopAll),
-      runWorkers(pool, { signal }).catch(stopAll),
-    ]);
+    let missing = workerCount;
+    const connected = () => {
+      missing -= 1;
+    };
+    const share = { order, nextBatch: () => work.next(), connected, exhausted };
+    const run = (count: number) =>
+      pool.run({ ...share, workerCount: count }, { signal }).catch(stopAll);
+    const atOnce = Math.min(Math.max(1, pool.idleCount), workerCount);
+    const later = work.isLong.then((isLong) => (isLong ? run(workerCount - atOnce) : []));
+    const untilReady = async () => (missing === 0 ? null : await work.next());
+    const here = this.#moveHere(source, output, untilReady, LANES).then((found) => [found]);
+    const wrong = await Promise.all([here.catch(stopAll), run(atOnce)]);
+    work.end();
+    const more = await later;
     if (failures.length > 0) throw failures[0];
-    return [here, ...(inWorkers ?? [])];
+    return [...wrong.flat(), ...more];
   }
 
   #workerOrder(output: Output | null): WorkerOrder {

@@ -187,41 +187,65 @@ for (const fault of CASES) {
   });
 }
 
-/** By this request of 130 the workers have taken over. */
-const LATE = 100;
-const LATE_CASES: readonly Case[] = [
+/** This thread's part of a large transfer, which comes first, comes to a halt, so that workers have the rest. */
+const halted = ({ type, ordinal, connection }: FakeRequest): Fault | null =>
+  type === READ && connection === 0 && ordinal >= 16 ? { type: 'hang' } : null;
+const inWorker =
+  (type: number, fault: Fault | ((request: FakeRequest) => Fault)) =>
+  (request: FakeRequest): Fault | null => {
+    if (request.connection === 0 || request.type !== type) return halted(request);
+    return typeof fault === 'function' ? fault(request) : fault;
+  };
+
+const WORKER_CASES: readonly Case[] = [
   {
     name: 'the target is full',
     code: 'target-full',
-    target: { fault: at(WRITE, LATE, { type: 'error', wireError: 28 }) },
+    target: { fault: inWorker(WRITE, { type: 'error', wireError: 28 }) },
   },
   {
     name: 'the source goes away',
     code: 'connection-lost',
-    source: { fault: at(READ, LATE, { type: 'disconnect' }) },
+    source: { fault: inWorker(READ, { type: 'disconnect' }) },
   },
   {
     name: 'the target hangs',
     code: 'connection-lost',
-    target: { fault: at(WRITE, LATE, { type: 'hang' }) },
+    target: { fault: inWorker(WRITE, { type: 'hang' }) },
   },
   {
     name: 'a write is answered with garbage',
     code: 'block-transfer-failed',
     target: {
-      fault: at(
+      fault: inWorker(
         WRITE,
-        LATE,
         answerWith(() => Buffer.alloc(64, 0x41)),
       ),
     },
   },
 ];
-for (const fault of LATE_CASES) {
+for (const fault of WORKER_CASES) {
   test(`in a worker, ${fault.name}: ${fault.code}`, async () => {
-    await assert.rejects(transferCase(fault, LARGE), hasCode(fault.code));
+    const source = fault.source ?? { fault: halted };
+    await assert.rejects(transferCase({ ...fault, source }, LARGE), hasCode(fault.code));
   });
 }
+
+test('a long transfer gets its second worker, too', async () => {
+  const fault = (request: FakeRequest): Fault | null => {
+    if (request.connection === 1 && request.type === READ) return { type: 'hang' };
+    return request.connection === 2 ? { type: 'error', wireError: 5 } : halted(request);
+  };
+  const disk = Buffer.alloc(LARGE, 1);
+  await using source = await startFakeServer({ folder, name: 'source', disk, fault });
+  await using target = await startFakeServer({ folder, name: 'target', disk: Buffer.alloc(LARGE) });
+  const limits = { openingMs: 60_000, movingMs: 60_000, flushingMs: 60_000 };
+  const soonLong = createMover({ clock: systemClock(), limits, movedHereBytesMax: 8 * MIB });
+  const request = requestFor(source.endpoint, target.endpoint, LARGE);
+  const transfer = soonLong.transfer(request, { signal: new AbortController().signal });
+  await assert.rejects(transfer, hasCode('block-transfer-failed'));
+  await Promise.all([source.idle(), target.idle()]);
+});
 
 test('a block status without end, progress or truth is refused', async () => {
   const status = (pairs: readonly number[]) =>
@@ -253,8 +277,9 @@ test('content that is sent twice in a structured reply is refused', async () => 
 for (const sizeBytes of [SMALL, LARGE]) {
   test(`an abort ends a transfer at once while both ends hang, ${sizeBytes / MIB} MiB`, async () => {
     const aborting = new AbortController();
-    const fault = ({ type, ordinal }: FakeRequest): Fault | null => {
-      if (type !== READ || ordinal < (sizeBytes === LARGE ? LATE : 0)) return null;
+    const fault = (request: FakeRequest): Fault | null => {
+      const isAwaited = request.connection === (sizeBytes === LARGE ? 1 : 0);
+      if (request.type !== READ || !isAwaited) return halted(request);
       aborting.abort();
       return { type: 'hang' };
     };

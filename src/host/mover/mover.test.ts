@@ -156,7 +156,8 @@ test('a large disk is shared by workers, with the same outcome', async () => {
   const ends = { source: source.endpoint, target: target.endpoint, sizeBytes: disk.length };
   const seen: number[] = [];
   const onProgress = ({ doneBytes }: { doneBytes: number }) => seen.push(doneBytes);
-  const result = await mover.transfer({ ...BASE, ...ends }, { ...options, onProgress });
+  const shared = createMover({ clock: systemClock(), movedHereBytesMax: 0 });
+  const result = await shared.transfer({ ...BASE, ...ends }, { ...options, onProgress });
   assert.ok(target.disk.equals(disk));
   assert.equal(result.readBytes, disk.length);
   assert.equal(result.sentBytes, disk.length - 4 * 1024 * 1024);
@@ -170,6 +171,6 @@ test('a large disk is shared by workers, with the same outcome', async () => {
   disk.fill(7, 1900 * BLOCK_BYTES, 1901 * BLOCK_BYTES);
   writeHashTable(tablePath, target.disk);
   const request = { endpoint: source.endpoint, sizeBytes: disk.length, hashesPath: tablePath };
-  const { wrongBlocks } = await mover.verify(request, options);
+  const { wrongBlocks } = await shared.verify(request, options);
   assert.deepEqual(wrongBlocks, [100, 101, 1900]);
 });

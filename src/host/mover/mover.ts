@@ -1,4 +1,4 @@
-import { isByteCount } from '../../domain/bytes.ts';
+import { GIB, isByteCount } from '../../domain/bytes.ts';
 import { type BlockSet, noBlocks, rangesOf } from '../../domain/disk/block-set.ts';
 import { type ErrorDetails, UnderstudyError } from '../../domain/error.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -14,9 +14,20 @@ import type {
 import { openHashTable } from '../hash-table/reader.ts';
 import { runSession } from './move-session.ts';
 import type { MoverLimits, MoverSettings, SessionRequest } from './session-request.ts';
+import { WorkerPool } from './worker-pool.ts';
 
 /** Two use two cores; a third did not help where there were two, and the target server is the limit beyond. */
 const WORKERS = 2;
+/**
+ * For the next disk of a VM and the next VM of a job, which follow at once: a worker that is there already begins at full speed. Each
+ * that waits holds 12 MiB, so a server at rest has none.
+ */
+const IDLE_MS = 5000;
+/**
+ * Up to this, about two seconds, the calling thread moves blocks beside the first worker instead of starting another. For longer it
+ * must not be busy: it also answers requests.
+ */
+const MOVED_HERE_BYTES_MAX = 2 * GIB;
 /** Of the wrong blocks that a verification names. */
 const WRONG_BLOCKS_MAX = 100;
 const LIMITS: MoverLimits = { openingMs: 10_000, movingMs: 300_000, flushingMs: 1_800_000 };
@@ -28,11 +39,15 @@ const LIMITS: MoverLimits = { openingMs: 10_000, movingMs: 300_000, flushingMs: 
 export function createMover(input: {
   readonly clock: Clock;
   readonly workers?: number;
+  readonly movedHereBytesMax?: number;
   readonly limits?: Partial<MoverLimits>;
 }): Mover {
+  const { clock, workers: workerCount = WORKERS } = input;
   const settings: MoverSettings = {
-    clock: input.clock,
-    workerCount: input.workers ?? WORKERS,
+    clock,
+    workerCount,
+    movedHereBytesMax: input.movedHereBytesMax ?? MOVED_HERE_BYTES_MAX,
+    pool: new WorkerPool({ clock, idleMs: IDLE_MS, idleMax: workerCount }),
     limits: { ...LIMITS, ...input.limits },
   };
   return {

@@ -4,6 +4,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { BlockEndpoint, ExtentSelection, ListedBlocks } from '../../ports/mover.ts';
 import type { PlanTotals } from './batches.ts';
 import type { Counters } from './counters.ts';
+import type { WorkerPool } from './worker-pool.ts';
 
 /** How long things may stand still. Generous where a disk may be slow, short where only a reply is due. */
 export type MoverLimits = {
@@ -16,6 +17,10 @@ export type MoverLimits = {
 export type MoverSettings = {
   readonly clock: Clock;
   readonly workerCount: number;
+  /** A transfer of more is left to workers alone. */
+  readonly movedHereBytesMax: number;
+  /** Of all sessions of one mover. */
+  readonly pool: WorkerPool;
   readonly limits: MoverLimits;
 };
 

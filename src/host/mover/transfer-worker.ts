@@ -1,10 +1,13 @@
 /**
- * A thread that moves the batches it is handed, over a pair of connections of its own. It keeps no time and
- * decides nothing: the thread that started it watches it and ends it. Messages, in order:
+ * A thread that moves the batches it is handed, over a pair of connections of its own; then it waits for the next order. It
+ * keeps no time and decides nothing: the thread that started it watches it and ends it. Messages, in order:
  *
- *   worker  connected, want, want …, done | failed        main  one batch (or null: no more) per want
+ *   worker  up                                       main  nothing, or an order
+ *   worker  connected, want, want …, done | failed   main  one batch (or null: no more) per want
+ *
+ * After `done` everything of the order is closed and another may come; `failed` is the last word.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { BlockSet } from '../../domain/disk/block-set.ts';
 import { asUnderstudyError, type ErrorRecord, errorRecord } from '../../domain/error.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
@@ -24,6 +27,7 @@ export type WorkerOrder = {
 };
 
 export type WorkerMessage =
+  | { readonly type: 'up' }
   | { readonly type: 'connected' }
   | { readonly type: 'want' }
   | { readonly type: 'done'; readonly wrong: BlockSet | null }
@@ -32,16 +36,24 @@ export type WorkerMessage =
 /** Ending the thread is what cancels it, so nothing here is ever aborted. */
 const NEVER = new AbortController().signal;
 
-const port = parentPort;
-if (port !== null) {
+if (parentPort !== null) await obey(parentPort);
+
+async function obey(port: MessagePort): Promise<void> {
   const say = (message: WorkerMessage) => port.postMessage(message);
-  const nextBatch = () =>
-    new Promise<Batch | null>((resolve) => {
-      port.once('message', (batch: Batch | null) => resolve(batch));
-      say({ type: 'want' });
-    });
+  const heard = <T>() => new Promise<T>((resolve) => port.once('message', resolve));
+  const nextBatch = () => {
+    const batch = heard<Batch | null>();
+    say({ type: 'want' });
+    return batch;
+  };
   try {
-    say({ type: 'done', wrong: await work(workerData as WorkerOrder, nextBatch, say) });
+    let order = heard<WorkerOrder>();
+    say({ type: 'up' });
+    for (;;) {
+      const wrong = await work(await order, nextBatch, say);
+      order = heard<WorkerOrder>(); // Before it is said that another may come.
+      say({ type: 'done', wrong });
+    }
   } catch (error) {
     say({ type: 'failed', error: errorRecord(asUnderstudyError(error)) });
   }

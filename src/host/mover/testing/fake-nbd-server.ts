@@ -24,6 +24,8 @@ export type FakeRequest = {
   readonly length: number;
   /** How many requests of this type came before, over all connections. */
   readonly ordinal: number;
+  /** How many connections there were before the one it came by. */
+  readonly connection: number;
 };
 
 export type FakeServer = AsyncDisposable & {
@@ -57,6 +59,7 @@ export async function startFakeServer(options: FakeServerOptions): Promise<FakeS
   /** Open connections, each with a promise of its end. */
   const sockets = new Map<Socket, Promise<void>>();
   const seen: number[] = [];
+  let connectionCount = 0;
   const server: Server = createServer((socket) => {
     const { promise: closed, resolve } = Promise.withResolvers<void>();
     sockets.set(socket, closed);
@@ -65,7 +68,9 @@ export async function startFakeServer(options: FakeServerOptions): Promise<FakeS
       resolve();
     });
     socket.on('error', () => {});
-    serve(socket, options, seen).catch(() => socket.destroy());
+    const connection = connectionCount;
+    connectionCount += 1;
+    serve(socket, options, { seen, connection }).catch(() => socket.destroy());
   });
   const path = join(options.folder, `${options.name}.sock`);
   server.listen(path);
@@ -87,7 +92,11 @@ export async function startFakeServer(options: FakeServerOptions): Promise<FakeS
 
 type Take = (byteCount: number) => Promise<Buffer>;
 
-async function serve(socket: Socket, options: FakeServerOptions, seen: number[]): Promise<void> {
+async function serve(
+  socket: Socket,
+  options: FakeServerOptions,
+  { seen, connection }: { readonly seen: number[]; readonly connection: number },
+): Promise<void> {
   const take = reader(socket);
   if (options.greeting !== undefined) {
     socket.write(options.greeting);
@@ -104,6 +113,7 @@ async function serve(socket: Socket, options: FakeServerOptions, seen: number[])
       offset: Number(head.readBigUInt64BE(16)),
       length,
       ordinal: seen.filter((other) => other === type).length,
+      connection,
     };
     seen.push(type);
     const content = type === 1 ? await take(length) : Buffer.alloc(0);
