@@ -1,7 +1,8 @@
 /** Every answer that is not a success: RFC 9457 problem documents made from the error catalogue. */
 import type { ProblemAnswer } from '../contract/problem.ts';
 import type { UnderstudyError } from '../domain/error.ts';
-import type { ErrorCode, ErrorKind } from '../domain/error-catalog.ts';
+import type { ErrorCode } from '../domain/error-catalog.ts';
+import type { ErrorKind } from '../domain/error-entry.ts';
 import { allowedOperations, PHASES, type Phase } from '../domain/replica/phase.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';

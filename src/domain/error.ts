@@ -1,4 +1,5 @@
-import { ERROR_CATALOG, type ErrorCode, type ErrorKind } from './error-catalog.ts';
+import { ERROR_CATALOG, type ErrorCode } from './error-catalog.ts';
+import type { ErrorKind } from './error-entry.ts';
 import { shellArgument } from './shell-argument.ts';
 
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>;

@@ -2,9 +2,12 @@
  * Admission of a run by its target: its folder is there, and its storage has room for what the run is expected to bring and the
  * reserve. A run that is refused has touched nothing at the source.
  */
-import { asUnderstudyError } from '../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
+import { failbackHolding } from '../domain/failover/siblings.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import { expectedBytes } from '../domain/replication/expected-need.ts';
 import type { CallOptions } from '../ports/call.ts';
+import type { Catalog } from '../ports/catalog.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './make-point.ts';
@@ -14,7 +17,7 @@ import { aboutOf } from './tell-folder.ts';
 
 type Candidate = Pick<Run, 'replica' | 'newest' | 'settings' | 'source' | 'target'>;
 
-/** Throws `target-full`. */
+/** Throws `source-held` and `target-full`. */
 export async function admitRun(
   ports: EnginePorts,
   context: OperationContext,
@@ -23,6 +26,7 @@ export async function admitRun(
 ): Promise<void> {
   const tooLittle = await context.step<string | null>('prepare-target', {
     do: async (attempt) => {
+      await requireSourceFree(ports.catalog, run.replica);
       const why = keepsReserve ? await whyRefused(ports, run, attempt) : null;
       if (why === null) await makeFolder(ports, run, attempt);
       return why;
@@ -39,6 +43,15 @@ export async function admitRun(
     },
     undo: 'nothing',
   });
+}
+
+/** Throws `source-held`. */
+export async function requireSourceFree(catalog: Catalog, replica: Replica): Promise<void> {
+  const all = (await catalog.replicas()).map(({ value }) => value);
+  const holding = failbackHolding(replica, all);
+  if (holding === null) return;
+  const details = { replica: holding.name, vm: replica.sourceVmName };
+  throw new UnderstudyError('source-held', details);
 }
 
 async function whyRefused(ports: EnginePorts, run: Candidate, options: CallOptions) {

@@ -15,12 +15,14 @@ import {
   planLayers,
   type SwitchoverMode,
 } from '../domain/failover/failback.ts';
+import { failbackTo } from '../domain/failover/siblings.ts';
 import { failbackId, hostId, vmId } from '../domain/ids.ts';
 import { instant } from '../domain/instant.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
+import type { Catalog } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import { actingFor } from './acting-for.ts';
@@ -102,7 +104,7 @@ type Both = { readonly homeVm: VmDescription | null; readonly replicaVm: VmDescr
 /** Throws `vm-missing` where the VM to go back to is gone, `failback-refused` where it cannot take the disks. */
 function lookAtBoth(
   context: OperationContext,
-  { target, replicaVmId, replica }: FailbackFacts,
+  { target, replicaVmId, replica, catalog }: FailbackFacts,
   host: HostPorts,
   home: FailbackHome,
 ): Promise<Both> {
@@ -111,7 +113,8 @@ function lookAtBoth(
       const replicaVm = await target.hypervisor.vm(replicaVmId, { signal });
       if (home.vmId === null) return { homeVm: null, replicaVm };
       const homeVm = await host.hypervisor.vm(home.vmId, { signal });
-      const refused = homeRefusal(homeVm, replicaVm);
+      const refused =
+        (await otherFailback(catalog, replica, home)) ?? homeRefusal(homeVm, replicaVm);
       if (refused === null) return { homeVm, replicaVm };
       throw new UnderstudyError('failback-refused', {
         replica: replica.name,
@@ -121,6 +124,18 @@ function lookAtBoth(
     },
     undo: 'nothing',
   });
+}
+
+/** Layers over layers could not be merged one without the other: why it is refused, a sentence part; null when there are none. */
+export async function otherFailback(
+  catalog: Catalog,
+  replica: Replica,
+  home: FailbackHome,
+): Promise<string | null> {
+  const all = (await catalog.replicas()).map(({ value }) => value);
+  const other = failbackTo(home, replica, all);
+  if (other === null) return null;
+  return `the failback of replica ${other.name} to it has been neither committed nor undone`;
 }
 
 /** Before anything is done to production: who loses this controller's records finds there where the replica's writes were going. */

@@ -21,6 +21,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { heedSiblings } from './siblings.ts';
 import {
   fenceSource,
   fencingOf,
@@ -67,7 +68,11 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
   const id = replicaId(textIn(input, 'replicaId'));
   const facts = await loadReplica(ports, context, id, 'unfence');
   const failover = requireFailover(facts.replica);
-  requireAccepted(facts.replica, failover, flagIn(input, 'acceptsDuplicate'));
+  const acceptsDuplicate = flagIn(input, 'acceptsDuplicate');
+  requireAccepted(facts.replica, failover, acceptsDuplicate);
+  if (!acceptsDuplicate) {
+    await heedSiblings(ports, context, facts.replica, facts.replica.sourceVmName);
+  }
   const source = await actingFor(ports, id, facts.replica.sourceHostId);
   await releaseSource(ports, context, facts, 'throw');
   await context.step<null>('lift-fence', {

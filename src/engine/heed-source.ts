@@ -15,6 +15,7 @@ import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { FailbackFacts } from './failback-facts.ts';
 import { cleared } from './record-failover.ts';
+import { heedSiblings } from './siblings.ts';
 import { lookAtSource, type SourceSeen } from './source-fence.ts';
 
 /** Null: the source itself takes over, or that two of them meet was accepted when the replica took over. */
@@ -33,13 +34,15 @@ export async function sourceBeside(
 /** `unknown`: it ran when its replica took over, and cannot be asked now. */
 export type SourceHeeded = 'quiet' | 'unknown';
 
-/** Throws `source-serves` while it runs connected. */
+/** Throws `source-serves` while it runs connected, and `sibling-serves` while what stands in for another replica of it does. */
 export async function heedSource(
   ports: EnginePorts,
   context: OperationContext,
   { replica, failover }: FailbackFacts,
   home: FailbackHome,
 ): Promise<SourceHeeded> {
+  if (failover.isDuplicateAccepted) return 'quiet';
+  await heedSiblings(ports, context, replica, home.name);
   if (!isElsewhere(replica, home)) return 'quiet';
   return context.step<SourceHeeded>('look-at-source', {
     do: async (attempt) => {

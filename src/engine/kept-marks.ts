@@ -1,3 +1,4 @@
+import { isElsewhere } from '../domain/failover/watched-source.ts';
 import { type BranchId, type MarkName, markName, type PointId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -39,7 +40,7 @@ export async function keptMarks(
   const running = await catalog.temporaries();
   for (const other of replicas) {
     if (other.id === replica.id || other.phase === 'Removed') continue;
-    if (isHome(other, replica)) kept.push(markOfSwitchover(other));
+    if (comesHome(other, replica)) kept.push(markOfSwitchover(other));
     if (other.sourceVmId !== replica.sourceVmId) continue;
     if (other.sourceHostId !== replica.sourceHostId) continue;
     kept.push(markNamedBy((await catalog.points(other.id)).at(-1) ?? null));
@@ -51,10 +52,6 @@ export async function keptMarks(
   return kept.filter((mark) => mark !== null);
 }
 
-/** Whether the failback goes to the VM that the replica is made from. */
-export function isHome(
-  { failback }: Pick<Replica, 'failback'>,
-  { sourceHostId, sourceVmId }: Pick<Replica, 'sourceHostId' | 'sourceVmId'>,
-): boolean {
-  return failback?.home.hostId === sourceHostId && failback.home.vmId === sourceVmId;
+function comesHome({ failback }: Replica, replica: Replica): boolean {
+  return failback !== null && !isElsewhere(replica, failback.home);
 }

@@ -18,6 +18,7 @@ import { unparkReplica } from './park-replica.ts';
 import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
+import { heedSiblings } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
 import { startableSettled } from './tell-target.ts';
@@ -52,6 +53,10 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const failback = await loadFailback(ports, context, input, 'undo-failback');
       const force = flagIn(input, 'force');
       await refuseMerged(context, failback, force);
+      const { replica: before, failover } = failback;
+      if (failover.isConnected && !failover.isDuplicateAccepted && !force) {
+        await heedSiblings(ports, context, before, before.name);
+      }
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
       const isOff = await stopProduction(context, failback, { deadlineMs, force });
       const more = isOff ? withdrawn(failback) : [unfenced(failback)];

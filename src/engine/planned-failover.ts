@@ -18,6 +18,7 @@ import { numberIn, textIn } from './input.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
 import { loadReplica, requireReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
+import { heedSiblings } from './siblings.ts';
 import { takeOver } from './take-over.ts';
 
 export function plannedFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -25,7 +26,8 @@ export function plannedFailoverDefinition(ports: EnginePorts): OperationDefiniti
     kind: 'planned-failover',
     run: async (context, input) => {
       const id = replicaId(textIn(input, 'replicaId'));
-      await loadReplica(ports, context, id, 'planned-failover');
+      const { replica } = await loadReplica(ports, context, id, 'planned-failover');
+      await heedSiblings(ports, context, replica, replica.name);
       const caughtUp = await catchUp(ports, context, id, policyIn(input));
       const downSince = await context.now('down-since');
       const isFencedBy = await shutDownSource(ports, context, id, input);

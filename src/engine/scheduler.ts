@@ -4,6 +4,7 @@
  * nothing is lost when it is not running, a due run is only later.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import { failbackHolding } from '../domain/failover/siblings.ts';
 import type { Instant } from '../domain/instant.ts';
 import { type Job, protectedVm } from '../domain/job/job.ts';
 import { type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
@@ -59,14 +60,16 @@ export async function scheduleRuns(
   const jobs = new Map((await ports.catalog.jobs()).map((job) => [job.value.id, job]));
   const open = await openBySubject(ports);
   const failures: unknown[] = [];
-  for (const recorded of await ports.catalog.replicas()) {
+  const all = await ports.catalog.replicas();
+  const failingBack = all.map(({ value }) => value).filter(({ failback }) => failback !== null);
+  for (const recorded of all) {
     const { value: replica } = recorded;
     const job = replica.jobId === null ? undefined : jobs.get(replica.jobId);
     const mine = open.get(replica.id) ?? [];
     try {
       await tellWhetherSuspended(ports, replica, mine, remembered);
       await driveSwitchover(ports, replica, mine, options);
-      if (job !== undefined && isDriven(job.value, replica)) {
+      if (job !== undefined && isDriven(job.value, replica, failingBack)) {
         await drive(ports, { job, replica: recorded, open: mine, remembered }, options);
       } else {
         await withdrawBreach(ports, replica);
@@ -112,15 +115,17 @@ export async function nextRunAt(
   job: Job,
   replica: Replica,
 ): Promise<Instant | null> {
-  if (!isDriven(job, replica)) return null;
+  const all = (await ports.catalog.replicas()).map(({ value }) => value);
+  if (!isDriven(job, replica, all)) return null;
   const { facts, planned } = await planRun(ports, job, replica);
   return facts.runningSince === null ? beginsAt(facts, planned, ports.clock.now()) : null;
 }
 
-function isDriven(job: Job, replica: Replica): boolean {
+function isDriven(job: Job, replica: Replica, failingBack: readonly Replica[]): boolean {
   const isReplicable = replica.phase === 'Pending' || replica.phase === 'Ready';
   const vm = protectedVm(job, replica.sourceVmId);
-  return job.isScheduled && !job.isPaused && isReplicable && vm?.excludedBecause === null;
+  const isRun = job.isScheduled && !job.isPaused && isReplicable && vm?.excludedBecause === null;
+  return isRun && failbackHolding(replica, failingBack) === null;
 }
 
 type Driven = {

@@ -5,12 +5,14 @@ import {
   decideConnection,
   fenceRefusal,
   neededFence,
+  type SiblingAtFailover,
   type SourceAtFailover,
 } from '../domain/failover/connection.ts';
 import { addFence, type Fencing, stillFenced } from '../domain/failover/fencing.ts';
 import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { lookAtSiblings } from './siblings.ts';
 import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
 import type { Takeover } from './take-over.ts';
 
@@ -20,13 +22,16 @@ export async function settleSource(
   takeover: Takeover,
 ): Promise<Fencing & { readonly connection: ConnectionDecision; readonly isAnswering: boolean }> {
   const { replica, source, acceptsDuplicate, isFencedBy } = takeover;
-  const { seen, fence } = await context.step<Settled>('look-at-source', {
+  const { seen, fence, siblings } = await context.step<Settled>('look-at-source', {
     do: async ({ signal }) => {
       const parts = { hypervisor: source.hypervisor, clock: ports.clock };
-      const seen = await lookAtSource(parts, replica, { signal });
+      const [seen, siblings] = await Promise.all([
+        lookAtSource(parts, replica, { signal }),
+        lookAtSiblings(ports, replica, { signal }),
+      ]);
       requireStillFenced(takeover, seen);
       const refused = fenceRefusal(seen, takeover.fence);
-      if (refused === null) return { seen, fence: neededFence(seen, takeover.fence) };
+      if (refused === null) return { seen, siblings, fence: neededFence(seen, takeover.fence) };
       throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason: refused });
     },
     undo: 'nothing',
@@ -34,7 +39,7 @@ export async function settleSource(
   const added = fencingOf(seen, fence);
   await fenceSource(context, source, replica, added);
   const { fencedNics } = addFence(leftBefore(replica, seen), added);
-  const connection = decideConnection(seen, fence, acceptsDuplicate);
+  const connection = decideConnection(seen, fence, acceptsDuplicate, siblings);
   const isAnswering = seen.power !== 'unknown';
   return { fencedNics, fence: fence === 'none' ? isFencedBy : fence, connection, isAnswering };
 }
@@ -55,4 +60,9 @@ function requireStillFenced(
   throw new UnderstudyError('fence-failed', { vm: replica.sourceVmName, reason });
 }
 
-type Settled = { readonly seen: SourceSeen; readonly fence: SourceFence };
+type Settled = {
+  readonly seen: SourceSeen;
+  readonly fence: SourceFence;
+  /** Journals of older versions lack it. */
+  readonly siblings?: readonly SiblingAtFailover[];
+};

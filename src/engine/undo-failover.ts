@@ -34,6 +34,7 @@ import {
   savedReplica,
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
+import { requireNoSibling } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
 import { whyLater } from './why-later.ts';
 
@@ -53,8 +54,8 @@ export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition 
       const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
       await recordReady(context, undo, isCleanedUp);
       await releaseSource(ports, context, { ...undo.facts, replica: undo.ready }, 'later');
-      if (flagIn(input, 'liftFence')) await liftSourceFence(ports, context, undo);
-      else await context.note('note-fence', LEFT[undo.failover.fence]);
+      if (!flagIn(input, 'liftFence')) await context.note('note-fence', LEFT[undo.failover.fence]);
+      else if (hasFenced(undo.failover)) await liftSourceFence(ports, context, undo);
       return { branchId: undo.archive.branchId, isCleanedUp };
     },
   };
@@ -202,6 +203,10 @@ const LEFT: Record<SourceFence, string> = {
   'power-off': 'The source VM is left off, as asked; start it at its hypervisor.',
 };
 
+function hasFenced({ fence, fencedNics }: FailoverRecord): boolean {
+  return fence !== 'none' || fencedNics?.length !== 0;
+}
+
 /** The replica is off now, so the source may serve again; a source that cannot is told, not forced. */
 async function liftSourceFence(
   ports: EnginePorts,
@@ -209,11 +214,11 @@ async function liftSourceFence(
   undo: Undo,
 ): Promise<void> {
   const { failover, facts } = undo;
-  if (failover.fence === 'none' && failover.fencedNics?.length === 0) return;
   const source = await actingFor(ports, facts.replica.id, facts.replica.sourceHostId);
   const failure = await context.step<string | null>('lift-fence', {
     do: async (attempt) => {
       try {
+        await requireNoSibling(ports, facts.replica, facts.replica.sourceVmName, attempt);
         await liftFence(source.hypervisor, facts.replica, failover, attempt);
         return null;
       } catch (error) {

@@ -79,12 +79,14 @@ function createMarksAreKept(): Checker {
   let lossesBefore = new Map<SimulatedVm, number>();
   /** Also remembered while a failback is under way, in which nobody names them. */
   const missing = new Set<string>();
+  /** Where it was last seen. */
+  const carriers = new Map<string, readonly Image[]>();
   const newest = new Map<string, string>();
   return (world, view) => {
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
     for (const mark of namedMarks(world, view)) {
-      const { name, vm, isThere, replicaId, pointId } = mark;
+      const { name, vm, isThere, images, replicaId, pointId } = mark;
       losses.set(vm, vm.powerLosses);
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
@@ -92,7 +94,10 @@ function createMarksAreKept(): Checker {
       const wasMissing = missing.has(name);
       if (isThere) missing.delete(name);
       else missing.add(name);
-      if (isThere || wasMissing || isFallback) continue;
+      // It was made in a working layer, which went with the failback that somebody gave up.
+      const isCast = carriers.get(name)?.some((image) => images.includes(image)) === false;
+      if (isThere) carriers.set(name, images.filter(carries(mark.markName)));
+      if (isThere || wasMissing || isFallback || isCast) continue;
       if (lossesBefore.get(vm) !== vm.powerLosses) continue;
       // Before its point was there to name it.
       if (lossesThen(world, mark) !== vm.powerLosses) continue;
@@ -109,6 +114,8 @@ type NamedMark = {
   readonly markName: string;
   readonly vm: SimulatedVm;
   readonly isThere: boolean;
+  /** What the disk consists of now. */
+  readonly images: readonly Image[];
   readonly replicaId: string;
   readonly pointId: string;
   /** Of the point. */
@@ -138,18 +145,23 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
     return (point?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
       if (mark === null || slot === undefined) return [];
-      const images = [diskAt(world.files, slot.path), ...parkedDisks(world, host, vm, key)];
+      const stack = [diskAt(world.files, slot.path), ...parkedDisks(world, host, vm, key)];
+      const images = stack.filter((image) => image !== null);
       // Raw ones keep none, whatever the layer that was merged into them could do.
-      if (images.some((image) => image?.format === 'raw')) return [];
-      const isThere = images.some((image) => image?.marks.has(mark) === true);
+      if (images.some(({ format }) => format === 'raw')) return [];
+      const isThere = images.some(carries(mark));
       const ids = {
         replicaId: replica.id,
         pointId: point?.id ?? '',
         takenAt: point?.takenAt ?? 0,
       };
-      return [{ name: `${vm.id}/${key}/${mark}`, markName: mark, vm, isThere, ...ids }];
+      return [{ name: `${vm.id}/${key}/${mark}`, markName: mark, vm, isThere, images, ...ids }];
     });
   });
+}
+
+function carries(mark: string) {
+  return ({ marks }: Image): boolean => marks.has(mark);
 }
 
 /**

@@ -261,7 +261,7 @@ function onlyNamedMarks(world: World, view: CatalogueView): string[] {
   return found;
 }
 
-/** A source needs what the newest points of its replicas name; a stand-in what a failback asks it for. */
+/** A source needs what the newest points of its replicas name, or will once a failback to it is kept; a stand-in what a failback asks it for. */
 function marksNeededOn(
   host: SimulatedHost,
   vm: SimulatedVm,
@@ -276,6 +276,9 @@ function marksNeededOn(
     }
     if (targetVmId === vm.id && targetHostId === host.id && failover !== null) {
       needed.push(`us-${failover.branchId}`, failback?.syncedMark ?? null);
+    }
+    if (failback?.home.vmId === vm.id && failback.home.hostId === host.id) {
+      if (failback.switched !== null) needed.push(`us-${failback.switched.pointId}`);
     }
     return needed;
   });

@@ -47,3 +47,27 @@ test('a fence is refused exactly where the source cannot be asked, and needed on
     }
   }
 });
+
+test('another replica of the VM that serves keeps this one in the dark, whatever became of the source', () => {
+  const sibling = (power: (typeof POWERS)[number], isConnected = true) => ({
+    name: 'web-near',
+    replicaName: 'web-near',
+    power,
+    isConnected,
+  });
+  for (const power of POWERS) {
+    for (const fence of FENCES) {
+      const source: SourceAtFailover = { power, isConnected: true };
+      const alone = decideConnection(source, fence, false);
+      const beside = (...siblings: ReturnType<typeof sibling>[]) =>
+        decideConnection(source, fence, false, siblings);
+      assert.equal(beside(sibling('running')).connect, false);
+      assert.deepEqual(beside(sibling('running', false), sibling('off'), sibling('absent')), alone);
+      const unsure = beside(sibling('unknown', false));
+      assert.equal(unsure.connect, alone.connect, 'an outage is not prolonged');
+      assert.equal(unsure.isUnfenced, alone.connect);
+      const accepted = decideConnection(source, fence, true, [sibling('paused')]);
+      assert.deepEqual([accepted.connect, accepted.isUnfenced], [true, true]);
+    }
+  }
+});

@@ -3,13 +3,19 @@
  * not meet by accident; an outage must not be prolonged by caution about a source that is gone.
  */
 import type { SourceFence } from '../replica/replica.ts';
-import type { PowerState } from '../vm/vm.ts';
+import { isServing, type PowerState } from '../vm/vm.ts';
 
 export type SourceAtFailover = {
   /** `unknown`: the source host did not answer. `absent`: it answers that there is no such VM. */
   readonly power: PowerState | 'absent';
   /** Whether any NIC of the source is connected (or would be, while it is off), as far as known. */
   readonly isConnected: boolean;
+};
+
+/** What stands in the source's place because of another replica of it. */
+export type SiblingAtFailover = SourceAtFailover & {
+  readonly name: string;
+  readonly replicaName: string;
 };
 
 export type ConnectionDecision = {
@@ -36,6 +42,38 @@ export function neededFence(source: SourceAtFailover, fence: SourceFence): Sourc
 }
 
 export function decideConnection(
+  source: SourceAtFailover,
+  fence: SourceFence,
+  acceptsDuplicate: boolean,
+  siblings: readonly SiblingAtFailover[] = [],
+): ConnectionDecision {
+  const decision = decideBesideSource(source, fence, acceptsDuplicate);
+  return decision.connect ? decideBesideSiblings(decision, siblings, acceptsDuplicate) : decision;
+}
+
+function decideBesideSiblings(
+  decision: ConnectionDecision,
+  siblings: readonly SiblingAtFailover[],
+  acceptsDuplicate: boolean,
+): ConnectionDecision {
+  const serving = siblings.find(isServing);
+  const silent = siblings.find(({ power }) => power === 'unknown');
+  if (serving !== undefined) {
+    const because = `${serving.name}, of another replica of the VM, is running and connected`;
+    return acceptsDuplicate
+      ? {
+          connect: true,
+          because: `${because}, and the duplicate was expressly accepted`,
+          isUnfenced: true,
+        }
+      : { connect: false, because, isUnfenced: false };
+  }
+  if (silent === undefined) return decision;
+  const because = `${decision.because}; ${silent.name}, of another replica of the VM, does not answer and may still be running`;
+  return { connect: true, because, isUnfenced: true };
+}
+
+function decideBesideSource(
   source: SourceAtFailover,
   fence: SourceFence,
   acceptsDuplicate: boolean,

@@ -36,7 +36,10 @@ function isUnexpected({ failover }: Replica): boolean {
 }
 
 /** Whether another VM than the source takes over. */
-export function isElsewhere({ sourceHostId, sourceVmId }: Replica, home: FailbackHome): boolean {
+export function isElsewhere(
+  { sourceHostId, sourceVmId }: Pick<Replica, 'sourceHostId' | 'sourceVmId'>,
+  home: FailbackHome,
+): boolean {
   return home.hostId !== sourceHostId || home.vmId !== sourceVmId;
 }
 

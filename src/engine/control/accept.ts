@@ -3,6 +3,7 @@
  * must not be refused because a routine run hangs on the very site that was lost.
  */
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
+import { siblingsOf } from '../../domain/failover/siblings.ts';
 import { type OperationId, operationId } from '../../domain/ids.ts';
 import type { Json, OperationKind, OperationRecord } from '../../domain/operation/operation.ts';
 import { type ReplicaOperation, requireAllowed } from '../../domain/replica/phase.ts';
@@ -84,6 +85,15 @@ const PHASE_CHANGING: readonly OperationKind[] = [
   'switch-over',
 ];
 
+/** Each brings something onto the network in the source's place, having looked that nothing else is there. */
+const TAKING_PLACE: readonly OperationKind[] = [
+  'failover',
+  'planned-failover',
+  'hop',
+  'switch-over',
+  'undo-failback',
+];
+
 export async function accept(
   ports: ControllerPorts,
   replica: Replica,
@@ -124,7 +134,25 @@ async function begin(
   };
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
+  if (TAKING_PLACE.includes(order.kind)) await requireSiblingsStill(ports, current);
   return ports.durable.start(request);
+}
+
+/** Two that take the place of one VM at the same time would not see each other. */
+async function requireSiblingsStill(
+  { catalog, durable }: ControllerPorts,
+  replica: Replica,
+): Promise<void> {
+  const all = (await catalog.replicas()).map(({ value }) => value);
+  for (const sibling of siblingsOf(replica, all)) {
+    const open = await durable.operations({ subject: sibling.id, open: true, limit: OPEN_MAX });
+    const moving = open.find(
+      ({ kind, state }) => TAKING_PLACE.includes(kind) && state !== 'suspended',
+    );
+    if (moving === undefined) continue;
+    const { id: operation, kind } = moving;
+    throw new UnderstudyError('operation-in-progress', { what: sibling.name, operation, kind });
+  }
 }
 
 /**

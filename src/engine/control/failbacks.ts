@@ -20,7 +20,9 @@ import type {
   SwitchOverOrder,
   UndoFailbackOrder,
 } from '../../ports/orders.ts';
+import { otherFailback } from '../failback.ts';
 import { sourceBeside } from '../heed-source.ts';
+import { lookAtSiblings } from '../siblings.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
@@ -134,21 +136,28 @@ export async function previewFailback(
     changes: own === null || standIn === null ? [] : configurationChanges(own, standIn),
     consequence: consequenceOf(home, own, replica.failover),
     refusedBecause: isAllowed
-      ? (refusalOf(own, standIn, order) ?? (await besideSource(ports, replica, home, options)))
+      ? ((await otherFailback(ports.catalog, replica, home)) ??
+        refusalOf(own, standIn, order) ??
+        (await besideOthers(ports, replica, home, options)))
       : `the replica is in phase ${replica.phase}`,
   };
 }
 
-/** Why no other VM may take the place of the source now, a sentence part; null when one may. */
-export async function besideSource(
+/** Why nothing may take the place of the source now, a sentence part; null when it may. */
+export async function besideOthers(
   ports: ControllerPorts,
   replica: Replica,
   home: FailbackHome,
   options: CallOptions,
 ): Promise<string | null> {
+  if (replica.failover?.isDuplicateAccepted === true) return null;
   const seen = await sourceBeside(ports, replica, home, options);
-  if (seen === null || !isServing(seen)) return null;
-  return `the source VM ${replica.sourceVmName} runs and is connected`;
+  if (seen !== null && isServing(seen)) {
+    return `the source VM ${replica.sourceVmName} runs and is connected`;
+  }
+  const sibling = (await lookAtSiblings(ports, replica, options)).find(isServing);
+  if (sibling === undefined) return null;
+  return `${sibling.name}, of another replica of the VM, runs and is connected`;
 }
 
 function refusalOf(

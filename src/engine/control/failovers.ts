@@ -19,6 +19,7 @@ import type {
   Reference,
 } from '../../ports/controller.ts';
 import type { UndoFailoverOrder } from '../../ports/orders.ts';
+import { lookAtSiblings } from '../siblings.ts';
 import { lookAtSource } from '../source-fence.ts';
 import { accept } from './accept.ts';
 import { chosenBasis, findArchive, pointOfBasis } from './basis.ts';
@@ -113,17 +114,17 @@ export async function previewTakeover(
   const points = await ports.catalog.points(replica.id);
   const point = await pointOfBasis(ports, replica, points, order, options);
   const source = await ports.hosts.ports(replica.sourceHostId);
-  const seen = await lookAtSource(
-    { hypervisor: source.hypervisor, clock: ports.clock },
-    replica,
-    options,
-  );
+  const asked = { hypervisor: source.hypervisor, clock: ports.clock };
+  const [seen, siblings] = await Promise.all([
+    lookAtSource(asked, replica, options),
+    lookAtSiblings(ports, replica, options),
+  ]);
   const archiveId = order.archive == null ? null : findArchive(replica, order.archive).branchId;
   const basis = { pointId: point.id, archiveIds: readsThrough(replica, archiveId) };
   const target = await lookAtTarget(ports, replica, basis, options);
   const drift = tellDrift(order, target.drift);
   const fence = neededFence(seen, order.fence);
-  const connection = decideConnection(seen, fence, order.acceptDuplicate);
+  const connection = decideConnection(seen, fence, order.acceptDuplicate, siblings);
   const ageMs = Math.max(0, ports.clock.now() - point.takenAt);
   return {
     replicaId: replica.id,

@@ -15,7 +15,7 @@ import type { Reference } from '../../ports/controller.ts';
 import type { FailbackPreview } from '../../ports/orders.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
-import { besideSource } from './failbacks.ts';
+import { besideOthers } from './failbacks.ts';
 import { findReplica, hostNameOf } from './references.ts';
 
 /** Asks both hosts, changes nothing. */
@@ -49,7 +49,7 @@ export async function previewSwitchOver(
     refusedBecause:
       own !== null && own.power !== 'off'
         ? `${own.name} is ${own.power}`
-        : await besideSource(ports, replica, failback.home, options),
+        : await besideOthers(ports, replica, failback.home, options),
   };
 }
 

@@ -6,6 +6,7 @@ import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
 import type { Claims } from '../../ports/durable.ts';
+import { requireSourceFree } from '../admit-run.ts';
 import { accept } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findJob, resolve } from './references.ts';
@@ -66,12 +67,13 @@ function chooseVms(
   });
 }
 
-/** Begins a run. */
+/** Begins a run. Throws `source-held` while the failback of another replica holds the VM. */
 export async function startReplicate(
   ports: ControllerPorts,
   replica: Replica,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  await requireSourceFree(ports.catalog, replica);
   return accept(
     ports,
     replica,

@@ -30,6 +30,7 @@ export const JOBS: readonly CreateJob[] = [
   job('north to south', 'north', 'south', ['web', 'mail'], 600),
   job('south to north', 'south', 'north', ['shop'], 900),
   job('east to north', 'east', 'north', ['wiki'], 3600),
+  { ...job('north to east', 'north', 'east', ['web'], 1800), replicaSuffix: '-far' },
 ];
 
 function job(name: string, source: string, target: string, vms: readonly string[], rpo: number) {
@@ -42,7 +43,7 @@ function job(name: string, source: string, target: string, vms: readonly string[
     isScheduled: true,
     retention: { keepLast: 3, tiers: [{ everySeconds: 3600, forSeconds: 4 * 3600 }] },
     quiesce: 'if-possible',
-    replicaSuffix: '-replica',
+    replicaSuffix: '-replica' as string,
     networkMap: {},
     bytesPerSecondMax: null,
     archiveSeconds: 2 * 3600,

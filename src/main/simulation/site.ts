@@ -147,11 +147,12 @@ export class Site implements AsyncDisposable {
     return this.world.clock.run(work);
   }
 
-  /** The replica of this VM that was made last. Throws when there is none. */
-  async replicaOf(vmName: string): Promise<Replica> {
+  /** The replica of this name, or of the VM of this name the one that was made last. Throws when there is none. */
+  async replicaOf(name: string): Promise<Replica> {
     const all = (await this.living.ports.catalog.replicas()).map(({ value }) => value);
-    const found = all.filter(({ sourceVmName }) => sourceVmName === vmName).at(-1);
-    if (found === undefined) throw new Error(`VM ${vmName} is not protected`);
+    const named = all.find((replica) => replica.name === name);
+    const found = named ?? all.filter(({ sourceVmName }) => sourceVmName === name).at(-1);
+    if (found === undefined) throw new Error(`VM ${name} is not protected`);
     return found;
   }
 

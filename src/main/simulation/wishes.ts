@@ -20,7 +20,8 @@ export const WISHES: readonly Move[] = [
       ? { type: 'latest' }
       : { type: 'reference', reference: points[random.below(points.length)]?.id ?? 'none' };
     const fence = random.pick(FENCES);
-    const order = { point, reason: 'chance', fence, acceptDuplicate: random.chance(0.1) };
+    const [acceptDuplicate, acceptDrift] = [random.chance(0.1), random.chance(0.1)];
+    const order = { point, reason: 'chance', fence, acceptDuplicate, acceptDrift };
     return controller.failover(id, order, BY_HAND);
   }),
   about('fail over as planned', 3, ['Pending', 'Ready'], (controller, { id }, { random }) =>
@@ -36,11 +37,11 @@ export const WISHES: readonly Move[] = [
       BY_HAND,
     ),
   ),
-  about('undo', 9, ['Failover'], (controller, { id }) =>
-    controller.undoFailover(id, { force: false }, BY_HAND),
+  about('undo', 9, ['Failover'], (controller, { id }, { random }) =>
+    controller.undoFailover(id, { force: false, keepFence: random.chance(0.2) }, BY_HAND),
   ),
-  about('undo by force', 1.5, ['Failover'], (controller, { id }) =>
-    controller.undoFailover(id, { force: true }, BY_HAND),
+  about('undo by force', 1.5, ['Failover'], (controller, { id }, { random }) =>
+    controller.undoFailover(id, { force: true, keepFence: random.chance(0.2) }, BY_HAND),
   ),
   about('hop', 3, ['Failover'], async (controller, { id, archives }, { random, site }) => {
     const points = await site.living.ports.catalog.points(id);
@@ -101,7 +102,7 @@ export const WISHES: readonly Move[] = [
       const answer = await site.ask(async () => {
         if (present !== undefined) await controller.deleteJob(present.job.id, BY_HAND);
         // A replica that was removed left its VM in place, with its name.
-        const replicaSuffix = `-replica-${random.hex(3)}`;
+        const replicaSuffix = `${request.replicaSuffix}-${random.hex(3)}`;
         const archiveSeconds = random.pick([600, request.archiveSeconds, 24 * 3600]);
         const seeds = request.vms.flatMap((vm) => {
           const wanted = { sourceVmName: vm, targetHostId: hostId(request.targetHost) };

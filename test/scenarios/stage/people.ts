@@ -65,8 +65,8 @@ export const PEOPLE: readonly Command[] = [
     },
   ),
   line('run (?<vm>\\S+)', async (play, { vm }) => {
-    const { jobId } = await play.site.replicaOf(vm ?? '');
-    return play.site.ask((controller) => controller.runJob(jobId ?? '', [vm ?? ''], BY_HAND));
+    const { jobId, sourceVmId } = await play.site.replicaOf(vm ?? '');
+    return play.site.ask((controller) => controller.runJob(jobId ?? '', [sourceVmId], BY_HAND));
   }),
   line(
     'fail over (?<vm>\\S+)(?: to (?<point>P\\d+))?(?: fencing by (?<fence>nics|shutdown|power-off))?(?<accepting> accepting the duplicate)?',
@@ -257,7 +257,7 @@ function jobOf(words: Readonly<Record<string, string | undefined>>): CreateJob {
     windows: window === undefined ? [] : [parseWindow(window)],
     retention: { keepLast: Number(wish('keep ') ?? 5), tiers: [] },
     quiesce: wishes.includes('quiesced') ? 'required' : 'never',
-    replicaSuffix: '-replica',
+    replicaSuffix: wish('named ') ?? '-replica',
     networkMap: {},
     bytesPerSecondMax: rate === undefined ? null : byteCount(rate),
     archiveSeconds: archive === undefined ? DEFAULT_ARCHIVE_SECONDS : durationMs(archive) / 1000,
