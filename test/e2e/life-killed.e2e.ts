@@ -35,7 +35,7 @@ const SWITCHOVER_STEPS = [
   'power-off-replica',
   'last-delta/freeze-replica',
   'last-delta/copy-home',
-  'park-replica',
+  'tell-target',
   'attach-layers',
   'start-production',
   'last-delta-end/end-freeze',
