@@ -5,7 +5,8 @@
  *        → tell the replica folder → record Ready → rest the replica VM → drop its branch → retention
  *
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
- * point failed over to stay beside it as restore points until retention takes them.
+ * point failed over to stay beside it as restore points until retention takes them. Where the point failed over to is gone, none is
+ * made of the replica's state.
  */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
@@ -41,16 +42,17 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       await requireOff(context, failback);
       await requireTold(context, failback);
       const point = await sealBranch(context, failback, switched, vmId);
-      await tellOfAddedDisks(context, failback, point);
+      if (point === null) await tellOfNoPoint(context, failback);
+      else await tellOfAddedDisks(context, failback, point);
       await merge(context, failback);
       const ready = await recordReady(ports, context, failback, { point, vmId });
-      await leaveBranch(context, failback, ready, point);
-      await sweepProductionMarks(ports, context, ready, point);
+      await leaveBranch(context, failback, ready, point ?? failback.newest);
+      await sweepProductionMarks(ports, context, ready, point ?? failback.newest);
       const { settings, target } = failback;
       const order = { supersedes: null, appliesRetention: true };
       await retirePoints(ports, context, { replica: ready, settings, target }, order);
-      const sentBytes = point.disks.reduce((sum, disk) => sum + disk.sentBytes, 0);
-      return { pointId: point.id, vmId, sentBytes };
+      const sentBytes = point?.disks.reduce((sum, disk) => sum + disk.sentBytes, 0) ?? 0;
+      return { pointId: point?.id ?? null, vmId, sentBytes };
     },
   };
 }
@@ -77,6 +79,15 @@ async function powerOf({ hypervisor }: HostPorts, id: VmId, signal: AbortSignal)
     if (asUnderstudyError(error).code === 'vm-missing') return 'absent';
     throw error;
   }
+}
+
+/** Production is what counts, and must not wait for a chain that cannot be mended. */
+function tellOfNoPoint(context: OperationContext, { newest }: Failback): Promise<void> {
+  const next = newest === null ? 'copies production whole' : `goes on from ${newest.id}`;
+  return context.note(
+    'note-no-point',
+    `The replica's state is not kept as a restore point, because the one that it went on from is gone; the next run ${next}.`,
+  );
 }
 
 /** They lie where somebody put them at the target, not in the branch; production has them. */
@@ -114,7 +125,7 @@ async function recordReady(
   ports: EnginePorts,
   context: OperationContext,
   loaded: Failback,
-  { point, vmId }: { readonly point: RestorePoint; readonly vmId: VmId },
+  { point, vmId }: { readonly point: RestorePoint | null; readonly vmId: VmId },
 ): Promise<Replica> {
   const { replica, failover, failback, version } = loaded;
   const { hostId, name } = failback.home;
@@ -133,7 +144,7 @@ async function recordReady(
     sourceVmId: vmId,
     sourceVmName: name,
     epoch: replica.epoch + 1,
-    newestPointId: point.id,
+    newestPointId: (point ?? loaded.newest)?.id ?? null,
     failover: null,
     failback: null,
     formerSource: isElsewhere ? former : replica.formerSource,
@@ -152,7 +163,7 @@ async function recordReady(
       const followed = followVm(jobs, replica, { hostId, vmId, name }, newJobId);
       return [
         savedReplica({ ...ready, jobId: followed.jobId }, version),
-        { type: 'point-saved', point },
+        ...(point === null ? [] : [{ type: 'point-saved', point } as const]),
         branch.registered,
         { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
         ...followed.changes,
@@ -186,13 +197,16 @@ async function leaveBranch(
   context: OperationContext,
   { failover, settings, target, replicaVmId }: Failback,
   ready: Replica,
-  point: RestorePoint,
+  /** Null: there is none to define the replica by. It stays parked until the next run. */
+  point: RestorePoint | null,
 ): Promise<void> {
   const because = await context.step<string | null>('leave-branch', {
     do: async (attempt) => {
       const { key, signal } = attempt;
       try {
-        await defineAtRest({ replica: ready, point, settings, target }, key, { signal });
+        if (point !== null) {
+          await defineAtRest({ replica: ready, point, settings, target }, key, { signal });
+        }
         const command = { key, replicaId: ready.id, epoch: ready.epoch };
         await target.store.deleteBranch({ ...command, branchId: failover.branchId }, { signal });
         await target.pointSource.sweepMarks({ vmId: replicaVmId, keep: [] }, { signal });
@@ -218,7 +232,7 @@ async function sweepProductionMarks(
   ports: EnginePorts,
   context: OperationContext,
   ready: Replica,
-  point: RestorePoint,
+  point: RestorePoint | null,
 ): Promise<void> {
   const { pointSource } = await actingFor(ports, ready.id, ready.sourceHostId);
   const because = await context.step<string | null>('sweep-marks', {

@@ -15,14 +15,19 @@ import { servingBranch } from './park-replica.ts';
 import { whileRegistered } from './registered-reading.ts';
 import { partialTemporary } from './temporaries.ts';
 
+/**
+ * Null: the restore point that it went on from is gone, as after a repair that found it damaged. What is read through what is
+ * left of it may not be what production has, and no later delta would find out.
+ */
 export async function sealBranch(
   context: OperationContext,
   failback: Failback,
   switched: SwitchoverRecord,
   vmId: VmId,
-): Promise<RestorePoint> {
+): Promise<RestorePoint | null> {
   const known = await findSealed(context, failback, switched);
   if (known !== null) return known;
+  if (!(await hasBase(context, failback))) return null;
   const { home, replica, target } = failback;
   const partial = await registerPartial(context, failback, switched);
   const moved = await whileRegistered(context, { name: 'copy-state', replica }, () =>
@@ -91,6 +96,16 @@ function findSealed(
       const there = await target.store.points(replica.id, { signal });
       return there.find(({ id }) => id === pointId) ?? null;
     },
+    undo: 'nothing',
+  });
+}
+
+function hasBase(
+  context: OperationContext,
+  { replica, failover, catalog }: Failback,
+): Promise<boolean> {
+  return context.step<boolean>('look-for-base', {
+    do: async () => (await catalog.points(replica.id)).some(({ id }) => id === failover.pointId),
     undo: 'nothing',
   });
 }
