@@ -8,6 +8,7 @@ import {
   type DiskContent,
   differenceBetween,
   hostedVms,
+  isBranchDrifted,
   isDrifted,
   pointContents,
   readBranch,
@@ -43,7 +44,7 @@ function createPointsNeverChange(): Checker {
   };
 }
 
-/** 2: an archived branch reads the same for as long as it exists. */
+/** 2: an archived branch reads the same for as long as it exists; as with points, what somebody wrote into is excused. */
 function createArchivesNeverChange(): Checker {
   let before = new Map<string, DiskContent>();
   return (world) => {
@@ -63,7 +64,7 @@ function archiveContents(world: World): Map<string, DiskContent> {
   for (const host of world.hosts.values()) {
     for (const folder of host.replicas.values()) {
       for (const branch of folder.branches.values()) {
-        if (branch.keepUntil === null) continue;
+        if (branch.keepUntil === null || isBranchDrifted(world, folder, branch)) continue;
         for (const { key } of branch.disks) {
           const read = readBranch(host, folder.id, branch.id, key);
           if (read !== null) found.set(`${folder.id}/${branch.id}/${key}`, read);

@@ -13,7 +13,7 @@ import {
 import { instant } from '../domain/instant.ts';
 import type { Phase } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import { tamperLayer } from './calamities.ts';
+import { rotLayer, tamperLayer } from './calamities.ts';
 import { type CatalogueView, createCheckers, EMPTY_VIEW } from './checkers.ts';
 import {
   createTwoHosts,
@@ -176,6 +176,28 @@ test('a point that changes in silence is told; a tampered one is drift and not o
   layer.recordedIdentity = layer.image.identity;
   const violations = checkers.everyStep(world, view('Ready')).join();
   assert.match(violations, /is not its instant: block 1 is other/);
+});
+
+test('an archive that changes in silence is told; one over a tampered layer is not ours', async () => {
+  const { world, controller, recovery, point, view, checkers } = await replicated();
+  const { store } = await controller.hosts.commands(RECOVERY);
+  const key = 'op-test/step' as Parameters<typeof store.tidy>[0]['key'];
+  const branch = { key, replicaId: REPLICA, epoch: 1, branchId: branchId('br-1') };
+  await world.clock.run(store.createBranch({ ...branch, pointId: point.id }, NEVER));
+  const folder = recovery.replicas.get(REPLICA) ?? assert.fail();
+  const archived = folder.branches.get(branch.branchId) ?? assert.fail();
+  archived.keepUntil = instant(1);
+  const told = () =>
+    checkers.everyStep(world, view('Ready')).filter((text) => text.startsWith('archived branch'));
+  assert.deepEqual(told(), []);
+  const layerId = point.disks[0]?.layerId ?? assert.fail();
+  tamperLayer(recovery, { replicaId: REPLICA, layerId }, 1, 'other');
+  assert.deepEqual(told(), []);
+  const layer = folder.layers.get(layerId) ?? assert.fail();
+  layer.recordedIdentity = layer.image.identity;
+  assert.deepEqual(told(), [], 'it begins anew');
+  rotLayer(recovery, { replicaId: REPLICA, layerId }, 1, 'rotten');
+  assert.match(told().join(), /block 1 is rotten/);
 });
 
 test('operations: two at once, one forgotten, one that never ended', async () => {

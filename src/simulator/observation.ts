@@ -1,5 +1,5 @@
 /** What an all-seeing observer reads in a world, past all ports: for tests and checkers. */
-import type { BranchId, DiskKey, HostId, PointId, ReplicaId } from '../domain/ids.ts';
+import type { BranchId, DiskKey, HostId, LayerId, PointId, ReplicaId } from '../domain/ids.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { SimulatedHost } from './host.ts';
 import { type Blocks, contentOf, type Image } from './image.ts';
@@ -10,6 +10,7 @@ import {
   requireBranch,
   requireLayer,
   requirePoint,
+  type StoredBranch,
 } from './replica-folder.ts';
 import { requireFolder } from './store.ts';
 import type { SimulatedVm } from './vm.ts';
@@ -117,9 +118,20 @@ export function pointContents(world: World): ReadonlyMap<string, PointContent> {
 
 /** Whether somebody tampered with a layer that the point reads through. */
 export function isDrifted(world: World, folder: ReplicaFolder, point: RestorePoint): boolean {
-  return point.disks.some(({ layerId }) =>
-    chainOf(folder, layerId).some((layer) => driftOf(world.files, folder, layer) !== null),
-  );
+  return point.disks.some(({ layerId }) => isChainDrifted(world, folder, layerId));
+}
+
+/** The same of a branch, whose point may be gone. */
+export function isBranchDrifted(
+  world: World,
+  folder: ReplicaFolder,
+  { disks }: StoredBranch,
+): boolean {
+  return disks.some(({ parentId }) => isChainDrifted(world, folder, parentId));
+}
+
+function isChainDrifted({ files }: World, folder: ReplicaFolder, top: LayerId): boolean {
+  return chainOf(folder, top).some((layer) => driftOf(files, folder, layer) !== null);
 }
 
 /** Running VMs of one identity that are connected, wherever they are. */

@@ -90,7 +90,7 @@ async function takeWayOut(site: Site, way: WayOut, replica: Replica): Promise<st
   const ended = await outcome(site, begin);
   const conditions = await site.living.ports.catalog.conditions(replica.id);
   if (ended === 'succeeded' || !conditions.some(({ name }) => name === 'drifted')) return ended;
-  const repaired = await outcome(site, (c) => c.rescan(replica.id, true, BY_HAND));
+  const repaired = await repair(site, replica);
   return repaired === 'succeeded' ? outcome(site, begin) : `${ended}; the repair: ${repaired}`;
 }
 
@@ -163,7 +163,7 @@ async function runAll(site: Site): Promise<readonly string[]> {
   for (const { value: replica } of await site.living.ports.catalog.replicas()) {
     const { jobId, sourceVmId, name } = replica;
     if (!mayRun(replica) || jobId === null) continue;
-    const repaired = await outcome(site, (c) => c.rescan(replica.id, true, BY_HAND));
+    const repaired = await repair(site, replica);
     if (repaired !== 'succeeded') failures.push(`the repair of ${name}: ${repaired}`);
     const ran = await outcome(site, (c) => c.runJob(jobId, [sourceVmId], BY_HAND));
     if (ran !== 'succeeded' && !/^(vm-excluded|source-held)/.test(ran)) {
@@ -171,6 +171,12 @@ async function runAll(site: Site): Promise<readonly string[]> {
     }
   }
   return failures;
+}
+
+/** What the first one reads again and finds to be another content, the second one drops. */
+async function repair(site: Site, { id }: Replica): Promise<string> {
+  const first = await outcome(site, (c) => c.rescan(id, true, BY_HAND));
+  return first === 'succeeded' ? outcome(site, (c) => c.rescan(id, true, BY_HAND)) : first;
 }
 
 async function outcome(site: Site, begin: Parameters<Site['ask']>[0]): Promise<string> {
