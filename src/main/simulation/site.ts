@@ -24,7 +24,7 @@ export type SiteSpec = Pick<LifeSpec, 'hasScheduler' | 'sabotage'> & {
   readonly isObserved?: boolean;
 };
 
-/** What was asked of a controller: it began these, refused with an error, or died before it could answer. */
+/** What was asked of a controller: it began these, refused with an error, or did not answer: it died, or a host that it asks hangs. */
 export type Answer =
   | { readonly type: 'begun'; readonly operations: readonly OperationRecord[] }
   | { readonly type: 'refused'; readonly error: unknown }
