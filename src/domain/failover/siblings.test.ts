@@ -78,3 +78,19 @@ it('says whose failback lies over a home, also after the switchover, and for rep
   assert.equal(failbackTo(home, far, [at({ vmId: COPY }, null)]), null);
   assert.equal(failbackTo({ ...home, vmId: null }, far, [at({ vmId: null }, null)]), null);
 });
+
+it('counts the VM that a failback of another replica has put in the place of the source for good', () => {
+  const moved = { sourceHostId: hostId('spare'), sourceVmId: COPY, sourceVmName: 'web-2' };
+  const formerSource = { ...SOURCE, name: 'web', leftAt: 0 };
+  const near = replica('near', { ...moved, formerSource });
+  const successor = { hostId: hostId('spare'), vmId: COPY, name: 'web-2', replicaName: 'near' };
+  assert.deepEqual(standInsBeside(far, [far, near]), [successor]);
+  const serving = replica('near', { ...moved, formerSource, phase: 'Failover' });
+  const standIn = { hostId: hostId('near'), vmId: NEAR_VM, name: 'near', replicaName: 'near' };
+  assert.deepEqual(standInsBeside(far, [far, serving]), [successor, standIn]);
+  const another = { ...formerSource, vmId: NEAR_VM };
+  assert.deepEqual(
+    standInsBeside(far, [far, replica('near', { ...moved, formerSource: another })]),
+    [],
+  );
+});

@@ -24,7 +24,21 @@ export function siblingsOf(
 
 /** What may serve in the place of this replica's source because of another replica of it. */
 export function standInsBeside(replica: Replica, all: readonly Replica[]): readonly StandIn[] {
-  return siblingsOf(replica, all).flatMap(standInsOf);
+  return [...siblingsOf(replica, all).flatMap(standInsOf), ...successors(replica, all)];
+}
+
+/** Where another replica's failback has brought the work of this one's source for good, and what stands in for that. */
+function successors(
+  { id, sourceHostId, sourceVmId }: Replica,
+  all: readonly Replica[],
+): readonly StandIn[] {
+  return all.flatMap((other) => {
+    const { formerSource, name } = other;
+    const isMoved = formerSource?.hostId === sourceHostId && formerSource.vmId === sourceVmId;
+    if (!isMoved || other.id === id) return [];
+    const { sourceHostId: hostId, sourceVmId: vmId, sourceVmName } = other;
+    return [{ hostId, vmId, name: sourceVmName, replicaName: name }, ...standInsOf(other)];
+  });
 }
 
 function standInsOf(replica: Replica): readonly StandIn[] {
