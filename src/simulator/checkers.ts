@@ -253,12 +253,20 @@ function onlyNamedMarks(world: World, view: CatalogueView): string[] {
         const marks = [...(diskAt(world.files, path)?.marks ?? [])];
         const ours = marks.filter(([, mark]) => mark.isOurs).map(([name]) => name);
         const idle = ours.filter((name) => !needed.has(name));
-        if (idle.length === 0 || ours.length < 2) continue;
+        if (ours.length < 2 || idle.length <= leftBehind(host, vm, view)) continue;
         found.push(`disk ${key} of ${vm.state.name} has marks for nothing: ${idle.join(', ')}`);
       }
     }
   }
   return found;
+}
+
+/** How many replicas went on from another VM for good: the last mark of each waits for the next run of another replica, if there is one. */
+function leftBehind(host: SimulatedHost, vm: SimulatedVm, { replicas }: CatalogueView): number {
+  return replicas.filter(({ phase, formerSource, sourceHostId, sourceVmId }) => {
+    const left = phase === 'Permanent' ? { hostId: sourceHostId, vmId: sourceVmId } : formerSource;
+    return left?.hostId === host.id && left.vmId === vm.id;
+  }).length;
 }
 
 /** A source needs what the newest points of its replicas name, or will once a failback to it is kept; a stand-in what a failback asks it for. */
