@@ -20,6 +20,8 @@ function replica(name: string, more: object = {}): Replica {
     sourceVmId: SOURCE.vmId,
     targetHostId: hostId(name),
     targetVmId: NEAR_VM,
+    sourceVmName: 'web',
+    formerSource: null,
     failback: null,
     ...more,
   } as Replica;
@@ -54,6 +56,19 @@ it('counts the VM that a failback went to, unless it is the source itself', () =
     name: 'web-copy',
     replicaName: 'near',
   });
+});
+
+it('sees the source that it went home from, and what takes its place, when another replica is still of it', () => {
+  const formerSource = { ...SOURCE, name: 'web', leftAt: 0 };
+  const moved = replica('far', { sourceHostId: hostId('spare'), sourceVmId: COPY, formerSource });
+  const near = replica('near', { phase: 'Failover' });
+  assert.deepEqual(
+    standInsBeside(moved, [moved, near]).map(({ hostId: host, vmId: id }) => [host, id]),
+    [
+      [SOURCE.hostId, SOURCE.vmId],
+      [hostId('near'), NEAR_VM],
+    ],
+  );
 });
 
 it('says whose failback holds the source: one to it that has not switched over', () => {

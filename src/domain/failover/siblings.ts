@@ -4,41 +4,42 @@
  */
 import type { Replica } from '../replica/replica.ts';
 import type { FailbackHome } from './failback.ts';
-import { isElsewhere, type WatchedVm } from './watched-source.ts';
+import { isElsewhere, sourceOf, type WatchedVm } from './watched-source.ts';
 
 export type StandIn = WatchedVm & {
   /** Of the replica by which it came to stand there. */
   readonly replicaName: string;
 };
 
-/** The other replicas of the VM that this one is made from. */
-export function siblingsOf(
-  { id, sourceHostId, sourceVmId }: Replica,
-  all: readonly Replica[],
-): readonly Replica[] {
-  return all.filter((other) => {
-    const isOfSameVm = other.sourceVmId === sourceVmId && other.sourceHostId === sourceHostId;
-    return isOfSameVm && other.id !== id;
-  });
+/** The other replicas of the same machine: of the same VM, or of one that a failback has put in its place for good. */
+export function siblingsOf(replica: Replica, all: readonly Replica[]): readonly Replica[] {
+  return all.filter((other) => other.id !== replica.id && isOfSameMachine(replica, other));
 }
 
-/** What may serve in the place of this replica's source because of another replica of it. */
+/** What may serve in the place of this replica's source because of another one of the same machine. */
 export function standInsBeside(replica: Replica, all: readonly Replica[]): readonly StandIn[] {
-  return [...siblingsOf(replica, all).flatMap(standInsOf), ...successors(replica, all)];
+  const own = sourceOf(replica);
+  return siblingsOf(replica, all).flatMap((other) => {
+    const source = sourceOf(other);
+    const there = isSame(source, own) ? [] : [{ ...source, replicaName: other.name }];
+    return [...there, ...standInsOf(other)];
+  });
 }
 
-/** Where another replica's failback has brought the work of this one's source for good, and what stands in for that. */
-function successors(
-  { id, sourceHostId, sourceVmId }: Replica,
-  all: readonly Replica[],
-): readonly StandIn[] {
-  return all.flatMap((other) => {
-    const { formerSource, name } = other;
-    const isMoved = formerSource?.hostId === sourceHostId && formerSource.vmId === sourceVmId;
-    if (!isMoved || other.id === id) return [];
-    const { sourceHostId: hostId, sourceVmId: vmId, sourceVmName } = other;
-    return [{ hostId, vmId, name: sourceVmName, replicaName: name }, ...standInsOf(other)];
-  });
+function isOfSameMachine(one: Replica, other: Replica): boolean {
+  return lineOf(one).some((vm) => lineOf(other).some((its) => isSame(vm, its)));
+}
+
+/** The VM that a replica is made from, and the one whose place that took. */
+function lineOf(replica: Replica): readonly Place[] {
+  const { formerSource } = replica;
+  return [sourceOf(replica), ...(formerSource === null ? [] : [formerSource])];
+}
+
+type Place = Pick<WatchedVm, 'hostId' | 'vmId'>;
+
+function isSame(one: Place, other: Place): boolean {
+  return one.hostId === other.hostId && one.vmId === other.vmId;
 }
 
 function standInsOf(replica: Replica): readonly StandIn[] {

@@ -43,7 +43,7 @@ export function isElsewhere(
   return home.hostId !== sourceHostId || home.vmId !== sourceVmId;
 }
 
-function sourceOf({ sourceHostId, sourceVmId, sourceVmName }: Replica): WatchedVm {
+export function sourceOf({ sourceHostId, sourceVmId, sourceVmName }: Replica): WatchedVm {
   return { hostId: sourceHostId, vmId: sourceVmId, name: sourceVmName };
 }
 
