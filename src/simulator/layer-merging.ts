@@ -25,27 +25,37 @@ export type Merging = {
   readonly moment: (name: string) => Promise<void>;
 };
 
-/** Merges and removes until nothing more can go safely. Throws `replica-drifted`, `target-full`. */
+/**
+ * Merges and removes until nothing more can go safely. A layer that somebody changed is merged nowhere: `replica-drifted` is thrown
+ * once everything else is done. Throws `target-full`.
+ */
 export async function tidyLayers(merging: Merging): Promise<void> {
   const { folder } = merging;
+  const drifted = new Map<LayerId, unknown>();
   for (;;) {
     const tree = chainTree(merging);
     if (folder.merging !== null) {
-      if (!mayContinueMerge(tree, folder.merging)) return;
+      if (!mayContinueMerge(tree, folder.merging)) break;
       await finishMerge(merging, folder.merging);
       continue;
     }
-    const step = nextChainStep(tree);
-    if (step === null) return;
+    const step = nextChainStep({ ...tree, openTops: [...tree.openTops, ...drifted.keys()] });
+    if (step === null) break;
     if (step.type === 'remove') {
       removeLayerFile(merging.files, folder, step.layerId);
       continue;
     }
-    const pair = [requireLayer(folder, step.intoId), requireLayer(folder, step.layerId)];
-    requireSound(merging.files, folder, pair);
+    try {
+      const pair = [requireLayer(folder, step.intoId), requireLayer(folder, step.layerId)];
+      requireSound(merging.files, folder, pair);
+    } catch (error) {
+      drifted.set(step.layerId, error);
+      continue;
+    }
     folder.merging = { layerId: step.layerId, intoId: step.intoId };
     await merging.moment('intended');
   }
+  for (const error of drifted.values()) throw error;
 }
 
 /** The folder as the pure rules see it: partial layers are not part of it, but hold what they lie over. */

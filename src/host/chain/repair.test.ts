@@ -33,6 +33,10 @@ function repairTest(name: string, run: (replica: Replica) => Promise<void>): voi
   });
 }
 
+function layersOf({ folder }: Replica): Promise<readonly string[]> {
+  return readdir(join(folder, 'layers'));
+}
+
 async function imageOf({ story, folder }: Replica, id: typeof P1): Promise<string> {
   const point = (await story.store.points(REPLICA, NEVER)).find((each) => each.id === id);
   return join(folder, 'layers', point?.disks[0]?.layerId ?? '', 'vda.qcow2');
@@ -109,6 +113,35 @@ describe('rescan and repair', { skip: needsQemu }, () => {
       assert.deepEqual(await inspect(replica), []);
       await story.assertPoints();
       await story.replicate('p4', P1, writes('parent', [7, 7]));
+      await story.assertPoints();
+    },
+  );
+
+  repairTest(
+    'a damaged layer below an archive is merged nowhere, and all else goes on',
+    async (replica) => {
+      const { story } = replica;
+      const archived = branchId('b1');
+      await story.branch(archived, P3);
+      const keepUntil = instant(1_900_000_000_000);
+      await story.store.archiveBranch({ ...story.command(), branchId: archived, keepUntil }, NEVER);
+      const image = await imageOf(replica, P2);
+      await chmod(image, 0o644);
+      await writeFills(image, 'qcow2', new Map([[5, 99]]));
+      await repair(replica);
+      await repair(replica);
+      for (const id of [P2, P3]) story.content.delete(id);
+      await story.assertPoints();
+      await story.replicate('p4', P1, writes('parent', [7, 7]));
+      await story.replicate('p5', pointId('p4'), writes('parent', [6, 8]));
+      const drifted = { code: 'replica-drifted' };
+      await assert.rejects(story.retire(pointId('p4')), drifted);
+      story.content.delete(pointId('p4'));
+      await story.assertPoints();
+      assert.equal((await layersOf(replica)).length, 4, 'that of p5 went down into that of p4');
+      await story.store.deleteBranch({ ...story.command(), branchId: archived }, NEVER);
+      await story.store.tidy(story.command(), NEVER);
+      assert.equal((await layersOf(replica)).length, 2);
       await story.assertPoints();
     },
   );

@@ -4,6 +4,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { UnderstudyError } from '../../domain/error.ts';
 import type { LayerId, PointId } from '../../domain/ids.ts';
 import { nextChainStep } from '../../domain/replica/chain.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -44,7 +45,10 @@ export async function tidy(
   await tidyChains(context, layout, options);
 }
 
-/** Finishes what was begun, then does every step that is safe now. */
+/**
+ * Finishes what was begun, then does every step that is safe now. A layer that somebody changed is merged nowhere, which would pass
+ * its damage off as sound: `replica-drifted` is thrown once everything else is done.
+ */
 export async function tidyChains(
   context: StoreContext,
   layout: ReplicaLayout,
@@ -53,16 +57,31 @@ export async function tidyChains(
   await finishMerges(context, layout, options);
   await sweepDebris(layout);
   await sweepReadings(context, layout);
-  // Each step takes one layer away, so this ends.
+  const drifted = new Map<LayerId, UnderstudyError>();
+  // Each step takes one layer away, or is not tried again, so this ends.
   for (;;) {
     const state = await loadState(layout);
     const pending = state.record.merges.flatMap(({ layerId, intoId }) => [layerId, intoId]);
     const tree = treeOf(context, state);
-    const step = nextChainStep({ ...tree, openTops: [...tree.openTops, ...pending] });
-    if (step === null) return;
-    if (step.type === 'remove') await removeLayer(context, state, step.layerId);
-    else if (!(await beginMerge(context, state, step, options))) return;
+    const openTops = [...tree.openTops, ...pending, ...drifted.keys()];
+    const step = nextChainStep({ ...tree, openTops });
+    if (step === null) break;
+    if (step.type === 'remove') {
+      await removeLayer(context, state, step.layerId);
+      continue;
+    }
+    try {
+      if (!(await beginMerge(context, state, step, options))) break;
+    } catch (error) {
+      if (!isDrift(error)) throw error;
+      drifted.set(step.layerId, error);
+    }
   }
+  for (const error of drifted.values()) throw error;
+}
+
+export function isDrift(error: unknown): error is UnderstudyError {
+  return error instanceof UnderstudyError && error.code === 'replica-drifted';
 }
 
 async function removeLayer(
