@@ -10,7 +10,6 @@
  * The replica is read from a frozen instant, so it serves on; only blocks that may differ are read at all.
  */
 import { allBlocks, type BlockSet, blocksFrom, union } from '../domain/disk/block-set.ts';
-import { UnderstudyError } from '../domain/error.ts';
 import { extendLayers, type LayerPlan } from '../domain/failover/failback.ts';
 import type { DiskKey, FailbackId, MarkName, OperationKey, VmId } from '../domain/ids.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -189,6 +188,8 @@ async function surveyAll(
   const { facts } = pass;
   const { store } = facts.target;
   const point = await failedOverPoint(facts);
+  // Retention may take the point that an archive lies over: then nothing tells what production has of it already.
+  if (point === null) return wholeDisks(frozen);
   const command = { key: attempt.key, replicaId: facts.replica.id, epoch: facts.replica.epoch };
   const reading = await store.openReading({ ...command, of: { pointId: point.id } }, attempt);
   try {
@@ -212,15 +213,17 @@ async function surveyAll(
   }
 }
 
+function wholeDisks({ disks }: FrozenPoint): Surveyed {
+  return new Map(disks.map(({ key, sizeBytes }) => [key, allBlocks(sizeBytes)]));
+}
+
 async function failedOverPoint({
   catalog,
   replica,
   failover,
-}: FailbackFacts): Promise<RestorePoint> {
+}: FailbackFacts): Promise<RestorePoint | null> {
   const points = await catalog.points(replica.id);
-  const point = points.find(({ id }) => id === failover.pointId);
-  if (point !== undefined) return point;
-  throw new UnderstudyError('point-missing', { replica: replica.name, point: failover.pointId });
+  return points.find(({ id }) => id === failover.pointId) ?? null;
 }
 
 /** What the replica holds that the point failed over to does not. A mark of a later pass says nothing about what came before. */
