@@ -74,11 +74,25 @@ function look(
 ): Promise<readonly ReplicaFinding[]> {
   return context.step<readonly ReplicaFinding[]>(name, {
     do: async ({ signal }) => [
-      ...(await scan.target.store.inspect(scan.facts.replica.id, { signal })),
+      ...(await inspectFolder(scan, { signal })),
       ...(await inspectReplicaVm(scan, { signal })),
     ],
     undo: 'nothing',
   });
+}
+
+/** Before the first run has begun to bring anything there is no folder yet. */
+async function inspectFolder(
+  { facts: { replica }, target }: Scan,
+  options: CallOptions,
+): Promise<readonly ReplicaFinding[]> {
+  try {
+    return await target.store.inspect(replica.id, options);
+  } catch (error) {
+    const isNew = replica.phase === 'Pending' && replica.newestPointId === null;
+    if (isNew && asUnderstudyError(error).code === 'replica-missing') return [];
+    throw error;
+  }
 }
 
 /** The replica as it is then: its VM may have got another identity, or its first. */

@@ -6,9 +6,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Host } from '../../domain/host/host.ts';
-import { type HostId, hostId, type ReplicaId } from '../../domain/ids.ts';
+import { type HostId, hostId } from '../../domain/ids.ts';
 import { hasEnded, type OperationRecord } from '../../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../../domain/replica/replica.ts';
+import { flagIn } from '../../engine/input.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { CommandOptions, Controller } from '../../ports/controller.ts';
 import { readCatalogue } from '../../simulator/catalogue-view.ts';
@@ -164,7 +165,7 @@ export class Site implements AsyncDisposable {
 
   async #catalogueView(): Promise<CatalogueView> {
     const view = await readCatalogue(this.living.ports);
-    const tolerated = this.#tolerated(view.replicas, view.conditions);
+    const tolerated = this.#tolerated(view);
     return {
       ...view,
       acknowledged: [...this.#acknowledged],
@@ -172,13 +173,17 @@ export class Site implements AsyncDisposable {
     };
   }
 
-  /** Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown. */
-  #tolerated(
-    replicas: readonly Replica[],
-    conditions: ReadonlyMap<ReplicaId, readonly ConditionName[]>,
-  ): readonly string[] {
+  /** Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown, or will be in a moment. */
+  #tolerated({
+    replicas,
+    conditions,
+    operations,
+  }: Pick<CatalogueView, 'replicas' | 'conditions' | 'operations'>): readonly string[] {
+    const isAgreeing = ({ kind, state, input }: OperationRecord) =>
+      kind === 'unfence-source' && !hasEnded(state) && flagIn(input, 'acceptsDuplicate');
+    const agreeing = new Set(operations.filter(isAgreeing).map(({ subject }) => subject));
     const isExcused = ({ id }: Replica) =>
-      conditions.get(id)?.some((name) => EXCUSES.includes(name)) === true;
+      agreeing.has(id) || conditions.get(id)?.some((name) => EXCUSES.includes(name)) === true;
     return replicas.filter(isExcused).flatMap(({ sourceHostId, sourceVmId }) => {
       const vm = this.world.host(sourceHostId).vms.get(sourceVmId);
       return vm === undefined ? [sourceVmId] : [sourceVmId, vm.state.identity];
