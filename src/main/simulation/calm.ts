@@ -130,14 +130,23 @@ async function helpSuspended(site: Site): Promise<readonly string[]> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
     const suspended = await suspendedOperations(site);
     if (suspended.length === 0) return [];
-    for (const { id } of suspended) {
-      await site.ask((controller) => controller.retryOperation(id, BY_HAND));
+    for (const operation of suspended) {
+      if (operation.error?.code === 'vm-not-off') await shutReplicaDown(site, operation);
+      await site.ask((controller) => controller.retryOperation(operation.id, BY_HAND));
     }
     await site.settleAll();
   }
   return (await suspendedOperations(site)).map(
     ({ kind, id, error }) => `${kind} ${id} stays suspended: ${error?.message}`,
   );
+}
+
+/** Somebody started it in the middle of the operation, which asks for this. */
+async function shutReplicaDown(site: Site, { subject }: OperationRecord): Promise<void> {
+  const replicas = await site.living.ports.catalog.replicas();
+  const replica = replicas.find(({ value }) => value.id === subject)?.value;
+  if (replica === undefined || replica.targetVmId === null) return;
+  site.world.host(replica.targetHostId).vms.get(replica.targetVmId)?.stop();
 }
 
 async function suspendedOperations(site: Site): Promise<readonly OperationRecord[]> {

@@ -6,7 +6,6 @@ import {
   losePower,
   removeDisk,
   resizeDisk,
-  tamperLayer,
   touchLayer,
 } from '../../simulator/calamities.ts';
 import type { FaultKind } from '../../simulator/faults.ts';
@@ -282,13 +281,8 @@ export const TROUBLES: readonly Move[] = [
       const layers = [...(folder?.layers.values() ?? [])].filter(({ isSealed }) => isSealed);
       const layer = pick(scene, layers);
       if (folder === null || layer === null) return null;
-      const at = { replicaId: folder.id, layerId: layer.id };
-      if (scene.random.chance(0.5)) {
-        touchLayer(host, at);
-        return `somebody touches a layer of ${folder.name}`;
-      }
-      tamperLayer(host, at, scene.random.below(blockCount(layer.image.sizeBytes)), 'damage');
-      return `somebody writes into a layer of ${folder.name}`;
+      touchLayer(host, { replicaId: folder.id, layerId: layer.id });
+      return `somebody touches a layer of ${folder.name}`;
     },
   },
 ];
