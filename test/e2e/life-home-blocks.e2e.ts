@@ -102,6 +102,11 @@ suite('the way home where something is amiss', { skip: skipReason() }, () => {
       vm.keys.map((key) => [key, { path: vm.diskPath(key), format: 'qcow2' } as const]),
     );
     await requireLittleMoved(t, sentBytesOf(first) + sentBytesOf(second), before, serving);
+    await keepHome(serving);
+  };
+
+  /** The commit and the next run, and that both points are exact. */
+  const keepHome = async (serving: StandIn & { readonly id: string }) => {
     await succeed(stage, 'commit-failback', serving.id);
     const state = (await stage.points(protection)).at(-1);
     assert.ok(state);
@@ -129,6 +134,18 @@ suite('the way home where something is amiss', { skip: skipReason() }, () => {
     const serving = await standIn(old);
     await stage.production.powerOn();
     await comeHome(t, serving);
+  });
+
+  test('its disk was made smaller meanwhile: what lay behind the new end comes home, too', async () => {
+    const newest = await point();
+    await vm.hardKill();
+    const shrink = ['resize', '-q', '--shrink', '--', vm.diskPath('vda'), String(40 * MIB)];
+    await run('qemu-img', shrink);
+    const serving = await standIn(newest);
+    await succeed(stage, 'failback', serving.id);
+    await succeed(stage, 'switch-over', serving.id, ...SWITCH_AT_ONCE);
+    await requireTookOver(stage.production, vm.uuid, serving);
+    await keepHome(serving);
   });
 
   test('production is saved to disk: refused, and with consent never resumed over new disks', async (t) => {
