@@ -80,14 +80,12 @@ function createMarksAreKept(): Checker {
   let lossesBefore = new Map<SimulatedVm, number>();
   /** Also remembered while a failback is under way, in which nobody names them. */
   const missing = new Set<string>();
-  /** Where it was last seen. */
-  const carriers = new Map<string, readonly Image[]>();
   const newest = new Map<string, string>();
   return (world, view) => {
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
     for (const mark of namedMarks(world, view)) {
-      const { name, vm, isThere, images, replicaId, pointId } = mark;
+      const { name, vm, isThere, replicaId, pointId } = mark;
       losses.set(vm, vm.powerLosses);
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
@@ -95,10 +93,7 @@ function createMarksAreKept(): Checker {
       const wasMissing = missing.has(name);
       if (isThere) missing.delete(name);
       else missing.add(name);
-      // It was made in a working layer, which went with the failback that somebody gave up.
-      const isCast = carriers.get(name)?.some((image) => images.includes(image)) === false;
-      if (isThere) carriers.set(name, images.filter(carries(mark.markName)));
-      if (isThere || wasMissing || isFallback || isCast) continue;
+      if (isThere || wasMissing || isFallback) continue;
       if (lossesBefore.get(vm) !== vm.powerLosses) continue;
       // Before its point was there to name it.
       if (lossesThen(world, mark) !== vm.powerLosses) continue;
@@ -113,6 +108,7 @@ function createMarksAreKept(): Checker {
 type NamedMark = {
   readonly name: string;
   readonly markName: string;
+  readonly key: DiskKey;
   readonly vm: SimulatedVm;
   readonly isThere: boolean;
   /** What the disk consists of now. */
@@ -123,15 +119,23 @@ type NamedMark = {
   readonly takenAt: number;
 };
 
-/** How often the VM had lost its power when the mark was made: by a freeze of it, or by the switchover of a failback to it. */
-function lossesThen({ instants, hosts }: World, { vm, takenAt, markName }: NamedMark): number {
+/**
+ * How often the VM had lost its power when the mark was made: by a freeze of it, or by the switchover of a failback to it. Null: it is
+ * not of this disk. It was made at another VM, as when a failback to a copy was committed without a point of its own, or in a
+ * working layer that went with the failback which somebody gave up.
+ */
+function lossesThen({ instants, hosts }: World, mark: NamedMark): number | null {
+  const { vm, key, takenAt, markName, images: now } = mark;
   for (const { failbacks, committedFailbacks } of hosts.values()) {
     for (const { tracked } of [...failbacks.values(), ...committedFailbacks.values()]) {
       if (tracked?.mark === markName) return tracked.powerLosses;
     }
   }
   const frozen = instants.find((one) => one.vmId === vm.id && one.takenAt === takenAt);
-  return frozen?.powerLosses ?? vm.powerLosses;
+  const image = frozen?.images.get(key);
+  return frozen === undefined || image === undefined || !now.includes(image)
+    ? null
+    : frozen.powerLosses;
 }
 
 /** The marks that every newest point names, as `vm/disk/mark`. */
@@ -156,7 +160,9 @@ function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMa
         pointId: point?.id ?? '',
         takenAt: point?.takenAt ?? 0,
       };
-      return [{ name: `${vm.id}/${key}/${mark}`, markName: mark, vm, isThere, images, ...ids }];
+      return [
+        { name: `${vm.id}/${key}/${mark}`, markName: mark, key, vm, isThere, images, ...ids },
+      ];
     });
   });
 }

@@ -83,6 +83,8 @@ export type FrozenInstant = {
   /** How often the VM had lost its power, and its marks with it, by then. */
   readonly powerLosses: number;
   readonly disks: ReadonlyMap<string, FrozenContent>;
+  /** Where the mark of the instant was made. */
+  readonly images: ReadonlyMap<string, Image>;
 };
 
 export type FrozenContent = {

@@ -248,7 +248,9 @@ function rememberInstant({ host, around }: Parts, vm: SimulatedVm, freeze: Freez
   );
   const { takenAt } = answer;
   const { id: vmId, powerLosses } = vm;
-  const frozen = { hostId: host.id, vmId, key, takenAt, powerLosses, disks: new Map(disks) };
+  const images = new Map(views.map(({ key: disk, image }) => [disk, image]));
+  const common = { hostId: host.id, vmId, key, takenAt, powerLosses };
+  const frozen = { ...common, disks: new Map(disks), images };
   around.instants.push(frozen);
 }
 
