@@ -13,6 +13,8 @@ import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { FormerSource, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
+import { mayServe } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -26,6 +28,7 @@ import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
+import { besideSibling, lookAtSiblings } from './siblings.ts';
 import { tellOfHome } from './tell-folder.ts';
 import { requireTold } from './tell-target.ts';
 import { branchTemporary, marksLeft } from './temporaries.ts';
@@ -156,7 +159,7 @@ async function recordReady(
   const { operationId } = context;
   const branch = branchTemporary(operationId, { replica: ready, branchId, requestedAt });
   const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
-    do: async () => {
+    do: async (attempt) => {
       const jobs = (await ports.catalog.jobs()).map(
         ({ value, version: of }) => ({ job: value, version: of }) as const,
       );
@@ -167,7 +170,7 @@ async function recordReady(
         branch.registered,
         { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
         ...followed.changes,
-        ...(await unfencedAfter(ports, ready, isElsewhere ? former : null)),
+        ...(await unfencedAfter(ports, ready, isElsewhere ? former : null, attempt)),
       ];
     },
     undo: 'nothing',
@@ -176,20 +179,27 @@ async function recordReady(
   return ready;
 }
 
-/** A source that was not fenced, and whose place another VM has taken, may still come back. */
+/** A source that was not fenced, and whose place another VM has taken, may still come back; and another replica may still serve. */
 async function unfencedAfter(
-  { catalog }: EnginePorts,
-  { id, sourceVmName }: Replica,
+  ports: EnginePorts,
+  replica: Replica,
   former: FormerSource | null,
+  options: CallOptions,
 ): Promise<readonly CatalogChange[]> {
-  const conditions = await catalog.conditions(id);
+  const { id, sourceVmName } = replica;
+  const conditions = await ports.catalog.conditions(id);
   const standing = conditions.find(({ name }) => name === 'unfenced-source');
   if (standing === undefined) return [];
-  if (former === null) return [{ type: 'condition-cleared', replicaId: id, name: standing.name }];
-  const message =
-    `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
-    'Make sure that it does not: shut it down at its old host and remove it there.';
-  return [{ type: 'condition-raised', replicaId: id, condition: { ...standing, message } }];
+  if (former !== null) {
+    const message =
+      `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
+      'Make sure that it does not: shut it down at its old host and remove it there.';
+    return [{ type: 'condition-raised', replicaId: id, condition: { ...standing, message } }];
+  }
+  const beside = (await lookAtSiblings(ports, replica, options)).find(mayServe);
+  if (beside !== undefined)
+    return [besideSibling(replica, sourceVmName, beside.name, standing.since)];
+  return [{ type: 'condition-cleared', replicaId: id, name: standing.name }];
 }
 
 /** Its state is a restore point now. What cannot be tidied this moment is registered: the sweeper comes back for it. */

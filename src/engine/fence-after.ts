@@ -21,7 +21,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
-import { heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings } from './siblings.ts';
 import {
   fenceSource,
   fencingOf,
@@ -70,9 +70,10 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
   const failover = requireFailover(facts.replica);
   const acceptsDuplicate = flagIn(input, 'acceptsDuplicate');
   requireAccepted(facts.replica, failover, acceptsDuplicate);
-  if (!acceptsDuplicate) {
-    await heedSiblings(ports, context, facts.replica, facts.replica.sourceVmName);
-  }
+  const { sourceVmName } = facts.replica;
+  const sibling = acceptsDuplicate
+    ? null
+    : await heedSiblings(ports, context, facts.replica, sourceVmName);
   const source = await actingFor(ports, id, facts.replica.sourceHostId);
   await releaseSource(ports, context, facts, 'throw');
   await context.step<null>('lift-fence', {
@@ -94,7 +95,10 @@ async function unfence(ports: EnginePorts, context: OperationContext, input: Jso
     isDuplicateAccepted: meets,
     isSourceReleased: true,
   };
-  const told = meets ? [duplicateAccepted(facts.replica, seen, now)] : [];
+  const told = [
+    ...(meets ? [duplicateAccepted(facts.replica, seen, now)] : []),
+    ...(sibling === null ? [] : [besideSibling(facts.replica, sourceVmName, sibling, now)]),
+  ];
   await tell(ports, context, facts.replica, lifted);
   await recordFence(context, facts, lifted, () => told);
   return { lifted: failover.fence, sourcePower: seen.power };

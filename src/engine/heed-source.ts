@@ -15,7 +15,7 @@ import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { FailbackFacts } from './failback-facts.ts';
 import { cleared } from './record-failover.ts';
-import { heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings } from './siblings.ts';
 import { lookAtSource, type SourceSeen } from './source-fence.ts';
 
 /** Null: the source itself takes over, or that two of them meet was accepted when the replica took over. */
@@ -31,8 +31,13 @@ export async function sourceBeside(
   return lookAtSource({ hypervisor, clock }, replica, options);
 }
 
-/** `unknown`: it ran when its replica took over, and cannot be asked now. */
-export type SourceHeeded = 'quiet' | 'unknown';
+/** What may serve, too, and cannot be asked. */
+export type Unasked = {
+  /** The source ran when its replica took over. */
+  readonly isSource: boolean;
+  /** Stands in for another replica of the VM. */
+  readonly sibling: string | null;
+};
 
 /** Throws `source-serves` while it runs connected, and `sibling-serves` while what stands in for another replica of it does. */
 export async function heedSource(
@@ -40,37 +45,47 @@ export async function heedSource(
   context: OperationContext,
   { replica, failover }: FailbackFacts,
   home: FailbackHome,
-): Promise<SourceHeeded> {
-  if (failover.isDuplicateAccepted) return 'quiet';
-  await heedSiblings(ports, context, replica, home.name);
-  if (!isElsewhere(replica, home)) return 'quiet';
-  return context.step<SourceHeeded>('look-at-source', {
+): Promise<Unasked> {
+  if (failover.isDuplicateAccepted) return { isSource: false, sibling: null };
+  const sibling = await heedSiblings(ports, context, replica, home.name);
+  if (!isElsewhere(replica, home)) return { isSource: false, sibling };
+  const isSource = await context.step<boolean>('look-at-source', {
     do: async (attempt) => {
       const seen = await sourceBeside(ports, replica, home, attempt);
-      if (seen === null) return 'quiet';
+      if (seen === null) return false;
       if (isServing(seen)) {
         const { name, sourceVmName } = replica;
         throw new UnderstudyError('source-serves', { replica: name, vm: sourceVmName });
       }
       // Of a replica that is connected, the failover has told what is known of its source.
-      return seen.power === 'unknown' && !failover.isConnected ? 'unknown' : 'quiet';
+      return seen.power === 'unknown' && !failover.isConnected;
     },
     undo: 'nothing',
   });
+  return { isSource, sibling };
 }
 
-/** What a switchover past a source that could not be asked tells, and what takes it back. */
+/** What a switchover past somebody who could not be asked tells, and what takes it back. */
 export function unfencedBeside(
   replica: Replica,
   { name }: FailbackHome,
+  { isSource, sibling }: Unasked,
   since: Instant,
 ): { readonly made: readonly CatalogChange[]; readonly undone: readonly CatalogChange[] } {
-  const message =
-    `VM ${name} took the place of ${replica.sourceVmName}, which ran when its replica took over, and whose host does not answer now. ` +
-    'Make sure that only one of them serves.';
-  const condition = { name: 'unfenced-source', message, since } as const;
+  if (isSource) {
+    const message =
+      `VM ${name} took the place of ${replica.sourceVmName}, which ran when its replica took over, and whose host does not answer now. ` +
+      'Make sure that only one of them serves.';
+    const condition = { name: 'unfenced-source', message, since } as const;
+    return {
+      made: [{ type: 'condition-raised', replicaId: replica.id, condition }],
+      undone: [cleared(replica)],
+    };
+  }
+  if (sibling === null) return { made: [], undone: [] };
+  const isBack = replica.failover?.isConnected === true;
   return {
-    made: [{ type: 'condition-raised', replicaId: replica.id, condition }],
-    undone: [cleared(replica)],
+    made: [besideSibling(replica, name, sibling, since)],
+    undone: [isBack ? besideSibling(replica, replica.name, sibling, since) : cleared(replica)],
   };
 }

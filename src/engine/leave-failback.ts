@@ -18,7 +18,7 @@ import { unparkReplica } from './park-replica.ts';
 import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
-import { heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
 import { startableSettled } from './tell-target.ts';
@@ -54,12 +54,11 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const force = flagIn(input, 'force');
       await refuseMerged(context, failback, force);
       const { replica: before, failover } = failback;
-      if (failover.isConnected && !failover.isDuplicateAccepted && !force) {
-        await heedSiblings(ports, context, before, before.name);
-      }
+      const isHeeding = failover.isConnected && !failover.isDuplicateAccepted && !force;
+      const sibling = isHeeding ? await heedSiblings(ports, context, before, before.name) : null;
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
       const isOff = await stopProduction(context, failback, { deadlineMs, force });
-      const more = isOff ? withdrawn(failback) : [unfenced(failback)];
+      const more = isOff ? beside(failback, sibling) : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
       await unparkReplica(context, { ...failback, replica });
@@ -96,8 +95,12 @@ async function stopProduction(
   });
 }
 
-/** What the switchover told of a source that nobody could ask: the replica itself is not connected. */
-function withdrawn({ replica, failover }: Failback): readonly CatalogChange[] {
+/** What the switchover told of others that nobody could ask is withdrawn, or told of the replica from now on. */
+function beside(
+  { replica, failover, failback }: Failback,
+  sibling: string | null,
+): readonly CatalogChange[] {
+  if (sibling !== null) return [besideSibling(replica, replica.name, sibling, failback.syncedAt)];
   return failover.isConnected ? [] : [cleared(replica)];
 }
 

@@ -2,9 +2,11 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { SiblingAtFailover } from '../domain/failover/connection.ts';
 import { standInsBeside } from '../domain/failover/siblings.ts';
+import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { lookAtSource } from './source-fence.ts';
@@ -28,18 +30,18 @@ export async function lookAtSiblings(
   );
 }
 
-/** Throws `sibling-serves` where `vm` would meet another replica of the same VM. */
+/**
+ * Throws `sibling-serves` where `vm` would meet another replica of the same VM. Answers with one that cannot be asked, and so may
+ * be met: nobody is kept waiting for it, and it is told.
+ */
 export function heedSiblings(
   ports: Ports,
   context: OperationContext,
   replica: Replica,
   vm: string,
-): Promise<null> {
-  return context.step<null>('look-at-siblings', {
-    do: async (attempt) => {
-      await requireNoSibling(ports, replica, vm, attempt);
-      return null;
-    },
+): Promise<string | null> {
+  return context.step<string | null>('look-at-siblings', {
+    do: (attempt) => requireNoSibling(ports, replica, vm, attempt),
     undo: 'nothing',
   });
 }
@@ -49,9 +51,27 @@ export async function requireNoSibling(
   replica: Replica,
   vm: string,
   options: CallOptions,
-): Promise<void> {
-  const serving = (await lookAtSiblings(ports, replica, options)).find(isServing);
-  if (serving === undefined) return;
+): Promise<string | null> {
+  const siblings = await lookAtSiblings(ports, replica, options);
+  const serving = siblings.find(isServing);
+  if (serving === undefined) return siblings.find(({ power }) => power === 'unknown')?.name ?? null;
   const { name: sibling, replicaName } = serving;
   throw new UnderstudyError('sibling-serves', { vm, sibling, replica: replicaName });
+}
+
+/** Stays until every sibling is seen to serve nobody, or the replica's next way tells better. */
+export function besideSibling(
+  { id: replicaId }: Replica,
+  vm: string,
+  sibling: string,
+  since: Instant,
+): CatalogChange {
+  const message =
+    `${vm} is on the network, and ${sibling}, of another replica of the VM, may be so, too. ` +
+    'Make sure that only one of them serves.';
+  return {
+    type: 'condition-raised',
+    replicaId,
+    condition: { name: 'unfenced-source', message, since },
+  };
 }

@@ -23,7 +23,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
-import { heedSource, type SourceHeeded, unfencedBeside } from './heed-source.ts';
+import { heedSource, type Unasked, unfencedBeside } from './heed-source.ts';
 import { numberIn, textIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
@@ -77,14 +77,14 @@ async function moveOver(
   input: Json,
 ): Promise<Over> {
   const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
-  const source = await heedSource(ports, context, failback, failback.failback.home);
+  const unasked = await heedSource(ports, context, failback, failback.failback.home);
   const downSince = await context.now('down-since');
   await shutDownReplica(context, failback, input);
   const moved = await context.part('last-delta', 'operation', (part) =>
     beginPass(part, nextPass(failback)),
   );
   const attached = await attachLayers(context, failback, moved, input);
-  const switched = await recordSwitched(context, failback, moved, { ...attached, source });
+  const switched = await recordSwitched(context, failback, moved, { ...attached, unasked });
   await release(ports, context, failback, switched.value);
   const addresses = await addressesToTrust(
     context,
@@ -121,7 +121,7 @@ async function recordSwitched(
   context: OperationContext,
   failback: Failback,
   moved: Moved,
-  { vmId, pointId: id, changes, isTold, source }: Attached & { readonly source: SourceHeeded },
+  { vmId, pointId: id, changes, isTold, unasked }: Attached & { readonly unasked: Unasked },
 ): Promise<Versioned<Replica>> {
   const record = await synced(context, failback, moved);
   const switchedAt = await context.now('switched-at');
@@ -145,9 +145,9 @@ async function recordSwitched(
   const back: Replica = { ...replica, epoch: epoch + 1 };
   const { sidecars } = moved.frozen;
   const untold = isTold ? null : untoldChanges(context, failback, sidecars, switchedAt);
-  const unknown = source === 'unknown' ? unfencedBeside(replica, home, switchedAt) : null;
-  const made = [...(untold?.made ?? []), ...(unknown?.made ?? [])];
-  const undone = [...(untold?.undone ?? []), ...(unknown?.undone ?? [])];
+  const unfenced = unfencedBeside(replica, home, unasked, switchedAt);
+  const made = [...(untold?.made ?? []), ...unfenced.made];
+  const undone = [...(untold?.undone ?? []), ...unfenced.undone];
   await context.record('record-switched', [savedReplica(value, version), ...made], {
     undo: [savedReplica(back, version + 1), ...undone],
   });

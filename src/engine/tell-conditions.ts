@@ -75,11 +75,6 @@ export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promi
   return clear(ports, id, 'source-returned');
 }
 
-/** What may have run beside the VM that took its place is seen to be off, cut off, or gone. */
-export function withdrawUnfenced(ports: ControllerPorts, { id }: Replica): Promise<void> {
-  return clear(ports, id, 'unfenced-source');
-}
-
 /** A test that ran and failed tells so itself; this one could not even be carried out. */
 export async function tellTestTrouble(
   ports: ControllerPorts,

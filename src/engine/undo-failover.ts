@@ -34,7 +34,7 @@ import {
   savedReplica,
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
-import { requireNoSibling } from './siblings.ts';
+import { besideSibling, requireNoSibling } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
 import { whyLater } from './why-later.ts';
 
@@ -215,20 +215,21 @@ async function liftSourceFence(
 ): Promise<void> {
   const { failover, facts } = undo;
   const source = await actingFor(ports, facts.replica.id, facts.replica.sourceHostId);
-  const failure = await context.step<string | null>('lift-fence', {
+  const { sourceVmName } = facts.replica;
+  const { failure, sibling } = await context.step<Lifted>('lift-fence', {
     do: async (attempt) => {
       try {
-        await requireNoSibling(ports, facts.replica, facts.replica.sourceVmName, attempt);
+        const sibling = await requireNoSibling(ports, facts.replica, sourceVmName, attempt);
         await liftFence(source.hypervisor, facts.replica, failover, attempt);
-        return null;
+        return { failure: null, sibling };
       } catch (error) {
-        return whyLater(error, attempt);
+        return { failure: whyLater(error, attempt), sibling: null };
       }
     },
     undo: 'nothing',
   });
   if (failure === null) {
-    await recordLifted(context, undo);
+    await recordLifted(context, undo, sibling);
   } else {
     await context.note(
       'note-fence',
@@ -237,8 +238,22 @@ async function liftSourceFence(
   }
 }
 
-async function recordLifted(context: OperationContext, { ready, facts }: Undo): Promise<void> {
-  if (ready.leftFencedNics?.length === 0) return;
-  const lifted = savedReplica({ ...ready, leftFencedNics: [] }, facts.version + 1);
-  await context.record('record-lifted', [lifted], { undo: 'nothing' });
+type Lifted = {
+  readonly failure: string | null;
+  /** Stands in for another replica, does not answer, and may be met. */
+  readonly sibling: string | null;
+};
+
+async function recordLifted(
+  context: OperationContext,
+  { ready, facts, now }: Undo,
+  sibling: string | null,
+): Promise<void> {
+  const { sourceVmName } = facts.replica;
+  const changes: CatalogChange[] = [];
+  if (ready.leftFencedNics?.length !== 0) {
+    changes.push(savedReplica({ ...ready, leftFencedNics: [] }, facts.version + 1));
+  }
+  if (sibling !== null) changes.push(besideSibling(ready, sourceVmName, sibling, now));
+  if (changes.length > 0) await context.record('record-lifted', changes, { undo: 'nothing' });
 }

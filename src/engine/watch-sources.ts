@@ -9,13 +9,15 @@ import { type WatchedVm, watchedSource } from '../domain/failover/watched-source
 import type { HostId } from '../domain/ids.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import { isServing, type VmSummary } from '../domain/vm/vm.ts';
+import { isServing, mayServe, type VmSummary } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { withDeadline } from './deadline.ts';
 import { keepGuards } from './keep-guards.ts';
+import { cleared } from './record-failover.ts';
+import { lookAtSiblings } from './siblings.ts';
 import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
-import { tellReturned, withdrawReturned, withdrawUnfenced } from './tell-conditions.ts';
+import { tellReturned, withdrawReturned } from './tell-conditions.ts';
 
 const LOOK_EVERY_MS = 5_000;
 const OPEN_OPERATIONS_MAX = 100_000;
@@ -46,11 +48,15 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
   const isBusy = (replica: Replica) =>
     bySubject.get(replica.id)?.some((operation) => isAtSource(replica, operation)) === true;
   const watched = new Map<HostId, Watched[]>();
+  const unwatched: Replica[] = [];
   const now = ports.clock.now();
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
   for (const replica of replicas) {
     const vm = watchedSource(replica, now);
-    if (vm === null) await withdrawReturned(ports, replica);
+    if (vm === null) {
+      await withdrawReturned(ports, replica);
+      if (!isBusy(replica)) unwatched.push(replica);
+    }
     // What an operation is doing to the source right now, it finds out itself.
     else if (!isBusy(replica)) {
       watched.set(vm.hostId, [...(watched.get(vm.hostId) ?? []), { replica, vm }]);
@@ -59,6 +65,7 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
   await Promise.all([
     keepGuards(ports, { replicas, isBusy }, watch),
     ...[...watched].map(([host, sources]) => lookAtHost(ports, host, sources, watch)),
+    ...unwatched.map((replica) => withdrawUnfenced(ports, replica, watch)),
   ]);
 }
 
@@ -80,15 +87,33 @@ async function lookAtHost(
   for (const source of sources) {
     const listed = vms.find(({ id }) => id === source.vm.vmId);
     if (listed?.power === 'unknown') continue;
-    if (listed === undefined || listed.power === 'off') await withdrawQuiet(ports, source.replica);
+    if (listed === undefined || listed.power === 'off')
+      await withdrawQuiet(ports, source.replica, watch);
     else await lookAtRunning(ports, source, watch);
   }
 }
 
 /** Seen to serve nobody. During a failover it is the fence that is looked at, not one moment. */
-async function withdrawQuiet(ports: ControllerPorts, replica: Replica): Promise<void> {
+async function withdrawQuiet(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CallOptions,
+): Promise<void> {
   await withdrawReturned(ports, replica);
-  if (replica.phase === 'Ready') await withdrawUnfenced(ports, replica);
+  await withdrawUnfenced(ports, replica, options);
+}
+
+/** What may have run beside the VM that took its place is seen to be off, cut off, or gone; so is what stands in for its other replicas. */
+async function withdrawUnfenced(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CallOptions,
+): Promise<void> {
+  if (replica.phase !== 'Ready') return;
+  const conditions = await ports.catalog.conditions(replica.id);
+  if (!conditions.some(({ name }) => name === 'unfenced-source')) return;
+  const siblings = await lookAtSiblings(ports, replica, options);
+  if (!siblings.some(mayServe)) await ports.catalog.apply([cleared(replica)]);
 }
 
 /** Null: no answer, which says nothing about any VM (invariant 10). */
@@ -117,7 +142,7 @@ async function lookAtRunning(
   const parts = { hypervisor, clock: ports.clock };
   const seen = await lookAtSource(parts, { sourceVmId: vm.vmId }, watch);
   if (seen.power === 'unknown') return;
-  if (!isServing(seen)) return withdrawQuiet(ports, replica);
+  if (!isServing(seen)) return withdrawQuiet(ports, replica, watch);
   // Looking took its time: somebody may have undone the failover meanwhile.
   const now = ports.clock.now();
   const current = (await ports.catalog.replica(replica.id))?.value;

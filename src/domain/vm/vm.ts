@@ -65,6 +65,14 @@ export function isServing(vm: {
   return (vm.power === 'running' || vm.power === 'paused') && vm.isConnected;
 }
 
+/** As above, or nobody can say: no answer is not "off". */
+export function mayServe(vm: {
+  readonly power: PowerState | 'absent';
+  readonly isConnected: boolean;
+}): boolean {
+  return vm.power === 'unknown' || isServing(vm);
+}
+
 export function isConnected(vm: VmDescription): boolean {
   return vm.nics.some((nic) => nic.isConnected);
 }
