@@ -31,18 +31,36 @@ export function keptBranchesAreThere(world: World, { replicas }: CatalogueView):
 }
 
 /** Section 2: a replica that serves has a VM, and disks that it can be started from. */
-export function servingReplicasCanRun(world: World, { replicas }: CatalogueView): string[] {
-  return replicas.flatMap((replica) => {
+export function servingReplicasCanRun(world: World, view: CatalogueView): string[] {
+  return view.replicas.flatMap((replica) => {
     const host = reachableTarget(world, replica);
     if (host === null || (replica.phase !== 'Failover' && replica.phase !== 'ReadyToSwitch')) {
       return [];
     }
     const vm = [...host.vms.values()].find(({ state }) => state.replicaId === replica.id);
     if (vm === undefined) return [`replica ${replica.name} is in ${replica.phase} without a VM`];
+    if (isHalfUndone(host, view, replica)) return [];
     return vm.state.disks
       .filter(({ path }) => diskAt(world.files, path) === null)
       .map(({ key }) => `replica ${replica.name} serves, and its disk ${key} is not there`);
   });
+}
+
+/**
+ * Past its point of no return an undo only goes forward. A person who gives it up there is left with a replica that is off and whose
+ * branch is archived, until the undo is asked for again.
+ */
+function isHalfUndone(
+  host: SimulatedHost,
+  { operations }: CatalogueView,
+  { id, failover }: Replica,
+): boolean {
+  if (failover === null) return false;
+  const branch = host.replicas.get(id)?.branches.get(failover.branchId);
+  if (branch === undefined || branch.keepUntil === null) return false;
+  return operations.some(
+    ({ kind, subject, state }) => kind === 'undo-failover' && subject === id && state === 'failed',
+  );
 }
 
 export function createPromiseCheckers(): readonly Checker[] {
