@@ -75,6 +75,13 @@ export const CONFLICTS = {
     remedy:
       'Shut it down, or cut it off with `understudy fence {replica} --with shutdown` (before the failback; `understudy cancel-failback {replica}` gives one up), and try again.',
   },
+  'started-beside-source': {
+    kind: 'conflict',
+    message:
+      'The source VM {vm} runs and is connected by now: replica {replica} would meet it on the network.',
+    remedy:
+      'Nothing was started. Shut {vm} down or disconnect it at its host, then retry; or go back to it: `understudy undo-failover {replica}`.',
+  },
   'guard-absent': {
     kind: 'conflict',
     message: 'Host {host} has no start guard.',

@@ -46,10 +46,10 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
     run: async (context, input) => {
       const prepared = await prepare(ports, context, orderIn(input), 'hop');
       await checkDrift(context, prepared);
-      const { connection } = await settleSource(ports, context, prepared);
+      const { connection, isJustSeen } = await settleSource(ports, context, prepared);
       const former = await loadFormer(context, prepared);
       const { fence, fencedNics, isSourceReleased } = former.failover;
-      const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics });
+      const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics, isJustSeen });
       await powerOff(context, hop, former);
       const planned = newFailover(context, hop, connection, hop.requestedAt);
       const branch = await makeBranch(context, hop, { ...planned, isSourceReleased });
@@ -65,7 +65,7 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       const told = isUnfenced ? unfenced(replica, connection, now) : cleared(replica);
       const recorded = await recordHop(context, hop, replica, told);
       const addresses = await addressesToTrust(context, hop, connection.connect);
-      const runningAfterMs = await start(context, hop, recorded);
+      const runningAfterMs = await start(ports, context, hop, recorded);
       const running = await recordRunning(context, recorded, runningAfterMs);
       await setAside(context, hop, archive);
       const answered = await awaitGuest(ports, context, { ...hop, addresses }, vmId);

@@ -14,6 +14,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { holdSource } from './guard-source.ts';
 import { flagIn, numberIn } from './input.ts';
+import { requireMeetsNobody } from './meet-nobody.ts';
 import { unparkReplica } from './park-replica.ts';
 import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
@@ -57,12 +58,16 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const isHeeding = failover.isConnected && !failover.isDuplicateAccepted && !force;
       const sibling = isHeeding ? await heedSiblings(ports, context, before, before.name) : null;
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
-      const isOff = await stopProduction(context, failback, { deadlineMs, force });
+      let isJustStopped = false;
+      const onStopped = () => {
+        isJustStopped = true;
+      };
+      const isOff = await stopProduction(context, failback, { deadlineMs, force, onStopped });
       const more = isOff ? beside(failback, sibling) : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
       await unparkReplica(context, { ...failback, replica });
-      await startReplica(context, failback);
+      await startReplica(ports, context, { ...failback, replica }, isJustStopped);
       await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);
       return { isProductionOff: isOff };
@@ -70,16 +75,24 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
   };
 }
 
+type Stopping = {
+  readonly deadlineMs: number;
+  readonly force: boolean;
+  /** Not where the journal answers. */
+  readonly onStopped: () => void;
+};
+
 /** False when it was forced past a production host that does not answer. */
 async function stopProduction(
   context: OperationContext,
   { home, failback }: Failback,
-  { deadlineMs, force }: { readonly deadlineMs: number; readonly force: boolean },
+  { deadlineMs, force, onStopped }: Stopping,
 ): Promise<boolean> {
   const { vmId } = failback.home;
   if (vmId === null) return true;
   return context.step<boolean>('stop-production', {
     do: async ({ key, signal }) => {
+      onStopped();
       try {
         const isDown = await home.hypervisor.shutdown({ key, vmId, deadlineMs }, { signal });
         if (!isDown) await home.hypervisor.powerOff({ key, vmId }, { signal });
@@ -145,12 +158,15 @@ async function recordFailover(
 }
 
 async function startReplica(
+  ports: EnginePorts,
   context: OperationContext,
-  { target, replicaVmId }: Failback,
+  { target, replica, replicaVmId: vmId }: Failback,
+  isJustStopped: boolean,
 ): Promise<void> {
   await context.step<null>('start-replica', {
     do: async ({ key, signal }) => {
-      await target.hypervisor.start({ key, vmId: replicaVmId }, { signal });
+      if (!isJustStopped) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
+      await target.hypervisor.start({ key, vmId }, { signal });
       return null;
     },
     undo: 'nothing',

@@ -16,14 +16,23 @@ import { lookAtSiblings } from './siblings.ts';
 import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
 import type { Takeover } from './take-over.ts';
 
+export type SourceSettled = Fencing & {
+  readonly connection: ConnectionDecision;
+  readonly isAnswering: boolean;
+  /** False where the journal answers: whoever starts the replica then looks again. */
+  readonly isJustSeen: boolean;
+};
+
 export async function settleSource(
   ports: EnginePorts,
   context: OperationContext,
   takeover: Takeover,
-): Promise<Fencing & { readonly connection: ConnectionDecision; readonly isAnswering: boolean }> {
+): Promise<SourceSettled> {
   const { replica, source, acceptsDuplicate, isFencedBy } = takeover;
+  let isJustSeen = false;
   const { seen, fence, siblings } = await context.step<Settled>('look-at-source', {
     do: async ({ signal }) => {
+      isJustSeen = true;
       const parts = { hypervisor: source.hypervisor, clock: ports.clock };
       const [seen, siblings] = await Promise.all([
         lookAtSource(parts, replica, { signal }),
@@ -40,8 +49,13 @@ export async function settleSource(
   await fenceSource(context, source, replica, added);
   const { fencedNics } = addFence(leftBefore(replica, seen), added);
   const connection = decideConnection(seen, fence, acceptsDuplicate, siblings);
-  const isAnswering = seen.power !== 'unknown';
-  return { fencedNics, fence: fence === 'none' ? isFencedBy : fence, connection, isAnswering };
+  return {
+    fencedNics,
+    fence: fence === 'none' ? isFencedBy : fence,
+    connection,
+    isAnswering: seen.power !== 'unknown',
+    isJustSeen,
+  };
 }
 
 /** Of an earlier failover whose undo left them as they were: whatever leads back from this one connects them, too. */

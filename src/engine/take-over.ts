@@ -32,6 +32,7 @@ import { holdSource } from './guard-source.ts';
 import { markOfBranch } from './kept-marks.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import { type Basis, loadBasis } from './load-basis.ts';
+import { requireMeetsNobody } from './meet-nobody.ts';
 import { newFailover, recordFailover, recordRunning, recordTimes } from './record-failover.ts';
 import {
   loadReplica,
@@ -89,7 +90,7 @@ export async function takeOver(
   // A host that does not answer is told when it does: the outage does not wait for it twice.
   if (isAnswering) await holdSource(ports, context, { ...takeover, replica: recorded.value });
   const addresses = await addressesToTrust(context, takeover, connection.connect);
-  const runningAfterMs = await start(context, takeover, recorded);
+  const runningAfterMs = await start(ports, context, takeover, recorded);
   const running = await recordRunning(context, recorded, runningAfterMs);
   const answered = await awaitGuest(ports, context, { ...takeover, addresses }, vmId);
   await recordTimes(context, running, answered);
@@ -112,6 +113,8 @@ export type Takeover = ReplicaFacts &
     readonly branchId: ReturnType<typeof branchId>;
     /** NICs of the source that were disconnected. */
     readonly fencedNics: readonly string[] | null;
+    /** Whether this very run of the operation looked whom the replica would meet. */
+    readonly isJustSeen: boolean;
     /** One higher than before: from now on hosts refuse whoever acts for the former epoch. */
     readonly epoch: number;
     readonly clock: Clock;
@@ -137,6 +140,7 @@ export async function prepare(
     point,
     branchId: branchId(await context.freshId('branch-id', 'br')),
     fencedNics: [],
+    isJustSeen: false,
     epoch: facts.replica.epoch + 1,
     clock: ports.clock,
   };
@@ -280,15 +284,17 @@ function toRest(takeover: Takeover, { key, signal }: Attempt): Promise<void> {
 
 /** Milliseconds from the request to the hypervisor calling it running. */
 export async function start(
+  ports: EnginePorts,
   context: OperationContext,
   takeover: Takeover,
   { value: replica }: Versioned<Replica>,
 ): Promise<number> {
-  const { target, isReturnable, requestedAt } = takeover;
+  const { target, isReturnable, requestedAt, isJustSeen } = takeover;
   const vmId = replica.targetVmId;
   if (vmId === null) throw new Error(`replica ${replica.id} is to be started without a VM`);
   await context.step<null>('start-replica', {
     do: async ({ key, signal }) => {
+      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
       await target.hypervisor.start({ key, vmId }, { signal });
       return null;
     },

@@ -125,14 +125,22 @@ export async function revive(site: Site): Promise<boolean> {
   return true;
 }
 
+/** Somebody serves in the replica's place by now: its start is given up. */
+const MEETING = ['started-beside-source', 'sibling-serves'];
+
 /** With the cause gone, a retry must succeed. */
 async function helpSuspended(site: Site): Promise<readonly string[]> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
     const suspended = await suspendedOperations(site);
     if (suspended.length === 0) return [];
     for (const operation of suspended) {
-      if (operation.error?.code === 'vm-not-off') await shutReplicaDown(site, operation);
-      await site.ask((controller) => controller.retryOperation(operation.id, BY_HAND));
+      const code = operation.error?.code ?? '';
+      if (code === 'vm-not-off') await shutReplicaDown(site, operation);
+      await site.ask((controller) =>
+        MEETING.includes(code)
+          ? controller.cancelOperation(operation.id, BY_HAND)
+          : controller.retryOperation(operation.id, BY_HAND),
+      );
     }
     await site.settleAll();
   }
