@@ -26,6 +26,11 @@ export function standInsBeside(replica: Replica, all: readonly Replica[]): reado
   });
 }
 
+/** Names of the places that a replica would take: two of the same machine have one in common. */
+export function placesOf(replica: Replica): readonly string[] {
+  return lineOf(replica).map(({ hostId, vmId }) => `place:${hostId}/${vmId}`);
+}
+
 function isOfSameMachine(one: Replica, other: Replica): boolean {
   return lineOf(one).some((vm) => lineOf(other).some((its) => isSame(vm, its)));
 }

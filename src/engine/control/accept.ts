@@ -3,7 +3,7 @@
  * must not be refused because a routine run hangs on the very site that was lost.
  */
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
-import { siblingsOf } from '../../domain/failover/siblings.ts';
+import { placesOf, siblingsOf } from '../../domain/failover/siblings.ts';
 import { type OperationId, operationId } from '../../domain/ids.ts';
 import type { Json, OperationKind, OperationRecord } from '../../domain/operation/operation.ts';
 import { type ReplicaOperation, requireAllowed } from '../../domain/replica/phase.ts';
@@ -124,18 +124,24 @@ async function begin(
   const id = freshOperationId(ports, options.seed);
   const known = await ports.durable.operation(id);
   if (known !== null) return known;
-  const request = {
-    id,
-    kind: order.kind,
-    subject: replica.id,
-    title: order.title,
-    input: { ...order.input, replicaId: replica.id },
-    claims: { exclusive: order.exclusive ?? [`replica:${replica.id}`], slots: order.slots ?? [] },
-  };
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
-  if (TAKING_PLACE.includes(order.kind)) await requireSiblingsStill(ports, current);
-  return ports.durable.start(request);
+  const { kind, title, input, exclusive = [`replica:${replica.id}`], slots = [] } = order;
+  if (TAKING_PLACE.includes(kind)) await requireSiblingsStill(ports, current);
+  return ports.durable.start({
+    id,
+    kind,
+    subject: replica.id,
+    title,
+    input: { ...input, replicaId: replica.id },
+    claims: { exclusive, slots: [...slots, ...placeSlots(kind, current)] },
+  });
+}
+
+/** Of two that are asked for in the same moment neither is under way yet: the second waits, and sees then what the first has done. */
+function placeSlots(kind: OperationKind, replica: Replica): Claims['slots'] {
+  if (!TAKING_PLACE.includes(kind)) return [];
+  return placesOf(replica).map((name) => ({ name, limit: 1 }));
 }
 
 /** Two that take the place of one VM at the same time would not see each other. */

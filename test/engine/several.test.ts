@@ -1,0 +1,36 @@
+/** Several replicas of one VM, wished for at the same moment. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hostId } from '../../src/domain/ids.ts';
+import type { SimulatedHost } from '../../src/simulator/host.ts';
+import { failoverOrder, options, Stage } from './stage.ts';
+
+/** Another replica of the VM, far away, with a restore point. */
+async function protectFar(stage: Stage): Promise<SimulatedHost> {
+  const far = stage.world.addHost({ id: hostId('far') });
+  await stage.knowHost(far.id);
+  await stage.protect({ name: 'far away', targetHost: 'far', replicaSuffix: '-far' });
+  await stage.finish(async (controller) => {
+    const [run] = await controller.runJob('far away', null, options);
+    return run ?? assert.fail();
+  });
+  return far;
+}
+
+test('two replicas of one VM that are failed over in the same moment do not meet', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const far = await protectFar(stage);
+  stage.production.isUnreachable = true;
+  const wishes = ['web-replica', 'web-far'].map((name) =>
+    stage.life.controller.failover(name, failoverOrder('latest'), options),
+  );
+  await stage.run(Promise.allSettled(wishes));
+  await stage.settleAll();
+  const standIns = [stage.recovery, far].flatMap(({ vms }) => [...vms.values()]);
+  const serving = standIns.filter(
+    (vm) => vm.power === 'running' && vm.state.nics.some(({ isConnected }) => isConnected),
+  );
+  assert.equal(serving.length, 1);
+});
