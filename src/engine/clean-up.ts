@@ -9,13 +9,16 @@ import type { Phase } from '../domain/replica/phase.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import { isConnected, type PowerState } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import { withDeadline } from './deadline.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
+import { cleared } from './record-failover.ts';
 import type { ReplicaFacts, ReplicaSettings } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
+import { toldOfSiblings } from './siblings.ts';
 import { whyLater } from './why-later.ts';
 
 type CleanUp = Pick<ReplicaFacts, 'replica' | 'newest'> & {
@@ -34,7 +37,7 @@ export async function cleanUpTarget(
     do: (attempt) => performCleanUp(cleanUp, attempt),
     undo: 'nothing',
   });
-  await record(context, cleanUp, found);
+  await record(ports, context, cleanUp, found);
 }
 
 /** For the sweeper: false when it must be tried again later. */
@@ -58,7 +61,7 @@ export async function cleanUpIfPossible(
     await context.note('note-clean-up', `The target is cleaned up later. ${found}`);
     return false;
   }
-  await record(context, cleanUp, found);
+  await record(ports, context, cleanUp, found);
   return true;
 }
 
@@ -157,6 +160,7 @@ async function lookAtReplica(
 }
 
 async function record(
+  ports: EnginePorts,
   context: OperationContext,
   { replica }: CleanUp,
   { power, isConnected: wasConnected }: Found,
@@ -172,8 +176,25 @@ async function record(
     'record-cleaned-up',
     [
       { type: 'condition-cleared', replicaId: replica.id, name: 'cleanup-pending' },
-      { type: 'condition-cleared', replicaId: replica.id, name: 'unfenced-source' },
+      await unfencedAfter(ports, context, replica),
     ],
     { undo: 'nothing' },
   );
+}
+
+/** The replica meets nobody any more. Its source, let go by the undo, may meet what another replica has put in its place. */
+function unfencedAfter(
+  ports: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+): Promise<CatalogChange> {
+  return context.step<CatalogChange>('look-at-siblings', {
+    do: async (attempt) => {
+      const since = ports.clock.now();
+      if (!(await hasCondition(ports.catalog, replica.id, 'unfenced-source')))
+        return cleared(replica);
+      return toldOfSiblings(ports, replica, replica.sourceVmName, since, attempt);
+    },
+    undo: 'nothing',
+  });
 }

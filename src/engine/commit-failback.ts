@@ -13,7 +13,6 @@ import { operationKey, type VmId } from '../domain/ids.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { FormerSource, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
-import { mayServe } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -28,7 +27,7 @@ import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
-import { besideSibling, lookAtSiblings } from './siblings.ts';
+import { toldOfSiblings } from './siblings.ts';
 import { tellOfHome } from './tell-folder.ts';
 import { requireTold } from './tell-target.ts';
 import { branchTemporary, marksLeft } from './temporaries.ts';
@@ -196,10 +195,7 @@ async function unfencedAfter(
       'Make sure that it does not: shut it down at its old host and remove it there.';
     return [{ type: 'condition-raised', replicaId: id, condition: { ...standing, message } }];
   }
-  const beside = (await lookAtSiblings(ports, replica, options)).find(mayServe);
-  if (beside !== undefined)
-    return [besideSibling(replica, sourceVmName, beside.name, standing.since)];
-  return [{ type: 'condition-cleared', replicaId: id, name: standing.name }];
+  return [await toldOfSiblings(ports, replica, sourceVmName, standing.since, options)];
 }
 
 /** Its state is a restore point now. What cannot be tidied this moment is registered: the sweeper comes back for it. */

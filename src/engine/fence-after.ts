@@ -20,8 +20,9 @@ import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
+import { cleared } from './record-failover.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
-import { besideSibling, heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings, toldOfSiblings } from './siblings.ts';
 import {
   fenceSource,
   fencingOf,
@@ -57,7 +58,11 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   const fenced = { ...failover, ...added, isDuplicateAccepted: false, isSourceReleased: false };
   await tell(ports, context, facts.replica, fenced);
   await fenceSource(context, source, facts.replica, fencing);
-  await recordFence(context, facts, fenced, CLEARED);
+  const beside = await lookBeside(ports, context, facts.replica, failover);
+  await recordFence(context, facts, fenced, ({ id: replicaId }) => [
+    beside,
+    { type: 'condition-cleared', replicaId, name: 'source-returned' },
+  ]);
   await holdSource(ports, context, { ...facts, replica: { ...facts.replica, failover: fenced } });
   if (needed === 'none') await context.note('note-quiet', quietNote(seen));
   if (!failover.isConnected) await context.note('note-nobody', NOBODY_SERVES);
@@ -155,10 +160,20 @@ async function recordFence(
   await context.record('record-fence', [saved, ...conditions(replica)], { undo: 'irreversible' });
 }
 
-const CLEARED = ({ id: replicaId }: Replica): readonly CatalogChange[] => [
-  { type: 'condition-cleared', replicaId, name: 'unfenced-source' },
-  { type: 'condition-cleared', replicaId, name: 'source-returned' },
-];
+/** The source is not the only one that a replica may meet. */
+async function lookBeside(
+  ports: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+  { isConnected }: FailoverRecord,
+): Promise<CatalogChange> {
+  if (!isConnected) return cleared(replica);
+  const since = await context.now('fenced-at');
+  return context.step<CatalogChange>('look-beside', {
+    do: (attempt) => toldOfSiblings(ports, replica, replica.name, since, attempt),
+    undo: 'nothing',
+  });
+}
 
 function duplicateAccepted(replica: Replica, seen: SourceSeen, since: Instant): CatalogChange {
   const may = seen.power === 'unknown' ? 'may run and be' : 'runs and is';

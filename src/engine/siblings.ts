@@ -4,11 +4,12 @@ import type { SiblingAtFailover } from '../domain/failover/connection.ts';
 import { standInsBeside } from '../domain/failover/siblings.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import { isServing } from '../domain/vm/vm.ts';
+import { isServing, mayServe } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { cleared } from './record-failover.ts';
 import { lookAtSource } from './source-fence.ts';
 
 type Ports = Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>;
@@ -74,4 +75,16 @@ export function besideSibling(
     replicaId,
     condition: { name: 'unfenced-source', message, since },
   };
+}
+
+/** What remains to be told when the source itself meets nobody any more: a sibling that may serve beside `vm`, or nothing. */
+export async function toldOfSiblings(
+  ports: Ports,
+  replica: Replica,
+  vm: string,
+  since: Instant,
+  options: CallOptions,
+): Promise<CatalogChange> {
+  const beside = (await lookAtSiblings(ports, replica, options)).find(mayServe);
+  return beside === undefined ? cleared(replica) : besideSibling(replica, vm, beside.name, since);
 }
