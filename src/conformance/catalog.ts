@@ -1,6 +1,7 @@
 /** What every catalogue must keep: ports/catalog.ts. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { jobId } from '../domain/ids.ts';
 import type { Catalog, CatalogChange } from '../ports/catalog.ts';
 import * as sample from './catalog-samples.ts';
 
@@ -71,6 +72,22 @@ function versionTests(suite: Suite): void {
     const now = await catalog.host(sample.host.id);
     assert.equal(now?.value.name, 'second');
     assert.notEqual(now?.version, version);
+  });
+
+  suite('no two jobs have one name, whoever comes second', async ({ catalog }) => {
+    const save = (id: string, name: string, expectedVersion: number | null): CatalogChange => ({
+      type: 'job-saved',
+      job: { ...sample.job, id: jobId(id), name },
+      expectedVersion,
+    });
+    await catalog.apply([save('job-1', 'web', null), save('job-2', 'db', null)]);
+    const { version = 0 } = (await catalog.job(jobId('job-2'))) ?? {};
+    const taken = { code: 'name-taken' };
+    await assert.rejects(catalog.apply([save('job-2', 'web', version)]), taken);
+    await assert.rejects(catalog.apply([save('job-3', 'web', null)]), taken);
+    await catalog.apply([save('job-2', 'shop', version), save('job-3', 'db', null)]);
+    const names = (await catalog.jobs()).map(({ value }) => value.name);
+    assert.deepEqual(names, ['web', 'shop', 'db']);
   });
 
   suite('a save of what was removed meanwhile is a conflict', async ({ catalog }) => {

@@ -72,7 +72,8 @@ export interface Catalog {
   temporaries(): Promise<readonly Temporary[]>;
   /**
    * Applies all changes in one durable transaction.
-   * Throws `version-conflict` when an expected version does not match; then nothing is applied.
+   * Throws `version-conflict` when an expected version does not match, and `name-taken` when a job gets the name of
+   * another one; then nothing is applied.
    */
   apply(changes: readonly CatalogChange[]): Promise<void>;
 }

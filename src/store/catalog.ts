@@ -2,6 +2,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { UnderstudyError } from '../domain/error.ts';
 import type { ReplicaId } from '../domain/ids.ts';
+import type { Job } from '../domain/job/job.ts';
 import { comparePoints } from '../domain/restore-point/restore-point.ts';
 import type { Catalog, CatalogChange, Versioned } from '../ports/catalog.ts';
 import {
@@ -18,7 +19,7 @@ import { storeError } from './errors.ts';
 export type SqliteCatalog = Catalog & {
   /**
    * Applies all changes inside the transaction that is open on the database; whoever opened it must roll it
-   * back (or to a savepoint) when this throws. Throws `version-conflict`.
+   * back (or to a savepoint) when this throws. Throws `version-conflict`, `name-taken`.
    */
   applyInTransaction(changes: readonly CatalogChange[]): void;
 };
@@ -48,6 +49,7 @@ export function createSqliteCatalog({
         hosts.remove(change.hostId);
         break;
       case 'job-saved':
+        requireFreeName(change.job);
         jobs.save(change.job, change.expectedVersion);
         break;
       case 'job-removed':
@@ -66,6 +68,12 @@ export function createSqliteCatalog({
         ofReplica.apply(change);
         break;
     }
+  }
+
+  function requireFreeName({ id, name }: Job): void {
+    if (jobs.byId(id)?.value.name === name) return;
+    if (!jobs.all().some(({ value }) => value.name === name)) return;
+    throw new UnderstudyError('name-taken', { what: 'job', name });
   }
 
   return {

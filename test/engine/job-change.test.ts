@@ -88,6 +88,21 @@ test('a name that is taken, a VM of another job and tests without a period are r
   }
 });
 
+test('two jobs that are to have one name in the same moment: one has it', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.protect({ name: 'other', targetHost: 'production', replicaSuffix: '.x' });
+  const { controller, ports } = stage.life;
+  const renamed = ['nightly', 'other'].map((job) =>
+    controller.changeJob(job, { name: 'shop' }, options),
+  );
+  const outcomes = await stage.run(Promise.allSettled(renamed));
+  const refused = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []));
+  assert.deepEqual(refused, ['name-taken']);
+  const names = (await ports.catalog.jobs()).map(({ value }) => value.name);
+  assert.equal(names.filter((name) => name === 'shop').length, 1);
+});
+
 test('networks: what the target has not got is told before, also while the source is lost', async () => {
   await using stage = await Stage.open();
   await withPoints(stage);

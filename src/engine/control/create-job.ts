@@ -51,7 +51,6 @@ async function make(
   if (isBlocked) return { type: 'blocked', findings };
   const wanted = await newReplicas(ports, job, options);
   const replicas = await seeded(ports, wanted, orders, options);
-  await requireFreeName(ports, request.name); // again: asking the hosts took its time
   await ports.catalog.apply([{ type: 'job-saved', job, expectedVersion: null }, ...replicas]);
   return { type: 'created', job: await jobView(ports, job), findings };
 }
