@@ -23,6 +23,7 @@ import { type Failback, homeVm, layersCommand, loadFailback } from './failback-f
 import { followVm } from './follow-vm.ts';
 import { keptMarks } from './kept-marks.ts';
 import { mergeProgress } from './merge-progress.ts';
+import { recordGathered } from './record-gathered.ts';
 import { savedReplica } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { retirePoints } from './retire-points.ts';
@@ -157,24 +158,20 @@ async function recordReady(
   const { branchId } = failover;
   const { operationId } = context;
   const branch = branchTemporary(operationId, { replica: ready, branchId, requestedAt });
-  const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
-    do: async (attempt) => {
-      const jobs = (await ports.catalog.jobs()).map(
-        ({ value, version: of }) => ({ job: value, version: of }) as const,
-      );
-      const followed = followVm(jobs, replica, { hostId, vmId, name }, newJobId);
-      return [
-        savedReplica({ ...ready, jobId: followed.jobId }, version),
-        ...(point === null ? [] : [{ type: 'point-saved', point } as const]),
-        branch.registered,
-        { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
-        ...followed.changes,
-        ...(await unfencedAfter(ports, ready, isElsewhere ? former : null, attempt)),
-      ];
-    },
-    undo: 'nothing',
+  await recordGathered(context, 'record-ready', async (attempt) => {
+    const jobs = (await ports.catalog.jobs()).map(
+      ({ value, version: of }) => ({ job: value, version: of }) as const,
+    );
+    const followed = followVm(jobs, replica, { hostId, vmId, name }, newJobId);
+    return [
+      savedReplica({ ...ready, jobId: followed.jobId }, version),
+      ...(point === null ? [] : [{ type: 'point-saved', point } as const]),
+      branch.registered,
+      { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
+      ...followed.changes,
+      ...(await unfencedAfter(ports, ready, isElsewhere ? former : null, attempt)),
+    ];
   });
-  await context.record('record-ready', changes, { undo: 'irreversible' });
   return ready;
 }
 

@@ -20,6 +20,7 @@ import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import { mergeProgress } from './merge-progress.ts';
+import { recordGathered } from './record-gathered.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 
 export function permanentFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -84,16 +85,12 @@ async function recordPermanent(
     { ...replica, epoch: replica.epoch + 1, newestPointId: null, archives: [] },
     'failover-made-permanent',
   );
-  const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
-    do: async () => [
-      savedReplica(permanent, version),
-      ...(await exclusions(ports, replica)),
-      ...(await forgottenPoints(ports, replica)),
-      ...(await clearedConditions(ports, replica)),
-    ],
-    undo: 'nothing',
-  });
-  await context.record('record-permanent', changes, { undo: 'irreversible' });
+  await recordGathered(context, 'record-permanent', async () => [
+    savedReplica(permanent, version),
+    ...(await exclusions(ports, replica)),
+    ...(await forgottenPoints(ports, replica)),
+    ...(await clearedConditions(ports, replica)),
+  ]);
   return permanent;
 }
 

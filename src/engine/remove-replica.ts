@@ -10,6 +10,7 @@ import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import { keptMarks } from './kept-marks.ts';
+import { recordGathered } from './record-gathered.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { marksLeft, orLeaveToSweeper, PATIENCE_MS } from './temporaries.ts';
 
@@ -101,29 +102,25 @@ async function recordRemoved(
   left: Temporary,
 ): Promise<void> {
   const removed = apply({ ...replica, newestPointId: null, archives: [] }, 'removed');
-  const changes = await context.step<readonly CatalogChange[]>('gather-changes', {
-    do: async () => {
-      const points = await ports.catalog.points(replica.id);
-      const conditions = await ports.catalog.conditions(replica.id);
-      return [
-        savedReplica(removed, version),
-        ...(await exclusion(ports, replica)),
-        { type: 'temporary-registered' as const, temporary: left },
-        ...points.map(({ id }) => ({
-          type: 'point-removed' as const,
-          replicaId: replica.id,
-          pointId: id,
-        })),
-        ...conditions.map(({ name }) => ({
-          type: 'condition-cleared' as const,
-          replicaId: replica.id,
-          name,
-        })),
-      ];
-    },
-    undo: 'nothing',
+  await recordGathered(context, 'record-removed', async () => {
+    const points = await ports.catalog.points(replica.id);
+    const conditions = await ports.catalog.conditions(replica.id);
+    return [
+      savedReplica(removed, version),
+      ...(await exclusion(ports, replica)),
+      { type: 'temporary-registered' as const, temporary: left },
+      ...points.map(({ id }) => ({
+        type: 'point-removed' as const,
+        replicaId: replica.id,
+        pointId: id,
+      })),
+      ...conditions.map(({ name }) => ({
+        type: 'condition-cleared' as const,
+        replicaId: replica.id,
+        name,
+      })),
+    ];
   });
-  await context.record('record-removed', changes, { undo: 'irreversible' });
 }
 
 /** Else the next run of its job would protect it again at once. */
