@@ -1,8 +1,7 @@
-/** Every operation, with what must be there before it: what the crash matrix goes through. */
+/** Every operation on the one replica of a VM, with what must be there before it: what the crash matrix goes through. */
 import assert from 'node:assert/strict';
 import { MIB } from '../../../src/domain/bytes.ts';
 import { instant } from '../../../src/domain/instant.ts';
-import type { OperationRecord } from '../../../src/domain/operation/operation.ts';
 import { parseProbe } from '../../../src/domain/test-failover/probe.ts';
 import { startCatchUp } from '../../../src/engine/control/failbacks.ts';
 import { changeMemory, losePower, touchLayer } from '../../../src/simulator/calamities.ts';
@@ -11,28 +10,24 @@ import { reloadHost } from '../../../src/simulator/start-guard.ts';
 import { SICK } from '../../../src/simulator/test-bench.ts';
 import { undoing } from '../failback-stage.ts';
 import { failoverOrder, options, type Stage, VDA, VDB } from '../stage.ts';
+import {
+  commit,
+  failback,
+  failedBack,
+  failedOver,
+  HOME,
+  NEW_HOME,
+  plannedFailover,
+  protectedTwice,
+  readyToSwitch,
+  type Story,
+  switchOver,
+  undoFailback,
+} from './situations.ts';
 
 const PROBES = [parseProbe('http:80@5s')];
 
-export type Story = {
-  readonly prepare: (stage: Stage) => Promise<unknown>;
-  readonly act: (stage: Stage) => Promise<OperationRecord>;
-  /** What comes back once it is over, before anything else is asked for. */
-  readonly heal?: (stage: Stage) => void;
-  /** What is asked for once all is well again; without it the same again. */
-  readonly afterwards?: (stage: Stage) => Promise<OperationRecord>;
-};
-
 const run = (stage: Stage) => stage.replicate();
-
-async function protectedTwice(stage: Stage): Promise<void> {
-  await stage.protect({ retention: { keepLast: 2, tiers: [] } });
-  for (const value of ['one', 'two']) {
-    stage.vm.write(VDA, 1, value);
-    await stage.replicate();
-  }
-  stage.vm.write(VDA, 1, 'three');
-}
 
 /** The storage is below its reserve, and holds points that retention does not want any more. */
 async function outOfRoom(stage: Stage): Promise<void> {
@@ -49,20 +44,6 @@ async function outOfRoom(stage: Stage): Promise<void> {
   stage.vm.write(VDB, 1, 'four');
 }
 
-async function failedOver(stage: Stage): Promise<void> {
-  await protectedTwice(stage);
-  await stage.failover('latest', 'power-off');
-}
-
-const HOME = {
-  to: { type: 'original' },
-  switchover: { type: 'manual' },
-  discardSavedState: false,
-  applyChanges: false,
-  shutdownDeadlineMs: 120_000,
-} as const;
-
-const NEW_HOME = { ...HOME, to: { type: 'new', host: null, name: 'web-anew' } } as const;
 const COPY = { ...HOME, to: { type: 'copy', host: null, vm: 'restored' } } as const;
 const DISKS = [
   { key: VDA, sizeBytes: 8 * MIB },
@@ -72,25 +53,6 @@ const DISKS = [
 async function installGuard(stage: Stage): Promise<void> {
   await stage.run(stage.life.controller.installGuard('production', null, options));
   reloadHost(stage.production);
-}
-
-async function readyToSwitch(stage: Stage): Promise<void> {
-  await failedOver(stage);
-  await stage.finish((controller) => controller.failback('web-replica', HOME, options));
-}
-
-function switchOver(stage: Stage): Promise<OperationRecord> {
-  const order = { shutdownDeadlineMs: 60_000, onMissedDeadline: 'give-up' } as const;
-  return stage.finish((controller) => controller.switchOver('web-replica', order, options));
-}
-
-function commit(stage: Stage): Promise<OperationRecord> {
-  return stage.finish((controller) => controller.commitFailback('web-replica', options));
-}
-
-async function failedBack(stage: Stage): Promise<void> {
-  await readyToSwitch(stage);
-  await switchOver(stage);
 }
 
 async function undone(stage: Stage): Promise<void> {
@@ -138,23 +100,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
         controller.failover('web-replica', failoverOrder('latest', 'power-off'), options),
       ),
   },
-  'planned failover': {
-    prepare: protectedTwice,
-    act: (stage) =>
-      stage.finish((controller) =>
-        controller.plannedFailover(
-          'web-replica',
-          {
-            reason: 'maintenance',
-            passesMax: 2,
-            lastDeltaMsMax: 5000,
-            shutdownDeadlineMs: 60_000,
-            onMissedDeadline: 'give-up',
-          },
-          options,
-        ),
-      ),
-  },
+  'planned failover': { prepare: protectedTwice, act: plannedFailover },
   'undo failover': { prepare: failedOver, act: (stage) => stage.undo() },
   'forced undo': {
     prepare: failedOver,
@@ -175,19 +121,15 @@ export const STORIES: Readonly<Record<string, Story>> = {
     },
     act: run,
   },
-  failback: {
-    prepare: failedOver,
-    act: (stage) => stage.finish((controller) => controller.failback('web-replica', HOME, options)),
-  },
+  failback: { prepare: failedOver, act: (stage) => failback(stage) },
   'failback to a new VM': {
     prepare: failedOver,
-    act: (stage) =>
-      stage.finish((controller) => controller.failback('web-replica', NEW_HOME, options)),
+    act: (stage) => failback(stage, NEW_HOME),
   },
   'switchover to a new VM': {
     prepare: async (stage) => {
       await failedOver(stage);
-      await stage.finish((controller) => controller.failback('web-replica', NEW_HOME, options));
+      await failback(stage, NEW_HOME);
     },
     act: switchOver,
   },
@@ -196,7 +138,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
       await failedOver(stage);
       stage.world.addVm(stage.production, { name: 'restored', disks: DISKS });
     },
-    act: (stage) => stage.finish((controller) => controller.failback('web-replica', COPY, options)),
+    act: (stage) => failback(stage, COPY),
   },
   'another pass of a failback': {
     prepare: readyToSwitch,
@@ -216,11 +158,7 @@ export const STORIES: Readonly<Record<string, Story>> = {
       return run(stage); // protection goes on: what could not be retired goes then
     },
   },
-  'undo failback': {
-    prepare: failedBack,
-    act: (stage) =>
-      stage.finish((controller) => controller.undoFailback('web-replica', undoing(false), options)),
-  },
+  'undo failback': { prepare: failedBack, act: undoFailback },
   'forced undo of a failback': {
     prepare: failedBack,
     act: (stage) => {
