@@ -11,7 +11,7 @@ import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import type { ReplicaSettings } from './replica-facts.ts';
+import { type ReplicaSettings, readSettings } from './replica-facts.ts';
 import { whyLater } from './why-later.ts';
 
 export type Rest = {
@@ -48,7 +48,7 @@ export async function restReplica(
   }
   const since = await context.now('rest-at');
   return context.step<Rested>('define-replica', {
-    do: (attempt) => define(rest, { since, wasOutdated }, attempt),
+    do: (attempt) => define(catalog, rest, { since, wasOutdated }, attempt),
     undo: 'nothing',
   });
 }
@@ -68,7 +68,9 @@ export function isKnownOutdated(
   });
 }
 
+/** Somebody may have changed the networks since the run began. */
 async function define(
+  catalog: EnginePorts['catalog'],
   rest: Rest,
   { since, wasOutdated }: { readonly since: Instant; readonly wasOutdated: boolean },
   attempt: StepAttempt,
@@ -76,7 +78,8 @@ async function define(
   const { id: replicaId, targetVmId } = rest.replica;
   const name = 'definition-outdated';
   try {
-    const vmId = await defineAtRest(rest, attempt.key, attempt);
+    const settings = await readSettings(catalog, rest.replica);
+    const vmId = await defineAtRest({ ...rest, settings }, attempt.key, attempt);
     return { vmId, changes: wasOutdated ? [{ type: 'condition-cleared', replicaId, name }] : [] };
   } catch (error) {
     const message = `The replica VM could not be defined as its source is now. ${whyLater(error, attempt)}`;

@@ -1,9 +1,10 @@
 /** A job that is changed, and one that is only looked at before it is made. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MIB } from '../../src/domain/bytes.ts';
 import type { ChangeJob } from '../../src/ports/job-orders.ts';
 import { replicaVm } from './failback-stage.ts';
-import { options, Stage } from './stage.ts';
+import { options, Stage, VDA } from './stage.ts';
 
 async function change(stage: Stage, order: ChangeJob, seed: string | null = null) {
   const work = stage.life.controller.changeJob('nightly', order, { ...options, seed });
@@ -82,6 +83,16 @@ test('a name that is taken, a VM of another job and tests without a period are r
     [{ name: 'other' }, 'name-taken'],
     [{ answers: [{ vm: 'mail', at }] }, 'vm-not-in-job'],
     [{ testing: { probes: [] } }, 'invalid-request'],
+    // The addresses of one of them would be lost.
+    [
+      {
+        answers: [
+          { vm: 'web', at },
+          { vm: stage.vm.id, at: [] },
+        ],
+      },
+      'invalid-request',
+    ],
   ] as const) {
     await assert.rejects(change(stage, order), { code });
     await assert.rejects(preview(stage, order), { code });
@@ -127,6 +138,39 @@ test('networks can be set right while nobody answers, and the failover afterward
   assert.ok(replicaVm(stage).state.nics.every(({ isConnected }) => !isConnected));
   const again = await preview(stage, { networks: { 'network:default': 'network:default' } });
   assert.match(again.changes[0]?.takesEffect ?? '', /web-replica stands in and keeps its own/);
+});
+
+test('a target that hangs is waited for once, however many VMs the job has', async () => {
+  await using stage = await Stage.open();
+  const vms = ['mail', 'shop', 'wiki'];
+  for (const name of vms) {
+    stage.world.addVm(stage.production, { name, disks: [{ key: VDA, sizeBytes: MIB }] });
+  }
+  await stage.protect({ vms: ['web', ...vms] });
+  await stage.replicate();
+  await stage.settleAll();
+  for (let nth = 1; nth <= 8; nth += 1) {
+    stage.world.faults.on('recovery.hypervisor.preflightTarget', nth, 'hang');
+  }
+  const began = stage.world.clock.monotonicMs();
+  const { findings } = await preview(stage, { networks: { 'network:default': null } });
+  assert.ok(stage.world.clock.monotonicMs() - began < 15_000);
+  const unasked = findings.filter((vm) =>
+    vm.findings.some(({ message }) => message.startsWith('A host did not answer')),
+  );
+  assert.equal(unasked.length, 4);
+});
+
+test('networks that change while a run is under way are in the replica VM at its end', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  const { controller, ports } = stage.life;
+  const [run] = await stage.run(controller.runJob('nightly', null, options));
+  await stage.until(() => stage.vm.freeze !== null);
+  await change(stage, { networks: { 'network:default': 'network:dr' } });
+  await stage.run(ports.durable.settled(run?.id ?? assert.fail(), options));
+  assert.equal(replicaVm(stage).state.nics[0]?.network, 'network:dr');
+  assert.deepEqual(await ports.catalog.conditions((await stage.replica()).id), []);
 });
 
 test('a change that makes a replica impossible is refused, one that leaves it so is not', async () => {

@@ -1,7 +1,7 @@
 /** What changing a job would mean, told beforehand, and the change itself: an operation, so that the history has it. */
 import { errorFromRecord, UnderstudyError } from '../../domain/error.ts';
 import { type OperationId, operationId } from '../../domain/ids.ts';
-import type { Job } from '../../domain/job/job.ts';
+import { type Job, protectedVm } from '../../domain/job/job.ts';
 import type { JobChange } from '../../domain/job/job-change.ts';
 import { type SettingChange, settingChanges } from '../../domain/job/setting-changes.ts';
 import type { Json } from '../../domain/operation/operation.ts';
@@ -83,10 +83,17 @@ async function carryOut(
   return (result as unknown as { readonly changes: readonly SettingChange[] }).changes;
 }
 
-/** Throws `vm-not-in-job`, and `invalid-request` where it is not clear whose addresses are meant. */
+/** Throws `vm-not-in-job`, and `invalid-request` where it is not clear whose addresses are meant, or which. */
 function changeOf(job: Job, { answers, ...plain }: ChangeJob): JobChange {
   if (answers === undefined) return plain;
-  return { ...plain, answers: answers.map(({ vm, at }) => ({ vmId: vmOf(job, vm), at })) };
+  const placed = answers.map(({ vm, at }) => ({ vmId: vmOf(job, vm), at }));
+  const twice = placed.find(
+    ({ vmId }, index) => placed.findIndex((one) => one.vmId === vmId) < index,
+  );
+  if (twice === undefined) return { ...plain, answers: placed };
+  const { name = twice.vmId } = protectedVm(job, twice.vmId) ?? {};
+  const reason = `VM ${name} is named twice: give all its addresses in one place`;
+  throw new UnderstudyError('invalid-request', { reason });
 }
 
 function vmOf({ name, vms }: Job, reference: Reference | null) {

@@ -3,6 +3,7 @@
  * a failover defines, and because the source may be gone when somebody has to set a network right.
  */
 import { asUnderstudyError } from '../../domain/error.ts';
+import type { HostId } from '../../domain/ids.ts';
 import type { Job, ProtectedVm } from '../../domain/job/job.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
 import { windowFinding } from '../../domain/replication/openings.ts';
@@ -11,6 +12,7 @@ import { unusedNetworkFindings } from '../../domain/vm/network-map.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
+import type { HypervisorView } from '../../ports/hypervisor.ts';
 import type { VmFindings } from '../../ports/job-orders.ts';
 import { withDeadline } from '../deadline.ts';
 import type { ControllerPorts } from './controller-ports.ts';
@@ -84,21 +86,27 @@ async function networkFindings(
 ): Promise<NetworkFindings> {
   const changed = changedNetworks(before, after);
   if (changed.length === 0) return { ofJob: [], ofVms: new Map() };
-  const { hypervisor } = await ports.hosts.ports(after.targetHostId);
+  const ask = asker(ports, options);
   const ofVms = new Map<string, readonly PreflightFinding[]>();
   const networks: string[] = [];
   for (const { vmId } of vms) {
     const replica = replicas.find(({ sourceVmId }) => sourceVmId === vmId);
-    const asked = await answerOr(ports, options, async (within) => {
-      const source = await definitionOf(ports, after, vmId, replica, within);
-      networks.push(...source.nics.map(({ network }) => network));
-      const standInId = replica?.targetVmId ?? null;
+    const source =
+      (await newestDefinition(ports, replica)) ??
+      (await ask(before.sourceHostId, (hypervisor, within) => hypervisor.vm(vmId, within)));
+    if (source === null) {
+      ofVms.set(vmId, [NOT_ASKED]);
+      continue;
+    }
+    networks.push(...source.nics.map(({ network }) => network));
+    const standInId = replica?.targetVmId ?? null;
+    const found = await ask(after.targetHostId, async (hypervisor, within) => {
       const of = ({ networkMap }: Job) =>
         hypervisor.preflightTarget({ source, standInId, networkMap }, within);
       const known = new Set((await of(before)).map(({ message }) => message));
       return (await of(after)).filter(({ message }) => !known.has(message));
     });
-    ofVms.set(vmId, asked);
+    ofVms.set(vmId, found ?? [NOT_ASKED]);
   }
   // A host that did not answer has said nothing of what is unused.
   const isAsked = [...ofVms.values()].every((found) => !found.includes(NOT_ASKED));
@@ -112,17 +120,12 @@ function changedNetworks({ networkMap: before }: Job, { networkMap: after }: Job
   );
 }
 
-async function definitionOf(
-  { catalog, hosts }: ControllerPorts,
-  { sourceHostId }: Job,
-  vmId: ProtectedVm['vmId'],
+async function newestDefinition(
+  { catalog }: ControllerPorts,
   replica: Replica | undefined,
-  options: CallOptions,
-): Promise<VmDescription> {
-  const newest = replica === undefined ? undefined : (await catalog.points(replica.id)).at(-1);
-  if (newest !== undefined) return newest.vm;
-  const { hypervisor } = await hosts.ports(sourceHostId);
-  return hypervisor.vm(vmId, options);
+): Promise<VmDescription | null> {
+  const points = replica === undefined ? [] : await catalog.points(replica.id);
+  return points.at(-1)?.vm ?? null;
 }
 
 const NOT_ASKED: PreflightFinding = {
@@ -131,18 +134,28 @@ const NOT_ASKED: PreflightFinding = {
   message: 'A host did not answer, so nobody has seen whether the target has these networks.',
 };
 
-async function answerOr(
-  { clock }: ControllerPorts,
-  options: CallOptions,
-  ask: (within: CallOptions) => Promise<readonly PreflightFinding[]>,
-): Promise<readonly PreflightFinding[]> {
-  try {
-    return await withDeadline(clock, ANSWER_MS, options, (signal) => ask({ signal }));
-  } catch (error) {
-    const { kind } = asUnderstudyError(error);
-    if (options.signal.aborted || (kind !== 'transient' && kind !== 'cancelled')) throw error;
-    return [NOT_ASKED];
-  }
+type Ask = <T>(
+  host: HostId,
+  question: (hypervisor: HypervisorView, within: CallOptions) => Promise<T>,
+) => Promise<T | null>;
+
+/** Null: no answer. A host that gave none is not asked again: one that hangs would be waited for by each VM of the job. */
+function asker({ clock, hosts }: ControllerPorts, options: CallOptions): Ask {
+  const silent = new Set<HostId>();
+  return async (host, question) => {
+    if (silent.has(host)) return null;
+    const { hypervisor } = await hosts.ports(host);
+    try {
+      return await withDeadline(clock, ANSWER_MS, options, (signal) =>
+        question(hypervisor, { signal }),
+      );
+    } catch (error) {
+      const { kind } = asUnderstudyError(error);
+      if (options.signal.aborted || (kind !== 'transient' && kind !== 'cancelled')) throw error;
+      silent.add(host);
+      return null;
+    }
+  };
 }
 
 function blocks({ severity }: PreflightFinding): boolean {
