@@ -20,7 +20,8 @@ export const CONFLICTS = {
   'already-protected': {
     kind: 'conflict',
     message: 'VM {vm} already has a replica on that host, made by job {job}.',
-    remedy: 'To change that job, delete it: its replica is kept, and taken over by the new one.',
+    remedy:
+      'Change that job with `understudy job change {job}`; or delete it: its replica is kept, and taken over by the new one.',
   },
   'disk-in-use': {
     kind: 'conflict',
@@ -153,7 +154,7 @@ export const CONFLICTS = {
   'preflight-blocked': {
     kind: 'conflict',
     message: 'The job {job} cannot work as things are: {reason}.',
-    remedy: 'Fix what is listed as blocking, then create it again.',
+    remedy: 'Fix what is listed as blocking, then try again.',
   },
   'parent-not-newest': {
     kind: 'conflict',

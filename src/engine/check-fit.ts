@@ -17,8 +17,8 @@ const CONDITION = 'target-unfit';
 const PATIENCE_MS = 60_000;
 
 type Fit = {
-  /** Sentences; none: nothing stands in the way. */
-  readonly blocks: readonly string[];
+  /** Why it cannot run the replica, or why nobody knows: for the condition; null: nothing stands in the way. */
+  readonly verdict: string | null;
   /** What the definition before had not brought about. */
   readonly warns: readonly string[];
 };
@@ -42,11 +42,11 @@ export async function checkFit(context: OperationContext, checked: Checked): Pro
     undo: 'nothing',
   });
   if (found === null) return;
-  const { standing, blocks, warns } = found;
+  const { standing, verdict, warns } = found;
   if (warns.length > 0) {
     await context.note('note-fit', `${sourceVmName} is defined otherwise now. ${warns.join(' ')}`);
   }
-  if (blocks.length > 0) await raise(context, checked, { standing, blocks });
+  if (verdict !== null) await raise(context, checked, { standing, verdict });
   else if (standing !== null) {
     const cleared = { type: 'condition-cleared', replicaId, name: CONDITION } as const;
     await context.record('record-fit', [cleared], { undo: 'nothing' });
@@ -56,11 +56,9 @@ export async function checkFit(context: OperationContext, checked: Checked): Pro
 async function raise(
   context: OperationContext,
   { replica: { id: replicaId, sourceVmName } }: Checked,
-  { standing, blocks }: Pick<Found, 'standing' | 'blocks'>,
+  { standing, verdict }: { readonly standing: Condition | null; readonly verdict: string },
 ): Promise<void> {
-  const message =
-    `${sourceVmName} is defined otherwise now, and its target could not run that: ${blocks.join(' ')} ` +
-    'Until it is mended on either side, fail over to a restore point from before. Every run looks again.';
+  const message = `${sourceVmName} is defined otherwise now, and ${verdict} Every run looks again.`;
   if (message === standing?.message) return;
   const since = standing?.since ?? (await context.now('unfit-since'));
   const condition = { name: CONDITION, message, since } as const;
@@ -90,7 +88,8 @@ async function look(checked: Checked, attempt: StepAttempt): Promise<Fit> {
     if (attempt.signal.aborted) throw error;
     const isSlow = asUnderstudyError(error).kind === 'cancelled';
     const because = isSlow ? 'The target took too long to answer.' : whyLater(error, attempt);
-    return { blocks: [`Whether it could was not to be found out. ${because}`], warns: [] };
+    const verdict = `whether its target could run that was not to be found out. ${because}`;
+    return { verdict, warns: [] };
   }
 }
 
@@ -107,7 +106,11 @@ function preflight(
 function fitOf(now: readonly PreflightFinding[], news: readonly PreflightFinding[]): Fit {
   const of = (all: readonly PreflightFinding[], wanted: PreflightFinding['severity']) =>
     all.filter(({ severity }) => severity === wanted).map(sentence);
-  return { blocks: of(now, 'blocks'), warns: of(news, 'warns') };
+  const blocks = of(now, 'blocks');
+  const verdict =
+    `its target could not run that: ${blocks.join(' ')} ` +
+    'Until it is mended on either side, fail over to a restore point from before.';
+  return { verdict: blocks.length === 0 ? null : verdict, warns: of(news, 'warns') };
 }
 
 function sentence({ element, message }: PreflightFinding): string {

@@ -82,8 +82,12 @@ test('a target that cannot be asked costs no restore point, and the next run ask
     await run(stage);
     assert.equal((await stage.life.ports.catalog.points(id)).length, Math.min(points + 1, 5));
     const [told] = await conditions(stage);
-    assert.match(told?.message ?? '', /Whether it could was not to be found out/);
+    assert.match(
+      told?.message ?? '',
+      /and whether its target could run that was not to be found out\. /,
+    );
     assert.match(told?.message ?? '', words);
+    assert.doesNotMatch(told?.message ?? '', /could not run/);
     stage.world.faults.clear();
     await run(stage);
     assert.deepEqual(await conditions(stage), []);
