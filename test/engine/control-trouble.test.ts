@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { findOperation, resolve } from '../../src/engine/control/references.ts';
 import { sweepAll } from '../../src/engine/scheduler.ts';
-import { options, Stage } from './stage.ts';
+import { failoverOrder, options, Stage } from './stage.ts';
 
 function addSecondVm(stage: Stage): void {
   const vm = stage.world.addVm(stage.production, {
@@ -97,12 +97,7 @@ test('a replica is not taken over by a new job while something is under way with
   const { controller, ports } = stage.life;
   await stage.run(controller.deleteJob('nightly', options));
   stage.world.faults.on('recovery.store.createBranch', 1, 'slow', { delayMs: 5000 });
-  const order = {
-    point: { type: 'latest' },
-    reason: 'a test',
-    fence: 'none',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest');
   const begun = await stage.run(controller.failover('web-replica', order, options));
   await stage.until(() => stage.world.faults.happened.length === 1);
   await assert.rejects(stage.protect(), { code: 'operation-in-progress' });
@@ -155,12 +150,7 @@ test('a preview says that a source that does not answer cannot be fenced', async
   await stage.protect();
   await stage.replicate();
   stage.production.isUnreachable = true;
-  const order = {
-    point: { type: 'latest' },
-    reason: '',
-    fence: 'power-off',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest', 'power-off');
   const { controller } = stage.life;
   const preview = await stage.run(controller.previewFailover('web-replica', order, options));
   assert.match(preview.refusedBecause ?? '', /cannot be fenced/);
@@ -173,12 +163,7 @@ test('a storage folder that lets no VM through blocks a job, and a preview of a 
   stage.recovery.isStorageClosedToVms = false;
   await stage.protect();
   await stage.replicate();
-  const order = {
-    point: { type: 'latest' },
-    reason: '',
-    fence: 'none',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest');
   const warnings = async () =>
     (await stage.run(stage.life.controller.previewFailover('web-replica', order, options)))
       .warnings;

@@ -12,11 +12,6 @@ async function withPoints(stage: Stage, count: number, keepLast = 5): Promise<vo
   }
 }
 
-async function conditions(stage: Stage): Promise<readonly string[]> {
-  const { id } = await stage.replica();
-  return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
-}
-
 function replicaVm(stage: Stage) {
   const found = [...stage.recovery.vms.values()].find((vm) => vm.state.replicaId !== null);
   if (found === undefined) throw new Error('the replica VM is not defined');
@@ -171,7 +166,7 @@ test('after a forced undo the target is cleaned up by itself when its host is ba
   replicaVm(stage).write(VDA, 9, 'before the host was lost');
   stage.recovery.isUnreachable = true;
   assert.equal((await stage.undo(true)).state, 'succeeded');
-  assert.deepEqual(await conditions(stage), ['cleanup-pending']);
+  assert.deepEqual(await stage.conditionNames(), ['cleanup-pending']);
   assert.equal((await stage.replicate()).state, 'failed', 'nothing is replicated until then');
   const { durable } = stage.life.ports;
   const sweeps = () => durable.operations({ kind: 'sweep', limit: 100 });
@@ -185,7 +180,7 @@ test('after a forced undo the target is cleaned up by itself when its host is ba
   stage.recovery.isUnreachable = false;
   await stage.world.clock.advance(60_000);
   await stage.sweep();
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
   assert.equal(replicaVm(stage).power, 'off');
   const [last] = await sweeps();
   const history = await durable.history(last?.id ?? ('' as never), 0);
@@ -213,10 +208,10 @@ test('a clean-up that fails is tried again, and the replica VM may be off or gon
       stage.world.faults.on('recovery.store.archiveBranch', nth, 'fail');
     }
     await stage.sweep();
-    assert.deepEqual(await conditions(stage), ['cleanup-pending']);
+    assert.deepEqual(await stage.conditionNames(), ['cleanup-pending']);
     await stage.world.clock.advance(20_000);
     await stage.sweep();
-    assert.deepEqual(await conditions(stage), [], becomes);
+    assert.deepEqual(await stage.conditionNames(), [], becomes);
     assert.deepEqual(await stage.violations('whenIdle'), []);
   }
 });
@@ -227,7 +222,7 @@ test('after a forced undo the next failover cleans up, too', async () => {
   assert.equal(replicaVm(stage).power, 'running');
   const done = await stage.failover();
   assert.equal(done.state, 'succeeded', done.error?.message);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('after a forced undo the replica VM may be gone for good', async () => {
@@ -238,7 +233,7 @@ test('after a forced undo the replica VM may be gone for good', async () => {
   stage.recovery.vms.delete(vm.id);
   const done = await stage.replicate();
   assert.equal(done.state, 'succeeded', done.error?.message);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('an undo that is stuck on a lost target can be forced without giving it up first', async () => {
@@ -253,7 +248,7 @@ test('an undo that is stuck on a lost target can be forced without giving it up 
   assert.equal((await stage.run(ports.durable.settled(begun.id, options))).state, 'suspended');
   assert.equal((await stage.undo(true)).state, 'succeeded');
   assert.equal((await stage.replica()).phase, 'Ready');
-  assert.ok((await conditions(stage)).includes('cleanup-pending'));
+  assert.ok((await stage.conditionNames()).includes('cleanup-pending'));
 });
 
 test('a wish that is refused anyway stops nobody', async () => {

@@ -12,11 +12,6 @@ async function withPoints(stage: Stage): Promise<void> {
   await stage.replicate();
 }
 
-async function conditions(stage: Stage): Promise<readonly string[]> {
-  const { id } = await stage.replica();
-  return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
-}
-
 function failOver(stage: Stage, fence: FenceOrder | 'none', acceptDuplicate = false) {
   return stage.finish((controller) =>
     controller.failover(
@@ -125,7 +120,7 @@ test('a host that stops answering half-way: not fenced, and a failover without a
   assert.equal(stuck.state, 'suspended', 'the fence can neither be proved nor taken back');
   assert.equal((await stage.replica()).phase, 'Ready');
   assert.equal((await failOver(stage, 'none')).state, 'succeeded');
-  assert.ok((await conditions(stage)).includes('unfenced-source'));
+  assert.ok((await stage.conditionNames()).includes('unfenced-source'));
 });
 
 test('a source that comes back is told at once and once, and no more when it is fenced', async () => {
@@ -134,19 +129,19 @@ test('a source that comes back is told at once and once, and no more when it is 
   stage.production.isUnreachable = true;
   assert.equal((await failOver(stage, 'none')).state, 'succeeded');
   assert.deepEqual(await watch(stage), []);
-  assert.ok(!(await conditions(stage)).includes('source-returned'), 'no answer says nothing');
+  assert.ok(!(await stage.conditionNames()).includes('source-returned'), 'no answer says nothing');
   stage.production.isUnreachable = false;
   const [told, ...more] = await watch(stage);
   assert.match(told ?? '', /understudy fence web-replica --with nics/);
   assert.deepEqual(more, []);
-  assert.ok((await conditions(stage)).includes('source-returned'));
+  assert.ok((await stage.conditionNames()).includes('source-returned'));
   assert.deepEqual(await watch(stage), [], 'told once');
   stage.production.isUnreachable = true;
   await watch(stage);
-  assert.ok((await conditions(stage)).includes('source-returned'), 'silence is not absence');
+  assert.ok((await stage.conditionNames()).includes('source-returned'), 'silence is not absence');
   stage.production.isUnreachable = false;
   assert.equal((await fence(stage, 'nics')).state, 'succeeded');
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
   assert.deepEqual(await watch(stage), []);
   assert.deepEqual(links(stage), [false]);
   assert.deepEqual(await stage.violations('whenIdle'), []);
@@ -193,11 +188,11 @@ test('the condition goes when the source goes, or the failover is undone', async
   await watch(stage);
   stage.vm.stop();
   await watch(stage);
-  assert.ok(!(await conditions(stage)).includes('source-returned'));
+  assert.ok(!(await stage.conditionNames()).includes('source-returned'));
   stage.vm.start();
   assert.equal((await watch(stage)).length, 1);
   await stage.undo();
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('fenced twice, first by NICs, then powered off: undo gives both back', async () => {
@@ -235,10 +230,10 @@ test('unfence puts two machines on the network only when that is accepted, which
   assert.deepEqual(links(stage), [true]);
   const { failover } = await stage.replica();
   assert.deepEqual([failover?.fence, failover?.isDuplicateAccepted], ['none', true]);
-  assert.deepEqual(await conditions(stage), ['unfenced-source']);
+  assert.deepEqual(await stage.conditionNames(), ['unfenced-source']);
   assert.deepEqual(await watch(stage), [], 'an accepted duplicate is no news');
   assert.equal((await fence(stage, 'shutdown')).state, 'succeeded');
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('an accepted duplicate is recorded also when the source cannot be looked at after its fence is lifted', async () => {
@@ -248,6 +243,6 @@ test('an accepted duplicate is recorded also when the source cannot be looked at
   stage.world.faults.on('production.hypervisor.power', 1, 'fail-after');
   assert.equal((await unfence(stage, true)).state, 'succeeded');
   assert.equal((await stage.replica()).failover?.isDuplicateAccepted, true);
-  assert.deepEqual(await conditions(stage), ['unfenced-source']);
+  assert.deepEqual(await stage.conditionNames(), ['unfenced-source']);
   assert.deepEqual(await watch(stage), [], 'an accepted duplicate is no news');
 });

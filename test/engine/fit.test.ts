@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GIB } from '../../src/domain/bytes.ts';
 import { changeMemory, replug } from '../../src/simulator/calamities.ts';
-import { options, Stage } from './stage.ts';
+import { failoverOrder, options, Stage } from './stage.ts';
 
 async function run(stage: Stage): Promise<readonly string[]> {
   const { id, state, error } = await stage.replicate();
@@ -101,12 +101,7 @@ test('the dry run of a failover says what stands in the way', async () => {
   stage.recovery.memoryBytes = GIB;
   changeMemory(stage.vm, 2 * GIB);
   await run(stage);
-  const order = {
-    point: { type: 'latest' },
-    reason: '',
-    fence: 'none',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest');
   const { warnings } = await stage.run(
     stage.life.controller.previewFailover('web-replica', order, options),
   );

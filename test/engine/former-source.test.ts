@@ -5,11 +5,6 @@ import { watchSources } from '../../src/engine/watch-sources.ts';
 import { addElsewhere, commit, failback, switchOver } from './failback-stage.ts';
 import { failoverOrder, options, Stage } from './stage.ts';
 
-async function conditions(stage: Stage): Promise<readonly string[]> {
-  const { id } = await stage.replica();
-  return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
-}
-
 async function watch(stage: Stage): Promise<readonly string[]> {
   const told: string[] = [];
   const onReturned = (message: string) => void told.push(message);
@@ -33,7 +28,7 @@ async function failedBackElsewhere(stage: Stage, { commits = true } = {}): Promi
 test('the source of a lost host comes back after a failback elsewhere: told, until it is off', async () => {
   await using stage = await Stage.open();
   await failedBackElsewhere(stage);
-  assert.deepEqual(await conditions(stage), ['unfenced-source'], 'nobody has seen it off');
+  assert.deepEqual(await stage.conditionNames(), ['unfenced-source'], 'nobody has seen it off');
   assert.deepEqual(await watch(stage), []);
   stage.production.isUnreachable = false;
   const [told, ...more] = await watch(stage);
@@ -43,13 +38,13 @@ test('the source of a lost host comes back after a failback elsewhere: told, unt
   );
   assert.deepEqual(more, []);
   assert.deepEqual(
-    new Set(await conditions(stage)),
+    new Set(await stage.conditionNames()),
     new Set(['source-returned', 'unfenced-source']),
   );
   assert.deepEqual(await watch(stage), [], 'told once');
   stage.vm.stop();
   await watch(stage);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
   assert.equal((await stage.replicate()).state, 'succeeded');
 });
 
@@ -59,7 +54,7 @@ test('a source that was off all the while is forgotten quietly', async () => {
   stage.vm.stop();
   stage.production.isUnreachable = false;
   assert.deepEqual(await watch(stage), []);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('made permanent beside a source that was accepted or could not be asked: that stays told', async () => {
@@ -90,5 +85,5 @@ test('it is told before the commit, too', async () => {
   assert.deepEqual(await watch(stage), []);
   await commit(stage);
   await watch(stage);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });

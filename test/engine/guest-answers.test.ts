@@ -5,7 +5,7 @@ import { UnderstudyError } from '../../src/domain/error.ts';
 import { type AddressProbe, parseAddressProbe } from '../../src/domain/failover/address-probe.ts';
 import type { GuestSpec } from '../../src/simulator/guest.ts';
 import { failback, SHUTDOWN } from './failback-stage.ts';
-import { options, Stage } from './stage.ts';
+import { failoverOrder, options, Stage } from './stage.ts';
 
 const SSH = 'tcp:192.0.2.10:22';
 const ELSEWHERE = 'http:192.0.2.99:80/health=204';
@@ -52,12 +52,7 @@ test('whoever answers first counts: the agent, where the address never does', as
 test('an address where nobody answers is waited for, until the next one wants the replica', async () => {
   await using stage = await opened({ hasAgent: false }, ELSEWHERE);
   const { controller, ports } = stage.life;
-  const order = {
-    point: { type: 'latest' },
-    reason: '',
-    fence: 'power-off',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest', 'power-off');
   const begun = await stage.run(controller.failover('web-replica', order, options));
   await stage.world.clock.advance(20_000);
   assert.ok(stage.world.faults.calls('recovery.hypervisor.askAddress') > 4);
@@ -92,12 +87,7 @@ test('a hop is answered by the address, too, after a crash at any call of asking
   await failover(stage);
   stage.world.faults.on('recovery.hypervisor.askAddress', 1, 'crash-after');
   const { controller } = stage.life;
-  const order = {
-    point: { type: 'latest' },
-    reason: '',
-    fence: 'none',
-    acceptDuplicate: false,
-  } as const;
+  const order = failoverOrder('latest');
   const begun = await stage.run(controller.hop('web-replica', order, options));
   await stage.world.clock.advance(20_000);
   assert.ok(stage.life.view.isDead());

@@ -8,11 +8,6 @@ async function points(stage: Stage) {
   return stage.life.ports.catalog.points((await stage.replica()).id);
 }
 
-async function conditions(stage: Stage): Promise<readonly string[]> {
-  const { id } = await stage.replica();
-  return (await stage.life.ports.catalog.conditions(id)).map(({ name }) => name);
-}
-
 async function history(stage: Stage, operation: Awaited<ReturnType<Stage['replicate']>>) {
   const events = await stage.life.ports.durable.history(operation.id, 0);
   return events.map(({ message }) => message).join('\n');
@@ -74,7 +69,7 @@ test('the first point, sealed but never confirmed, makes the replica ready after
   assert.equal((await stage.replica()).phase, 'Pending');
   await stage.finish((controller) => controller.rescan('web-replica', true, options));
   assert.equal((await stage.replica()).phase, 'Ready');
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
   assert.equal((await stage.failover()).state, 'succeeded');
 });
 
@@ -98,13 +93,13 @@ test('a definition that fails for a moment is tried again; one that cannot be is
   await stage.protect();
   stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'fail');
   await replicateWrites(stage, ['one']);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
   stage.vm.state.definition = `${stage.vm.state.definition} `;
   stage.world.faults.on('recovery.hypervisor.defineReplica', 1, 'fail', { code: 'name-taken' });
   await replicateWrites(stage, ['two']);
-  assert.deepEqual(await conditions(stage), ['definition-outdated']);
+  assert.deepEqual(await stage.conditionNames(), ['definition-outdated']);
   await replicateWrites(stage, ['three']);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('quiescing that was wished and not possible is told in the history', async () => {
@@ -152,9 +147,9 @@ test('a sound point says nothing about another one that is not', async () => {
   const layer = folder?.layers.get(newest?.disks[0]?.layerId ?? ('' as never));
   layer?.image.blocks.set(1, 'rotten');
   await verify(newest?.id);
-  assert.deepEqual(await conditions(stage), ['unverified']);
+  assert.deepEqual(await stage.conditionNames(), ['unverified']);
   await verify(oldest?.id);
-  assert.deepEqual(await conditions(stage), ['unverified']);
+  assert.deepEqual(await stage.conditionNames(), ['unverified']);
 });
 
 test('a deletion that is refused leaves the change marks, so that the next run is incremental', async () => {
@@ -223,5 +218,5 @@ test('a replica VM that never could be defined is defined by a rescan with repai
   assert.equal((await stage.replica()).targetVmId, null);
   await stage.finish((controller) => controller.rescan('web-replica', true, options));
   assert.notEqual((await stage.replica()).targetVmId, null);
-  assert.deepEqual(await conditions(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
 });

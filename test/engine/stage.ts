@@ -227,6 +227,12 @@ export class Stage implements AsyncDisposable {
     return found.value;
   }
 
+  /** Of the replica. */
+  async conditionNames(): Promise<readonly string[]> {
+    const { id } = await this.replica();
+    return (await this.life.ports.catalog.conditions(id)).map(({ name }) => name);
+  }
+
   /** Lets virtual time pass until the work is done. */
   run<T>(work: Promise<T>): Promise<T> {
     return this.world.clock.run(work);

@@ -8,28 +8,13 @@ import type {
 import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
-import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
+import { parseCount, parseSeconds, parseTier } from '../quantities.ts';
 import { renderTable } from '../table.ts';
-import { parseAnswers } from './job-create.ts';
+import { type JobSettings, parseAnswers, plainSettings } from './job-settings.ts';
 
-type ChangeOptions = {
+type ChangeOptions = JobSettings & {
   readonly name?: string;
-  readonly rpo?: string;
   readonly schedule?: boolean;
-  readonly window?: readonly string[];
-  readonly keep?: string;
-  readonly keepTier?: readonly string[];
-  readonly quiesce?: 'never' | 'if-possible' | 'required';
-  readonly network?: readonly string[];
-  readonly limit?: string;
-  readonly archive?: string;
-  readonly scratchQuota?: string;
-  readonly scratchReserve?: string;
-  readonly scratchDeadline?: string;
-  readonly testEvery?: string;
-  readonly probe?: readonly string[];
-  readonly answers?: readonly string[];
-  readonly dryRun?: boolean;
 };
 
 export function jobChangeCommand(job: Command, runner: Runner): void {
@@ -109,19 +94,13 @@ function changeOptions(change: Command): Command {
 }
 
 function changeRequest(options: ChangeOptions): ChangeJobRequest {
-  const { name, rpo, schedule, quiesce, network, limit, archive } = options;
-  const { window } = options;
+  const { name, schedule, window } = options;
   const request: ChangeJobRequest = {
     ...(name === undefined ? {} : { name }),
-    ...(rpo === undefined ? {} : { rpoSeconds: parseSeconds(rpo, '--rpo') }),
     ...(schedule === undefined ? {} : { isScheduled: schedule }),
     ...(window === undefined ? {} : { windows: orNone(window, '--window') }),
+    ...plainSettings(options),
     ...retentionRequest(options),
-    ...(quiesce === undefined ? {} : { quiesce }),
-    ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
-    ...(limit === undefined ? {} : { bytesPerSecondMax: sizeOrNone(limit, '--limit') }),
-    ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
-    ...scratchRequest(options),
     ...testingRequest(options),
     ...answersRequest(options),
   };
@@ -136,10 +115,6 @@ function orNone(values: readonly string[], option: string): string[] {
   throw usageFailure(`${option} none leaves nothing: give it alone, or the values without it.`);
 }
 
-function sizeOrNone(text: string, option: string): number | null {
-  return text === 'none' ? null : parseBytes(text, option);
-}
-
 function retentionRequest({ keep, keepTier }: ChangeOptions): Pick<ChangeJobRequest, 'retention'> {
   if (keep === undefined && keepTier === undefined) return {};
   return {
@@ -148,18 +123,6 @@ function retentionRequest({ keep, keepTier }: ChangeOptions): Pick<ChangeJobRequ
       ...(keepTier === undefined ? {} : { tiers: orNone(keepTier, '--keep-tier').map(parseTier) }),
     },
   };
-}
-
-function scratchRequest(options: ChangeOptions): Pick<ChangeJobRequest, 'scratch'> {
-  const { scratchQuota: quota, scratchReserve: reserve, scratchDeadline: deadline } = options;
-  const scratch = {
-    ...(quota === undefined ? {} : { quotaBytes: sizeOrNone(quota, '--scratch-quota') }),
-    ...(reserve === undefined ? {} : { reserveBytes: parseBytes(reserve, '--scratch-reserve') }),
-    ...(deadline === undefined
-      ? {}
-      : { deadlineMs: parseSeconds(deadline, '--scratch-deadline') * 1000 }),
-  };
-  return Object.keys(scratch).length === 0 ? {} : { scratch };
 }
 
 function testingRequest({ testEvery, probe }: ChangeOptions): Pick<ChangeJobRequest, 'testing'> {

@@ -4,33 +4,19 @@ import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
 import { count } from '../format.ts';
-import { parseBytes, parseCount, parseNetwork, parseSeconds, parseTier } from '../quantities.ts';
+import { parseCount, parseSeconds, parseTier } from '../quantities.ts';
 import { parseSeedOfVm } from '../seeds.ts';
 import { renderDetails } from '../table.ts';
 import { renderJob } from './job.ts';
+import { type JobSettings, parseAnswers, plainSettings } from './job-settings.ts';
 
-type CreateOptions = {
+type CreateOptions = JobSettings & {
   readonly source: string;
   readonly target: string;
   readonly vm: readonly string[];
-  readonly rpo?: string;
-  readonly window?: readonly string[];
-  readonly keep?: string;
-  readonly keepTier?: readonly string[];
-  readonly quiesce?: 'never' | 'if-possible' | 'required';
-  readonly network?: readonly string[];
   readonly seed?: readonly string[];
-  readonly limit?: string;
   readonly suffix?: string;
-  readonly archive?: string;
-  readonly scratchQuota?: string;
-  readonly scratchReserve?: string;
-  readonly scratchDeadline?: string;
-  readonly testEvery?: string;
-  readonly probe?: readonly string[];
-  readonly answers?: readonly string[];
   readonly schedule: boolean;
-  readonly dryRun?: boolean;
 };
 
 const DEFAULT_KEEP = 7;
@@ -115,23 +101,18 @@ function createOptions(create: Command): Command {
 }
 
 function createRequest(name: string, options: CreateOptions): CreateJobRequest {
-  const { source, target, vm, rpo, quiesce, network, limit, suffix, archive } = options;
+  const { source, target, vm, suffix } = options;
   return {
     name,
     sourceHost: source,
     targetHost: target,
     vms: [...vm],
     isScheduled: options.schedule,
-    ...(rpo === undefined ? {} : { rpoSeconds: parseSeconds(rpo, '--rpo') }),
+    ...plainSettings(options),
     ...windowRequest(options),
     ...retentionRequest(options),
-    ...(quiesce === undefined ? {} : { quiesce }),
-    ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
     ...(options.seed === undefined ? {} : { seeds: options.seed.map(parseSeedOfVm) }),
-    ...(limit === undefined ? {} : { bytesPerSecondMax: parseBytes(limit, '--limit') }),
     ...(suffix === undefined ? {} : { replicaSuffix: suffix }),
-    ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
-    ...scratchRequest(options),
     ...testingRequest(options),
     ...(options.answers === undefined ? {} : { answers: options.answers.map(parseAnswers) }),
   };
@@ -156,28 +137,6 @@ function testingRequest({ testEvery, probe }: CreateOptions): Pick<CreateJobRequ
   }
   const everySeconds = parseSeconds(testEvery, '--test-every');
   return { testing: { everySeconds, probes: [...(probe ?? ['agent'])] } };
-}
-
-/** The name of a VM may hold anything, also an equals sign; an address does not begin before `tcp:` or `http:`. */
-export function parseAnswers(text: string): NonNullable<CreateJobRequest['answers']>[number] {
-  const [, vm, at] = /^(?:(.+)=)?((?:tcp|http):.*)$/s.exec(text) ?? [];
-  if (at !== undefined) return vm === undefined ? { at } : { vm, at };
-  throw usageFailure(
-    `--answers ${text} is no address: write tcp:10.0.0.5:22, or VM=tcp:10.0.0.5:22.`,
-  );
-}
-
-function scratchRequest(options: CreateOptions): Pick<CreateJobRequest, 'scratch'> {
-  const { scratchQuota: quota, scratchReserve: reserve, scratchDeadline: deadline } = options;
-  return {
-    scratch: {
-      ...(quota === undefined ? {} : { quotaBytes: parseBytes(quota, '--scratch-quota') }),
-      ...(reserve === undefined ? {} : { reserveBytes: parseBytes(reserve, '--scratch-reserve') }),
-      ...(deadline === undefined
-        ? {}
-        : { deadlineMs: parseSeconds(deadline, '--scratch-deadline') * 1000 }),
-    },
-  };
 }
 
 /** The job without what it has only once it is there, and what would stand by at the target. */
