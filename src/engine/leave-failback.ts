@@ -22,7 +22,7 @@ import { savedReplica } from './replica-facts.ts';
 import { besideSibling, heedSiblings } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
-import { startableSettled } from './tell-target.ts';
+import { makeStartable, startableSettled } from './tell-target.ts';
 import {
   layersTemporary,
   orLeaveToSweeper,
@@ -46,7 +46,10 @@ export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinitio
   };
 }
 
-/** Failback → Failover: production stops first, and only then the replica starts from its state at the switchover. */
+/**
+ * Failback → Failover: production stops first, and only then the replica starts from its state at the switchover. Before that its host
+ * must be there and let it start: else production would be stopped for nothing.
+ */
 export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition {
   return {
     kind: 'undo-failback',
@@ -58,6 +61,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const isHeeding = failover.isConnected && !failover.isDuplicateAccepted && !force;
       const sibling = isHeeding ? await heedSiblings(ports, context, before, before.name) : null;
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
+      await makeStartable(context, failback);
       let isJustStopped = false;
       const onStopped = () => {
         isJustStopped = true;
@@ -66,7 +70,6 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const more = isOff ? beside(failback, sibling) : [unfenced(failback)];
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
-      await unparkReplica(context, { ...failback, replica });
       await startReplica(ports, context, { ...failback, replica }, isJustStopped);
       await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);

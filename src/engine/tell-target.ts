@@ -68,6 +68,24 @@ export async function requireTold(context: OperationContext, failback: Failback)
   await recordTold(context, failback.replica, untold);
 }
 
+/**
+ * Before the way back from a switchover. When that fails production serves on, and the replica must not start any more: a target
+ * that does not hear it then is told later, as after the switchover.
+ */
+export function makeStartable(context: OperationContext, failback: Failback): Promise<null> {
+  return context.step<null>('unpark-replica', {
+    do: async (attempt) => {
+      await unpark(failback, attempt);
+      return null;
+    },
+    undo: async (attempt) => {
+      if (await patiently(failback, attempt, (until) => park(failback, until))) return;
+      const { made } = untoldChanges(context, failback, [], failback.clock.now());
+      await failback.catalog.apply(made);
+    },
+  });
+}
+
 /** For the sweeper, too. A failback that was undone since has nothing to be told any more. */
 export async function tellUntold(
   { catalog, target, replica }: Teller,

@@ -113,7 +113,10 @@ async function withdrawUnfenced(
   const conditions = await ports.catalog.conditions(replica.id);
   if (!conditions.some(({ name }) => name === 'unfenced-source')) return;
   const siblings = await lookAtSiblings(ports, replica, options);
-  if (!siblings.some(mayServe)) await ports.catalog.apply([cleared(replica)]);
+  if (siblings.some(mayServe)) return;
+  // Looking took its time: somebody may have failed it over meanwhile, and told anew.
+  const current = (await ports.catalog.replica(replica.id))?.value;
+  if (current?.epoch === replica.epoch) await ports.catalog.apply([cleared(replica)]);
 }
 
 /** Null: no answer, which says nothing about any VM (invariant 10). */

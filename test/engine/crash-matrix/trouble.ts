@@ -61,12 +61,22 @@ async function helpAfterwards(stage: Stage, { act, afterwards = act }: Story): P
     const suspended = open.filter(({ state }) => state === 'suspended');
     // Refused where an undo that waits has put the branch away already.
     if (suspended.length > 0) await startServing(stage).catch(() => null);
-    for (const { id } of suspended) await durable.retry(id);
+    for (const { id, error } of suspended) {
+      if (error?.code === 'started-beside-source') await stopSources(stage);
+      await durable.retry(id);
+    }
     await stage.settleAll();
   }
   await startServing(stage);
   await afterwards(stage).catch(() => null); // what was done already is refused
   await stage.settleAll();
+}
+
+/** As that error advises: a source that came back, or was never stopped, makes room for its replica. */
+async function stopSources(stage: Stage): Promise<void> {
+  for (const { sourceHostId, sourceVmId } of await replicasOf(stage)) {
+    stage.world.host(sourceHostId).vms.get(sourceVmId)?.stop();
+  }
 }
 
 /** What served before its host lost power has its disks, and nobody who starts it. */
