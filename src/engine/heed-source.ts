@@ -6,16 +6,18 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { FailbackHome } from '../domain/failover/failback.ts';
 import { isElsewhere } from '../domain/failover/watched-source.ts';
+import type { VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
+import type { HypervisorView } from '../ports/hypervisor.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { FailbackFacts } from './failback-facts.ts';
 import { cleared } from './record-failover.ts';
-import { besideSibling, heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings, requireNoSibling } from './siblings.ts';
 import { lookAtSource, type SourceSeen } from './source-fence.ts';
 
 /** Null: the source itself takes over, or that two of them meet was accepted when the replica took over. */
@@ -39,30 +41,64 @@ export type Unasked = {
   readonly sibling: string | null;
 };
 
+export type Heeded = Unasked & {
+  /** False where the journal answers: whoever starts production then looks again. */
+  readonly isJustSeen: boolean;
+};
+
 /** Throws `source-serves` while it runs connected, and `sibling-serves` while what stands in for another replica of it does. */
 export async function heedSource(
   ports: EnginePorts,
   context: OperationContext,
   { replica, failover }: FailbackFacts,
   home: FailbackHome,
-): Promise<Unasked> {
-  if (failover.isDuplicateAccepted) return { isSource: false, sibling: null };
-  const sibling = await heedSiblings(ports, context, replica, home.name);
-  if (!isElsewhere(replica, home)) return { isSource: false, sibling };
+): Promise<Heeded> {
+  if (failover.isDuplicateAccepted) return { isSource: false, sibling: null, isJustSeen: true };
+  let isJustSeen = false;
+  const sibling = await heedSiblings(ports, context, replica, home.name, () => {
+    isJustSeen = true;
+  });
+  if (!isElsewhere(replica, home)) return { isSource: false, sibling, isJustSeen };
   const isSource = await context.step<boolean>('look-at-source', {
     do: async (attempt) => {
-      const seen = await sourceBeside(ports, replica, home, attempt);
-      if (seen === null) return false;
-      if (isServing(seen)) {
-        const { name, sourceVmName } = replica;
-        throw new UnderstudyError('source-serves', { replica: name, vm: sourceVmName });
-      }
+      const seen = await requireNoSource(ports, replica, home, attempt);
       // Of a replica that is connected, the failover has told what is known of its source.
-      return seen.power === 'unknown' && !failover.isConnected;
+      return seen?.power === 'unknown' && !failover.isConnected;
     },
     undo: 'nothing',
   });
-  return { isSource, sibling };
+  return { isSource, sibling, isJustSeen };
+}
+
+/** The same once more, right before production starts. One that runs already is left to what tells of sources that are back. */
+export async function heedAgain(
+  ports: EnginePorts,
+  { replica, failover }: Pick<FailbackFacts, 'replica' | 'failover'>,
+  { home, vmId, hypervisor }: Starting,
+  options: CallOptions,
+): Promise<void> {
+  if (failover.isDuplicateAccepted) return;
+  if ((await hypervisor.power(vmId, options)) === 'running') return;
+  await requireNoSibling(ports, replica, home.name, options);
+  await requireNoSource(ports, replica, { ...home, vmId }, options);
+}
+
+type Starting = {
+  readonly home: FailbackHome;
+  readonly vmId: VmId;
+  readonly hypervisor: HypervisorView;
+};
+
+async function requireNoSource(
+  ports: EnginePorts,
+  replica: Replica,
+  home: FailbackHome,
+  options: CallOptions,
+): Promise<SourceSeen | null> {
+  const seen = await sourceBeside(ports, replica, home, options);
+  if (seen === null || !isServing(seen)) return seen;
+  const { name, sourceVmName } = replica;
+  throw new UnderstudyError('source-serves', { replica: name, vm: sourceVmName });
 }
 
 /** What a switchover past somebody who could not be asked tells, and what takes it back. */

@@ -6,6 +6,7 @@ import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import { formatInstant, type Instant, instant } from '../domain/instant.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { Hypervisor } from '../ports/hypervisor.ts';
 import { ANSWER, answerIn } from './answer.ts';
@@ -24,6 +25,8 @@ export type VmToShutDown = {
   readonly deadlineMs: number;
   /** `ask`, `power-off` or `give-up`. */
   readonly onMissedDeadline: string;
+  /** Throws where it must not be started again on the way back. */
+  readonly mayStartAgain?: (options: CallOptions) => Promise<void>;
 };
 
 /** How it was brought down; `none`: it was off. Its way back starts it again. */
@@ -91,9 +94,10 @@ function powerOff(context: OperationContext, vm: VmToShutDown): Promise<null> {
 }
 
 async function startAgain(
-  { vmId, hypervisor }: VmToShutDown,
+  { vmId, hypervisor, mayStartAgain }: VmToShutDown,
   { key, signal }: StepAttempt,
 ): Promise<void> {
+  await mayStartAgain?.({ signal });
   try {
     await hypervisor.start({ key, vmId }, { signal });
   } catch (error) {

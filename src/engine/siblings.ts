@@ -40,9 +40,14 @@ export function heedSiblings(
   context: OperationContext,
   replica: Replica,
   vm: string,
+  /** Not where the journal answers. */
+  onLook: () => void = () => {},
 ): Promise<string | null> {
   return context.step<string | null>('look-at-siblings', {
-    do: (attempt) => requireNoSibling(ports, replica, vm, attempt),
+    do: (attempt) => {
+      onLook();
+      return requireNoSibling(ports, replica, vm, attempt);
+    },
     undo: 'nothing',
   });
 }

@@ -5,7 +5,7 @@
  *        → tell the target → attach the layers → record Failback → start production → running → guest answering
  *
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
- * on a decision is due: commit, or undo.
+ * on a decision is due: commit, or undo. Where the controller went away on the way, neither starts beside whoever serves by now.
  */
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
@@ -23,8 +23,9 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
-import { heedSource, type Unasked, unfencedBeside } from './heed-source.ts';
+import { heedAgain, heedSource, type Unasked, unfencedBeside } from './heed-source.ts';
 import { numberIn, textIn } from './input.ts';
+import { requireMeetsNobody } from './meet-nobody.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
 import { liftFence } from './source-fence.ts';
@@ -77,9 +78,10 @@ async function moveOver(
   input: Json,
 ): Promise<Over> {
   const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
-  const unasked = await heedSource(ports, context, failback, failback.failback.home);
+  const heeded = await heedSource(ports, context, failback, failback.failback.home);
+  const { isJustSeen, ...unasked } = heeded;
   const downSince = await context.now('down-since');
-  await shutDownReplica(context, failback, input);
+  await shutDownReplica(ports, context, failback, { input, isJustSeen });
   const moved = await context.part('last-delta', 'operation', (part) =>
     beginPass(part, nextPass(failback)),
   );
@@ -91,7 +93,8 @@ async function moveOver(
     { target: failback.home, settings: failback.settings },
     true,
   );
-  const running = await start(context, failback, switched, { ...attached, downSince });
+  const starting = { ...attached, downSince, isJustSeen };
+  const running = await start(ports, context, failback, switched, starting);
   const { vmId, isTold } = attached;
   return { failback, moved, running, isTold, vmId, downSince, addresses };
 }
@@ -103,17 +106,21 @@ async function followUp(part: OperationContext, failback: Failback): Promise<Fai
 }
 
 async function shutDownReplica(
+  ports: EnginePorts,
   context: OperationContext,
-  { replica, replicaVmId, target }: Failback,
-  input: Json,
+  { replica, replicaVmId: vmId, target }: Failback,
+  { input, isJustSeen }: { readonly input: Json; readonly isJustSeen: boolean },
 ): Promise<void> {
   await shutDownVm(context, {
     role: 'replica',
     name: replica.name,
-    vmId: replicaVmId,
+    vmId,
     hypervisor: target.hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
+    mayStartAgain: async (options) => {
+      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, options);
+    },
   });
 }
 
@@ -171,17 +178,22 @@ async function release(
   await releaseSource(ports, context, { ...failback, replica }, 'throw');
 }
 
+type Starting = Pick<Over, 'vmId' | 'downSince'> & { readonly isJustSeen: boolean };
+
 async function start(
+  ports: EnginePorts,
   context: OperationContext,
-  { home, failover, failback, replica: before }: Failback,
+  before: Failback,
   { value: replica, version }: Versioned<Replica>,
-  { vmId, downSince }: { readonly vmId: VmId; readonly downSince: Instant },
+  { vmId, downSince, isJustSeen }: Starting,
 ): Promise<Versioned<Replica>> {
-  const { fencedNics } = failover;
+  const { home, failback } = before;
+  const { hypervisor } = home;
+  const { fencedNics } = before.failover;
   if (fencedNics?.length !== 0 && failback.home.kind === 'original') {
     await context.step<null>('connect-production', {
       do: async (attempt) => {
-        await liftFence(home.hypervisor, before, { fence: 'nics', fencedNics }, attempt);
+        await liftFence(hypervisor, before.replica, { fence: 'nics', fencedNics }, attempt);
         return null;
       },
       undo: 'nothing',
@@ -189,10 +201,12 @@ async function start(
   }
   await context.step<null>('start-production', {
     do: async ({ key, signal }) => {
-      await home.hypervisor.start({ key, vmId }, { signal });
+      const starting = { home: failback.home, vmId, hypervisor };
+      if (!isJustSeen) await heedAgain(ports, before, starting, { signal });
+      await hypervisor.start({ key, vmId }, { signal });
       return null;
     },
-    undo: ({ key, signal }) => home.hypervisor.powerOff({ key, vmId }, { signal }),
+    undo: ({ key, signal }) => hypervisor.powerOff({ key, vmId }, { signal }),
     retry: { ...NO_RETRY, attemptsMax: 2, firstDelayMs: 500, delayMsMax: 500 },
   });
   const runningAt = await context.now('running-at');
