@@ -6,7 +6,8 @@
  *        → running → archive the old branch → guest answering
  *
  * Failing before the record brings the replica back on its old branch, running if it ran; after it, the start can be
- * retried. The source stays as the failover left it: a fence that was made then is lifted by the undo.
+ * retried. On neither way does it come up beside somebody who serves only since. The source stays as the failover left it: a
+ * fence that was made then is lifted by the undo.
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import { branchId, pointId, replicaId, type VmId } from '../domain/ids.ts';
@@ -23,6 +24,7 @@ import { addressesToTrust, awaitGuest } from './await-guest.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { flagIn, numberIn, optionalTextIn, textIn } from './input.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
+import { requireMeetsNobody } from './meet-nobody.ts';
 import { cleared, newFailover, recordRunning, recordTimes, unfenced } from './record-failover.ts';
 import { savedReplica } from './replica-facts.ts';
 import { settleSource } from './settle-source.ts';
@@ -50,7 +52,7 @@ export function hopDefinition(ports: EnginePorts): OperationDefinition {
       const former = await loadFormer(context, prepared);
       const { fence, fencedNics, isSourceReleased } = former.failover;
       const hop = await raiseEpoch(context, { ...prepared, fence, fencedNics, isJustSeen });
-      await powerOff(context, hop, former);
+      await powerOff(ports, context, hop, former);
       const planned = newFailover(context, hop, connection, hop.requestedAt);
       const branch = await makeBranch(context, hop, { ...planned, isSourceReleased });
       const undo = (takeover: Takeover, attempt: Attempt) => goBack(takeover, former, attempt);
@@ -136,8 +138,12 @@ async function powerOf(
   }
 }
 
-function powerOff(context: OperationContext, hop: Takeover, { power }: Former): Promise<null> {
-  const { target, replica } = hop;
+function powerOff(
+  ports: EnginePorts,
+  context: OperationContext,
+  { target, replica, isJustSeen }: Takeover,
+  { power }: Former,
+): Promise<null> {
   return context.step<null>('power-off-replica', {
     do: async (attempt) => {
       await powerOffReplica(target, replica, attempt);
@@ -145,8 +151,9 @@ function powerOff(context: OperationContext, hop: Takeover, { power }: Former): 
     },
     undo: async ({ key, signal }) => {
       const { targetVmId: vmId } = replica;
-      if (vmId !== null && power !== 'off')
-        await target.hypervisor.start({ key, vmId }, { signal });
+      if (vmId === null || power === 'off') return;
+      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
+      await target.hypervisor.start({ key, vmId }, { signal });
     },
   });
 }
