@@ -20,6 +20,7 @@ import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
+import { liftAlone } from './lift-alone.ts';
 import { cleared } from './record-failover.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { besideSibling, heedSiblings, toldOfSiblings } from './siblings.ts';
@@ -30,13 +31,14 @@ import {
   lookAtSource,
   type SourceSeen,
 } from './source-fence.ts';
+import type { MovingPorts } from './taking-place.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 
 export function fenceDefinition(ports: EnginePorts): OperationDefinition {
   return { kind: 'fence-source', run: (context, input) => fence(ports, context, input) };
 }
 
-export function unfenceDefinition(ports: EnginePorts): OperationDefinition {
+export function unfenceDefinition(ports: EnginePorts & MovingPorts): OperationDefinition {
   return { kind: 'unfence-source', run: (context, input) => unfence(ports, context, input) };
 }
 
@@ -69,21 +71,25 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   return { fence: needed };
 }
 
-async function unfence(ports: EnginePorts, context: OperationContext, input: Json): Promise<Json> {
+async function unfence(
+  ports: EnginePorts & MovingPorts,
+  context: OperationContext,
+  input: Json,
+): Promise<Json> {
   const id = replicaId(textIn(input, 'replicaId'));
   const facts = await loadReplica(ports, context, id, 'unfence');
   const failover = requireFailover(facts.replica);
   const acceptsDuplicate = flagIn(input, 'acceptsDuplicate');
   requireAccepted(facts.replica, failover, acceptsDuplicate);
   const { sourceVmName } = facts.replica;
-  const sibling = acceptsDuplicate
-    ? null
-    : await heedSiblings(ports, context, facts.replica, sourceVmName);
+  if (!acceptsDuplicate) await heedSiblings(ports, context, facts.replica, sourceVmName);
   const source = await actingFor(ports, id, facts.replica.sourceHostId);
   await releaseSource(ports, context, facts, 'throw');
-  await context.step<null>('lift-fence', {
+  const sibling = await context.step<string | null>('lift-fence', {
     do: async (attempt) => {
-      await liftFence(source.hypervisor, facts.replica, failover, attempt);
+      const lift = () => liftFence(source.hypervisor, facts.replica, failover, attempt);
+      if (!acceptsDuplicate) return liftAlone(ports, facts.replica, attempt, lift);
+      await lift();
       return null;
     },
     // Lifted again by whoever tries again; what was lifted half-way is still recorded as a fence.

@@ -26,13 +26,13 @@ import { verifyDefinition } from './verify.ts';
 /** Every kind of operation: what a durable engine must know before it resumes. */
 export function operationDefinitions(
   ports: EnginePorts,
-  durable: Pick<Durable, 'operation'>,
+  durable: Pick<Durable, 'operation' | 'operations'>,
 ): readonly OperationDefinition[] {
   return [
     replicateDefinition(ports),
     failoverDefinition(ports),
     plannedFailoverDefinition(ports),
-    undoFailoverDefinition(ports),
+    undoFailoverDefinition({ ...ports, durable }),
     permanentFailoverDefinition(ports),
     failbackDefinition(ports),
     catchUpFailbackDefinition(ports),
@@ -52,7 +52,7 @@ export function operationDefinitions(
     keepArchiveDefinition(ports),
     deleteArchiveDefinition(ports),
     fenceDefinition(ports),
-    unfenceDefinition(ports),
+    unfenceDefinition({ ...ports, durable }),
     changeJobDefinition(ports),
   ].map(tellingDrift);
 }

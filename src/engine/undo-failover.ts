@@ -26,6 +26,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { releaseSource } from './guard-source.ts';
 import { flagIn, textIn } from './input.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
+import { liftAlone } from './lift-alone.ts';
 import {
   loadReplica,
   loadSettings,
@@ -34,11 +35,12 @@ import {
   savedReplica,
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
-import { besideSibling, requireNoSibling } from './siblings.ts';
+import { besideSibling } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
+import type { MovingPorts } from './taking-place.ts';
 import { whyLater } from './why-later.ts';
 
-export function undoFailoverDefinition(ports: EnginePorts): OperationDefinition {
+export function undoFailoverDefinition(ports: EnginePorts & MovingPorts): OperationDefinition {
   return {
     kind: 'undo-failover',
     run: async (context, input) => {
@@ -209,18 +211,18 @@ function hasFenced({ fence, fencedNics }: FailoverRecord): boolean {
 
 /** The replica is off now, so the source may serve again; a source that cannot is told, not forced. */
 async function liftSourceFence(
-  ports: EnginePorts,
+  ports: EnginePorts & MovingPorts,
   context: OperationContext,
   undo: Undo,
 ): Promise<void> {
   const { failover, facts } = undo;
   const source = await actingFor(ports, facts.replica.id, facts.replica.sourceHostId);
-  const { sourceVmName } = facts.replica;
+  const { hypervisor } = source;
   const { failure, sibling } = await context.step<Lifted>('lift-fence', {
     do: async (attempt) => {
       try {
-        const sibling = await requireNoSibling(ports, facts.replica, sourceVmName, attempt);
-        await liftFence(source.hypervisor, facts.replica, failover, attempt);
+        const lift = () => liftFence(hypervisor, facts.replica, failover, attempt);
+        const sibling = await liftAlone(ports, facts.replica, attempt, lift);
         return { failure: null, sibling };
       } catch (error) {
         return { failure: whyLater(error, attempt), sibling: null };
@@ -240,7 +242,7 @@ async function liftSourceFence(
 
 type Lifted = {
   readonly failure: string | null;
-  /** Stands in for another replica, does not answer, and may be met. */
+  /** Stands in for another replica, and may be met. */
   readonly sibling: string | null;
 };
 

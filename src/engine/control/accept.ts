@@ -3,7 +3,7 @@
  * must not be refused because a routine run hangs on the very site that was lost.
  */
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
-import { placesOf, siblingsOf } from '../../domain/failover/siblings.ts';
+import { placesOf } from '../../domain/failover/siblings.ts';
 import { type OperationId, operationId } from '../../domain/ids.ts';
 import type { Json, OperationKind, OperationRecord } from '../../domain/operation/operation.ts';
 import { type ReplicaOperation, requireAllowed } from '../../domain/replica/phase.ts';
@@ -13,6 +13,7 @@ import type { CommandOptions } from '../../ports/controller.ts';
 import type { Claims } from '../../ports/durable.ts';
 import { STOP_WAITING } from '../await-guest.ts';
 import { withDeadline } from '../deadline.ts';
+import { requireStill, siblingsMoving, TAKING_PLACE } from '../taking-place.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 
 export type Order = {
@@ -85,15 +86,6 @@ const PHASE_CHANGING: readonly OperationKind[] = [
   'switch-over',
 ];
 
-/** Each brings something onto the network in the source's place, having looked that nothing else is there. */
-const TAKING_PLACE: readonly OperationKind[] = [
-  'failover',
-  'planned-failover',
-  'hop',
-  'switch-over',
-  'undo-failback',
-];
-
 export async function accept(
   ports: ControllerPorts,
   replica: Replica,
@@ -127,7 +119,8 @@ async function begin(
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
   const { kind, title, input, exclusive = [`replica:${replica.id}`], slots = [] } = order;
-  if (TAKING_PLACE.includes(kind)) await requireSiblingsStill(ports, current);
+  // Two that take the place of one VM at the same time would not see each other.
+  if (TAKING_PLACE.includes(kind)) requireStill(await siblingsMoving(ports, current));
   return ports.durable.start({
     id,
     kind,
@@ -142,23 +135,6 @@ async function begin(
 function placeSlots(kind: OperationKind, replica: Replica): Claims['slots'] {
   if (!TAKING_PLACE.includes(kind)) return [];
   return placesOf(replica).map((name) => ({ name, limit: 1 }));
-}
-
-/** Two that take the place of one VM at the same time would not see each other. */
-async function requireSiblingsStill(
-  { catalog, durable }: ControllerPorts,
-  replica: Replica,
-): Promise<void> {
-  const all = (await catalog.replicas()).map(({ value }) => value);
-  for (const sibling of siblingsOf(replica, all)) {
-    const open = await durable.operations({ subject: sibling.id, open: true, limit: OPEN_MAX });
-    const moving = open.find(
-      ({ kind, state }) => TAKING_PLACE.includes(kind) && state !== 'suspended',
-    );
-    if (moving === undefined) continue;
-    const { id: operation, kind } = moving;
-    throw new UnderstudyError('operation-in-progress', { what: sibling.name, operation, kind });
-  }
 }
 
 /**

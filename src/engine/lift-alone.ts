@@ -1,0 +1,29 @@
+/** Gives a source back what a fence cut it off from, where it meets no other replica of the VM. */
+import type { Replica } from '../domain/replica/replica.ts';
+import { mayServe } from '../domain/vm/vm.ts';
+import type { StepAttempt } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { lookAtSiblings, requireNoSibling } from './siblings.ts';
+import { isArriving, type MovingPorts, requireStill, siblingsMoving } from './taking-place.ts';
+
+/**
+ * Throws `operation-in-progress` and `sibling-serves`. Answers with one that may be met all the same, and is told: it cannot be
+ * asked, or it was asked for in this very moment and saw a source that did not serve yet. Nobody waits for another one's failover
+ * here, nor the other way round: either may hang.
+ */
+export async function liftAlone(
+  ports: EnginePorts & MovingPorts,
+  replica: Replica,
+  attempt: StepAttempt,
+  lift: () => Promise<void>,
+): Promise<string | null> {
+  const arriving = async () => (await siblingsMoving(ports, replica)).filter(isArriving);
+  requireStill(await arriving());
+  const silent = await requireNoSibling(ports, replica, replica.sourceVmName, attempt);
+  await lift();
+  // Whoever comes from now on sees that the source serves.
+  const [late] = await arriving();
+  if (late !== undefined) return late.sibling.name;
+  if (silent !== null) return silent;
+  return (await lookAtSiblings(ports, replica, attempt)).find(mayServe)?.name ?? null;
+}
