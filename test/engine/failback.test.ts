@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { BLOCK_BYTES, MIB } from '../../src/domain/bytes.ts';
 import { diskKey } from '../../src/domain/ids.ts';
 import { transferSlots } from '../../src/engine/control/run-job.ts';
+import type { Controller } from '../../src/ports/controller.ts';
 import type { FailbackOrder } from '../../src/ports/orders.ts';
 import { addDisk, losePower, resizeDisk } from '../../src/simulator/calamities.ts';
 import { differenceBetween, readVmDisk } from '../../src/simulator/observation.ts';
@@ -395,4 +396,16 @@ test('a disk added to the replica while ready to switch, and one grown: both com
     ['incremental', 'incremental', 'full'],
   );
   assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a failback that is asked for again is the one that is known, whatever it has made meanwhile', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
+  const to = { type: 'new', host: 'production', name: 'web-2' } as const;
+  const order = { ...MANUAL, to };
+  const again = (controller: Controller) => controller.failback('web-replica', order, seeded);
+  const first = await done(stage, again);
+  await switchOver(stage);
+  assert.equal((await done(stage, again)).id, first.id);
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hostId } from '../../src/domain/ids.ts';
 import type { SimulatedHost } from '../../src/simulator/host.ts';
+import { failback } from './failback-stage.ts';
 import { failoverOrder, options, Stage } from './stage.ts';
 
 /** Another replica of the VM, far away, with a restore point. */
@@ -33,4 +34,22 @@ test('two replicas of one VM that are failed over in the same moment do not meet
     (vm) => vm.power === 'running' && vm.state.nics.some(({ isConnected }) => isConnected),
   );
   assert.equal(serving.length, 1);
+});
+
+test('a run that is asked for again is the one that is known, whatever began meanwhile', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await protectFar(stage);
+  const seeded = { ...options, seed: 'aaaaaaaaaaaaaaaaaaaaaaaa' };
+  const { controller } = stage.life;
+  const [first] = await stage.run(controller.runJob('far away', null, seeded));
+  await stage.settleAll();
+  await stage.failover('latest', 'power-off');
+  await failback(stage);
+  await assert.rejects(stage.run(controller.runJob('far away', null, options)), {
+    code: 'source-held',
+  });
+  const [again] = await stage.run(controller.runJob('far away', null, seeded));
+  assert.equal(again?.id, first?.id);
 });

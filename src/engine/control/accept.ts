@@ -86,6 +86,14 @@ const PHASE_CHANGING: readonly OperationKind[] = [
   'switch-over',
 ];
 
+/** What was asked for before with this key, for wishes that may be refused before they come to `accept`. */
+export async function knownOperation(
+  { durable }: ControllerPorts,
+  { seed }: CommandOptions,
+): Promise<OperationRecord | null> {
+  return seed === null ? null : durable.operation(operationId(`op-${seed}`));
+}
+
 export async function accept(
   ports: ControllerPorts,
   replica: Replica,
@@ -113,9 +121,9 @@ async function begin(
   order: Order,
   options: CommandOptions,
 ): Promise<OperationRecord> {
-  const id = freshOperationId(ports, options.seed);
-  const known = await ports.durable.operation(id);
+  const known = await knownOperation(ports, options);
   if (known !== null) return known;
+  const id = freshOperationId(ports, options.seed);
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
   const { kind, title, input, exclusive = [`replica:${replica.id}`], slots = [] } = order;

@@ -23,7 +23,7 @@ import type {
 import { otherFailback } from '../failback.ts';
 import { sourceBeside } from '../heed-source.ts';
 import { lookAtSiblings } from '../siblings.ts';
-import { accept } from './accept.ts';
+import { accept, knownOperation } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
@@ -36,6 +36,8 @@ export async function failback(
   order: FailbackOrder,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  const known = await knownOperation(ports, options);
+  if (known !== null) return known;
   const { value: replica } = await findReplica(ports.catalog, reference);
   requireAhead(ports, order);
   const home = await homeOf(ports, replica, order, options);

@@ -3,7 +3,7 @@ import type { OperationRecord } from '../../domain/operation/operation.ts';
 import { requireAllowed } from '../../domain/replica/phase.ts';
 import type { CommandOptions, FenceOrder, Reference } from '../../ports/controller.ts';
 import { requireAccepted, requireFailover } from '../fence-after.ts';
-import { accept } from './accept.ts';
+import { accept, knownOperation } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findReplica } from './references.ts';
 
@@ -25,6 +25,8 @@ export async function unfenceSource(
   acceptsDuplicate: boolean,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  const known = await knownOperation(ports, options);
+  if (known !== null) return known;
   const { value: replica } = await findReplica(ports.catalog, reference);
   requireAllowed(replica, 'unfence');
   requireAccepted(replica, requireFailover(replica), acceptsDuplicate);

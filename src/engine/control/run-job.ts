@@ -7,7 +7,7 @@ import type { Replica } from '../../domain/replica/replica.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
 import type { Claims } from '../../ports/durable.ts';
 import { requireSourceFree } from '../admit-run.ts';
-import { accept } from './accept.ts';
+import { accept, knownOperation } from './accept.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { findJob, resolve } from './references.ts';
 
@@ -73,6 +73,8 @@ export async function startReplicate(
   replica: Replica,
   options: CommandOptions,
 ): Promise<OperationRecord> {
+  const known = await knownOperation(ports, options);
+  if (known !== null) return known;
   await requireSourceFree(ports.catalog, replica);
   return accept(
     ports,
