@@ -26,8 +26,19 @@ export type SchemaElement = {
 
 const RELAX_NG = 'http://relaxng.org/ns/structure/1.0';
 
+/** An element of the schema, without the document that it stood in: all of them are kept for as long as the server runs. */
+type Pattern = {
+  readonly kind: string;
+  readonly name: string | null;
+  /** Speaks of another namespace than libvirt's own. */
+  readonly isForeign: boolean;
+  /** Of the kinds that say something by it. */
+  readonly text: string | null;
+  readonly parts: readonly Pattern[];
+};
+
 /** Name → everything that any file of the schema defines it as. */
-type Grammar = Map<string, XmlElement[]>;
+type Grammar = Map<string, Pattern[]>;
 
 /** The root, which holds `domain`; null where there is no schema, or not one that can be read. */
 export async function readDomainSchema(path: string = SCHEMA_FILE): Promise<SchemaElement | null> {
@@ -57,14 +68,25 @@ async function readGrammar(
     const isInclude = element.localName === 'include';
     for (const definition of isInclude ? childrenIn(element, RELAX_NG) : [element]) {
       const name = definition.localName === 'start' ? 'start' : attribute(definition, 'name');
-      if (name !== null) grammar.set(name, [...(grammar.get(name) ?? []), definition]);
+      if (name !== null) grammar.set(name, [...(grammar.get(name) ?? []), patternOf(definition)]);
     }
   }
 }
 
+function patternOf(element: XmlElement): Pattern {
+  const kind = element.localName ?? '';
+  return {
+    kind,
+    name: attribute(element, 'name'),
+    isForeign: (attribute(element, 'ns') ?? '') !== '',
+    text: kind === 'name' || kind === 'value' ? textOf(element) : null,
+    parts: childrenIn(element, RELAX_NG).map(patternOf),
+  };
+}
+
 type Content = {
   readonly attributes: Map<string, string[]>;
-  readonly children: Map<string, XmlElement[]>;
+  readonly children: Map<string, Pattern[]>;
   hasText: boolean;
   isOpen: boolean;
   /** Names that were followed already: a definition may lead back to itself. */
@@ -72,7 +94,7 @@ type Content = {
 };
 
 /** What the patterns, all of them definitions of the same place, let in. */
-function elementOf(grammar: Grammar, patterns: readonly XmlElement[]): SchemaElement {
+function elementOf(grammar: Grammar, patterns: readonly Pattern[]): SchemaElement {
   const content: Content = {
     attributes: new Map(),
     children: new Map(),
@@ -94,21 +116,21 @@ function elementOf(grammar: Grammar, patterns: readonly XmlElement[]): SchemaEle
   };
 }
 
-function collectInside(grammar: Grammar, pattern: XmlElement, content: Content): void {
-  for (const part of childrenIn(pattern, RELAX_NG)) collect(grammar, part, content);
+function collectInside(grammar: Grammar, { parts }: Pattern, content: Content): void {
+  for (const part of parts) collect(grammar, part, content);
 }
 
-function collect(grammar: Grammar, part: XmlElement, content: Content): void {
-  switch (part.localName) {
+function collect(grammar: Grammar, part: Pattern, content: Content): void {
+  switch (part.kind) {
     case 'element':
-      if (!hasForeignName(part)) add(content.children, namesOf(part), [part]);
-      content.isOpen ||= childrenIn(part, RELAX_NG).some(isWildcard);
+      if (!part.isForeign) add(content.children, namesOf(part), [part]);
+      content.isOpen ||= part.parts.some(isWildcard);
       break;
     case 'attribute':
       add(content.attributes, namesOf(part), valuesOf(grammar, part));
       break;
     case 'ref': {
-      const name = attribute(part, 'name') ?? '';
+      const name = part.name ?? '';
       if (content.followed.has(name)) break;
       content.followed.add(name);
       for (const one of grammar.get(name) ?? []) collectInside(grammar, one, content);
@@ -124,29 +146,23 @@ function collect(grammar: Grammar, part: XmlElement, content: Content): void {
   }
 }
 
-function isWildcard({ localName }: XmlElement): boolean {
-  return localName === 'anyName' || localName === 'nsName';
+function isWildcard({ kind }: Pattern): boolean {
+  return kind === 'anyName' || kind === 'nsName';
 }
 
-function hasForeignName(element: XmlElement): boolean {
-  const namespace = attribute(element, 'ns');
-  return namespace !== null && namespace !== '';
-}
-
-function namesOf(element: XmlElement): string[] {
-  const name = attribute(element, 'name');
+function namesOf({ name, parts }: Pattern): string[] {
   if (name !== null) return [name];
-  return childrenIn(element, RELAX_NG)
-    .flatMap((one) => (one.localName === 'choice' ? childrenIn(one, RELAX_NG) : [one]))
-    .filter(({ localName }) => localName === 'name')
-    .flatMap((one) => textOf(one) ?? []);
+  return parts
+    .flatMap((one) => (one.kind === 'choice' ? one.parts : [one]))
+    .filter(({ kind }) => kind === 'name')
+    .flatMap(({ text }) => text ?? []);
 }
 
-function valuesOf(grammar: Grammar, pattern: XmlElement, seen = new Set<string>()): string[] {
-  return childrenIn(pattern, RELAX_NG).flatMap((part) => {
-    if (part.localName === 'value') return [textOf(part) ?? ''];
-    if (part.localName !== 'ref') return valuesOf(grammar, part, seen);
-    const name = attribute(part, 'name') ?? '';
+function valuesOf(grammar: Grammar, { parts }: Pattern, seen = new Set<string>()): string[] {
+  return parts.flatMap((part) => {
+    if (part.kind === 'value') return [part.text ?? ''];
+    if (part.kind !== 'ref') return valuesOf(grammar, part, seen);
+    const name = part.name ?? '';
     if (seen.has(name)) return [];
     seen.add(name);
     return (grammar.get(name) ?? []).flatMap((one) => valuesOf(grammar, one, seen));
