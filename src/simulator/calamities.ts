@@ -102,7 +102,9 @@ export function tamperLayer(
   index: number,
   token: Token,
 ): void {
-  writeBlock(requireLayer(requireFolder(host, at.replicaId), at.layerId).image, index, token);
+  const { image } = requireLayer(requireFolder(host, at.replicaId), at.layerId);
+  writeBlock(image, index, token);
+  image.damaged.add(index);
 }
 
 /** Somebody touches a sealed layer without changing what it holds. */

@@ -11,7 +11,11 @@ import { type Image, readBlock } from './image.ts';
 import type { SimulatedVm } from './vm.ts';
 import type { World } from './world.ts';
 
-/** 6: of the newest point's marks, and of those that production carries since a switchover. */
+/**
+ * 6: of the newest point's marks, and of those that production carries since a switchover. A replica that
+ * serves over a damaged layer reads the damage, and production does not: a failback moves what either has written, not what
+ * somebody wrote behind their backs. Its commit is refused until the damaged layer is repaired, so that no run builds on it.
+ */
 export const marksForgetNothing: Checker = (world, { replicas, points }) =>
   replicas.flatMap((replica) => {
     const vm = homeOf(world, replica);
@@ -27,13 +31,18 @@ function homeOf(world: World, { phase, sourceHostId, sourceVmId, failback }: Rep
   return world.hosts.get(home?.hostId ?? sourceHostId)?.vms.get(id);
 }
 
-type Since = { readonly pointId: PointId; readonly takenAt: number };
+type Since = {
+  readonly pointId: PointId;
+  readonly takenAt: number;
+  /** Nobody has made a restore point of it yet. */
+  readonly isUndecided: boolean;
+};
 
 function sinceWhen({ failback }: Replica, newest: { id: PointId; takenAt: number } | null) {
-  if (failback?.switched != null) return failback.switched;
+  if (failback?.switched != null) return { ...failback.switched, isUndecided: true };
   // While production's disks stand still beneath working layers, nobody asks them by name.
   if (failback !== null || newest === null) return null;
-  return { pointId: newest.id, takenAt: newest.takenAt };
+  return { pointId: newest.id, takenAt: newest.takenAt, isUndecided: false };
 }
 
 function forgotten(world: World, vm: SimulatedVm, key: DiskKey, since: Since): readonly string[] {
@@ -42,10 +51,11 @@ function forgotten(world: World, vm: SimulatedVm, key: DiskKey, since: Since): r
   if (image === null || dirty === undefined) return [];
   const instants = world.instants.filter(({ takenAt }) => takenAt === since.takenAt);
   const wanted = instants.flatMap(({ disks }) => disks.get(key) ?? []);
-  const differences = wanted.map(({ content }) => {
+  const differences = wanted.map(({ content, damaged }) => {
     for (let block = 0; block < blockCount(image.sizeBytes); block += 1) {
       const [is, was] = [readBlock(image, block), content.get(block) ?? 0];
-      if (is !== was && !dirty.has(block)) return `block ${block} is ${is}, was ${was}`;
+      if (is !== was && !dirty.has(block) && !(since.isUndecided && damaged.has(block)))
+        return `block ${block} is ${is}, was ${was}`;
     }
     return null;
   });

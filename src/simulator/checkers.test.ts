@@ -8,6 +8,7 @@ import {
   operationId,
   type PointId,
   pointId,
+  replicaId,
   vmId,
 } from '../domain/ids.ts';
 import { instant } from '../domain/instant.ts';
@@ -151,6 +152,17 @@ test('a point that only one side knows is told', async () => {
   assert.match(checkers.whenIdle(world, none).join(), /only in the store/);
   recovery.replicas.get(REPLICA)?.points.clear();
   assert.match(checkers.whenIdle(world, view('Ready')).join(), /only in the catalogue/);
+});
+
+test('a mark for nothing is told, unless a replica was made permanent and no run will ever take it away', async () => {
+  const { world, vm, view, checkers } = await replicated();
+  vm.image(ROOT).marks.set('us-old', { isOurs: true, dirty: new Set() });
+  assert.match(checkers.whenIdle(world, view('Ready')).join(), /marks for nothing: us-old/);
+  const [own = assert.fail()] = view('Ready').replicas;
+  const other = { ...own, id: replicaId('rp-far'), phase: 'Permanent' } as const;
+  const replicas = [own, other];
+  const both = checkers.whenIdle(world, view('Ready', { replicas })).join();
+  assert.doesNotMatch(both, /marks for nothing/);
 });
 
 test('what is left behind is told when idle, and only then', async () => {

@@ -4,7 +4,7 @@
  * Some hold at every instant (`everyStep`), some only when nothing is under way (`whenIdle`). Those that
  * compare with the past need one `createCheckers` per world, called after every step.
  */
-import type { HostId, ReplicaId } from '../domain/ids.ts';
+import type { HostId, ReplicaId, VmId } from '../domain/ids.ts';
 import { hasEnded, type OperationRecord, RUNS_BESIDE } from '../domain/operation/operation.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
@@ -261,12 +261,17 @@ function onlyNamedMarks(world: World, view: CatalogueView): string[] {
   return found;
 }
 
-/** How many replicas went on from another VM for good: the last mark of each waits for the next run of another replica, if there is one. */
+/**
+ * How many replicas went on from the VM for good, or are never run again since one was made permanent: the last mark of each, whose
+ * point a repair may have dropped, waits for the next run of another replica, if there is one.
+ */
 function leftBehind(host: SimulatedHost, vm: SimulatedVm, { replicas }: CatalogueView): number {
-  return replicas.filter(({ phase, formerSource, sourceHostId, sourceVmId }) => {
-    const left = phase === 'Permanent' ? { hostId: sourceHostId, vmId: sourceVmId } : formerSource;
-    return left?.hostId === host.id && left.vmId === vm.id;
-  }).length;
+  const isHere = (place: { readonly hostId: HostId; readonly vmId: VmId } | null) =>
+    place?.hostId === host.id && place.vmId === vm.id;
+  const isFrom = ({ sourceHostId, sourceVmId }: Replica) =>
+    isHere({ hostId: sourceHostId, vmId: sourceVmId });
+  const isReplaced = replicas.some((one) => one.phase === 'Permanent' && isFrom(one));
+  return replicas.filter((one) => isHere(one.formerSource) || (isReplaced && isFrom(one))).length;
 }
 
 /** A source needs what the newest points of its replicas name, or will once a failback to it is kept; a stand-in what a failback asks it for. */

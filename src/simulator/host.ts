@@ -90,6 +90,8 @@ export type FrozenInstant = {
 export type FrozenContent = {
   readonly sizeBytes: number;
   readonly content: ReadonlyMap<number, number | string>;
+  /** Blocks that were read through a layer into which somebody had written. */
+  readonly damaged: ReadonlySet<number>;
 };
 
 export type HostSpec = {

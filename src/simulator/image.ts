@@ -24,6 +24,8 @@ export type Image = {
   readonly room: Room;
   /** Change marks, by name: the blocks written since each was set. Only qcow2 keeps them. */
   readonly marks: Map<string, Mark>;
+  /** Blocks that somebody wrote into the file behind the back of whoever keeps it. */
+  readonly damaged: Set<number>;
   /** Grows whenever somebody writes to the file itself: stands for size, mtime and inode. */
   identity: number;
   /** Its file was removed: whatever still points at it reads rubbish. */
@@ -33,19 +35,30 @@ export type Image = {
 export function createImage(
   image: Pick<Image, 'path' | 'format' | 'sizeBytes' | 'backing' | 'room'>,
 ): Image {
-  return { ...image, blocks: new Map(), marks: new Map(), identity: 1, isRemoved: false };
+  const fresh = { blocks: new Map(), marks: new Map(), damaged: new Set<number>() };
+  return { ...image, ...fresh, identity: 1, isRemoved: false };
 }
 
 /** What the image reads: a backing image reads as zeros beyond its own end, whatever lies below it. */
 export function readBlock(image: Image, index: number): Token {
+  const at = holderOf(image, index);
+  if (at === null) return 0;
+  return at.isRemoved ? 'removed file' : (at.blocks.get(index) ?? 0);
+}
+
+/** Whether what the image reads there was written by somebody behind everyone's back. */
+export function isDamaged(image: Image, index: number): boolean {
+  return holderOf(image, index)?.damaged.has(index) === true;
+}
+
+/** The one of the image and what lies below it that answers for the block. */
+function holderOf(image: Image, index: number): Image | null {
   let at: Image | null = image;
   while (at !== null && index < blockCount(at.sizeBytes)) {
-    if (at.isRemoved) return 'removed file';
-    const token = at.blocks.get(index);
-    if (token !== undefined) return token;
+    if (at.isRemoved || at.blocks.has(index)) return at;
     at = at.backing;
   }
-  return 0;
+  return null;
 }
 
 /**
@@ -59,6 +72,7 @@ export function writeBlock(image: Image, index: number, token: Token): void {
   const growth = roomOf(token) - roomOf(image.blocks.get(index) ?? 0);
   takeRoom(image.room, growth);
   image.blocks.set(index, token);
+  image.damaged.delete(index);
   image.identity += 1;
   for (const mark of image.marks.values()) mark.dirty.add(index);
 }
@@ -92,7 +106,11 @@ export function commitInto(backing: Image, child: Image): void {
   );
   takeRoom(backing.room, growth);
   backing.sizeBytes = Math.max(backing.sizeBytes, child.sizeBytes);
-  for (const [index, token] of child.blocks) backing.blocks.set(index, token);
+  for (const [index, token] of child.blocks) {
+    backing.blocks.set(index, token);
+    if (child.damaged.has(index)) backing.damaged.add(index);
+    else backing.damaged.delete(index);
+  }
   backing.identity += 1;
 }
 

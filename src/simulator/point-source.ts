@@ -14,7 +14,7 @@ import type {
 import type { CallGate, Passing } from './call-gate.ts';
 import { type Freeze, type FrozenView, readFrozen } from './freeze.ts';
 import { hostNow, requireVm, type SimulatedHost, type Surroundings } from './host.ts';
-import { allocatedBlocks, contentOf, freeBytes, type Image } from './image.ts';
+import { allocatedBlocks, contentOf, freeBytes, type Image, isDamaged } from './image.ts';
 import type { SimulatedVm } from './vm.ts';
 
 /** The freeze is given up at this share of its quota: what is written until it has ended must still fit. */
@@ -243,9 +243,11 @@ function endFreeze({ host, around }: Parts, vm: SimulatedVm): void {
 function rememberInstant({ host, around }: Parts, vm: SimulatedVm, freeze: Freeze): void {
   if (!around.isObserved) return;
   const { key, answer, views } = freeze;
-  const disks = views.map(
-    ({ key: disk, image, sizeBytes }) => [disk, { sizeBytes, content: contentOf(image) }] as const,
-  );
+  const disks = views.map(({ key: disk, image, sizeBytes }) => {
+    const content = contentOf(image);
+    const damaged = new Set(allocatedBlocks(image).filter((index) => isDamaged(image, index)));
+    return [disk, { sizeBytes, content, damaged }] as const;
+  });
   const { takenAt } = answer;
   const { id: vmId, powerLosses } = vm;
   const images = new Map(views.map(({ key: disk, image }) => [disk, image]));

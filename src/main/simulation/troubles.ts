@@ -6,10 +6,12 @@ import {
   losePower,
   removeDisk,
   resizeDisk,
+  tamperLayer,
   touchLayer,
 } from '../../simulator/calamities.ts';
 import type { FaultKind } from '../../simulator/faults.ts';
 import type { SimulatedHost } from '../../simulator/host.ts';
+import { freeBytes } from '../../simulator/image.ts';
 import { SICK } from '../../simulator/test-bench.ts';
 import { allVms, hostsOf, type Move, ownVms, pick, type Scene } from './scene.ts';
 
@@ -281,8 +283,14 @@ export const TROUBLES: readonly Move[] = [
       const layers = [...(folder?.layers.values() ?? [])].filter(({ isSealed }) => isSealed);
       const layer = pick(scene, layers);
       if (folder === null || layer === null) return null;
-      touchLayer(host, { replicaId: folder.id, layerId: layer.id });
-      return `somebody touches a layer of ${folder.name}`;
+      const at = { replicaId: folder.id, layerId: layer.id };
+      if (scene.random.chance(0.5)) {
+        touchLayer(host, at);
+        return `somebody touches a layer of ${folder.name}`;
+      }
+      if (freeBytes(layer.image.room) < BLOCK_BYTES) return null;
+      tamperLayer(host, at, scene.random.below(blockCount(layer.image.sizeBytes)), 'damage');
+      return `somebody writes into a layer of ${folder.name}`;
     },
   },
 ];
