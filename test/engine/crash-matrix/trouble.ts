@@ -162,7 +162,10 @@ export function testEveryStory(
     const step = share * (story.stride ?? 1);
     test(`${name}: ${what}`, async (t) => {
       let count = 0;
+      // Where time is short, one is enough for what is like another story.
+      const only = share > 1 && story.stride !== undefined ? index % troubles.length : null;
       for (const [offset, trouble] of troubles.entries()) {
+        if (only !== null && only !== offset) continue;
         const first = 1 + ((index + offset * 2) % step);
         for (let nth = first; await stopAt(story, nth, trouble); nth += step) count += 1;
       }
