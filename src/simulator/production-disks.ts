@@ -288,6 +288,7 @@ async function commit(
   if (laid.vmId === null) throw new Error(`failback ${laid.id} has no VM to commit to`);
   const vm = requireVm(host, laid.vmId);
   if (!laid.isAttached) throw invalid(`failback ${laid.id} has not switched over`);
+  requireNoFreeze(vm);
   laid.isCommitting = true;
   for (const [index, layer] of laid.layers.entries()) {
     if (layer.below !== null && !layer.image.isRemoved) {
@@ -300,6 +301,13 @@ async function commit(
   }
   host.failbacks.delete(laid.id);
   host.committedFailbacks.set(laid.id, laid);
+}
+
+/** A hypervisor has one job of a disk at a time. */
+function requireNoFreeze({ freeze, state }: SimulatedVm): void {
+  if (freeze === null) return;
+  const reason = `disks of ${state.name} are being read from a moment of theirs`;
+  throw new UnderstudyError('hypervisor-refused', { action: 'blockcommit', reason });
 }
 
 /** The VM goes on with its own disk. Older marks of that disk see what was merged; the layer's own goes along. */

@@ -14,6 +14,7 @@ import { configurationChanges } from '../../domain/vm/configuration-change.ts';
 import { isServing, type VmDescription } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { CommandOptions, Reference } from '../../ports/controller.ts';
+import type { Claims } from '../../ports/durable.ts';
 import type {
   FailbackOrder,
   FailbackPreview,
@@ -28,7 +29,7 @@ import type { ControllerPorts } from './controller-ports.ts';
 import { expectedOfFailback } from './expectations.ts';
 import { GUEST_DEADLINE_MS } from './failovers.ts';
 import { findHost, findReplica, findVm, hostNameOf } from './references.ts';
-import { transferSlots } from './run-job.ts';
+import { sourceSlot, transferSlots } from './run-job.ts';
 
 export async function failback(
   ports: ControllerPorts,
@@ -279,8 +280,15 @@ export async function commitFailback(
     allowedAs: 'commit-failback',
     title,
     input: {},
+    slots: homeSlots(replica),
   } as const;
   return accept(ports, replica, order, options);
+}
+
+/** Another replica of the VM may be reading what production's working layers hold. */
+function homeSlots({ failback }: Replica): Claims['slots'] {
+  const { hostId, vmId = null } = failback?.home ?? {};
+  return hostId === undefined || vmId === null ? [] : [sourceSlot(hostId, vmId)];
 }
 
 export async function undoFailback(

@@ -1,6 +1,6 @@
 /** Begins runs of a job: of all its VMs that can be run, or of those named. */
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
-import type { HostId } from '../../domain/ids.ts';
+import type { HostId, VmId } from '../../domain/ids.ts';
 import type { Job } from '../../domain/job/job.ts';
 import type { OperationRecord } from '../../domain/operation/operation.ts';
 import type { Replica } from '../../domain/replica/replica.ts';
@@ -103,9 +103,13 @@ export async function transferSlots(
   const involved = hosts.filter(({ id }) => id === otherHostId || id === targetHostId);
   return [
     ...involved.map(({ id, transferSlots: limit }) => ({ name: `transfer:${id}`, limit })),
-    // A VM can be frozen once: replicas of it on several targets take turns.
-    { name: `source:${sourceHostId}/${sourceVmId}`, limit: 1 },
+    sourceSlot(sourceHostId, sourceVmId),
   ];
+}
+
+/** A VM can be frozen once, and its layers are merged under nobody's eyes: its replicas on several targets take turns. */
+export function sourceSlot(hostId: HostId, vmId: VmId): Claims['slots'][number] {
+  return { name: `source:${hostId}/${vmId}`, limit: 1 };
 }
 
 export async function replicasOf(ports: ControllerPorts, job: Job): Promise<readonly Replica[]> {
