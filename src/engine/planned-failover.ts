@@ -18,7 +18,7 @@ import { numberIn, textIn } from './input.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
 import { loadReplica, requireReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
-import { heedSiblings } from './siblings.ts';
+import { heedSiblings, isPlaceTaken } from './siblings.ts';
 import { takeOver } from './take-over.ts';
 
 export function plannedFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -113,6 +113,7 @@ async function shutDownSource(
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
+    mayStartAgain: async (options) => !(await isPlaceTaken(ports, replica, options)),
   });
 }
 

@@ -12,7 +12,7 @@ import { addFence, type Fencing, stillFenced } from '../domain/failover/fencing.
 import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { lookAtSiblings } from './siblings.ts';
+import { isPlaceTaken, lookAtSiblings } from './siblings.ts';
 import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
 import type { Takeover } from './take-over.ts';
 
@@ -46,7 +46,9 @@ export async function settleSource(
     undo: 'nothing',
   });
   const added = fencingOf(seen, fence);
-  await fenceSource(context, source, replica, added);
+  await fenceSource(context, source, replica, added, (options) =>
+    isPlaceTaken(ports, replica, options),
+  );
   const { fencedNics } = addFence(leftBefore(replica, seen), added);
   const connection = decideConnection(seen, fence, acceptsDuplicate, siblings);
   return {

@@ -25,8 +25,8 @@ export type VmToShutDown = {
   readonly deadlineMs: number;
   /** `ask`, `power-off` or `give-up`. */
   readonly onMissedDeadline: string;
-  /** Throws where it must not be started again on the way back. */
-  readonly mayStartAgain?: (options: CallOptions) => Promise<void>;
+  /** Asked on the way back. False: another one serves in its place by now, and it stays off. Throws where a person must decide. */
+  readonly mayStartAgain?: (options: CallOptions) => Promise<boolean>;
 };
 
 /** How it was brought down; `none`: it was off. Its way back starts it again. */
@@ -97,7 +97,7 @@ async function startAgain(
   { vmId, hypervisor, mayStartAgain }: VmToShutDown,
   { key, signal }: StepAttempt,
 ): Promise<void> {
-  await mayStartAgain?.({ signal });
+  if ((await mayStartAgain?.({ signal })) === false) return;
   try {
     await hypervisor.start({ key, vmId }, { signal });
   } catch (error) {

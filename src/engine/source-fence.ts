@@ -65,6 +65,8 @@ export function fenceSource(
   source: HostPorts,
   replica: Replica,
   fencing: Fencing,
+  /** Asked on the way back: another one serves in the source's place by now, and it stays fenced. */
+  isPlaceTaken: (options: CallOptions) => Promise<boolean>,
 ): Promise<null> {
   const { fence } = fencing;
   if (fence === 'none') return Promise.resolve(null);
@@ -78,7 +80,10 @@ export function fenceSource(
         throw fenceError(replica, attempt, error);
       }
     },
-    undo: (attempt) => liftFence(source.hypervisor, replica, fencing, attempt),
+    undo: async (attempt) => {
+      if (await isPlaceTaken(attempt)) return;
+      await liftFence(source.hypervisor, replica, fencing, attempt);
+    },
   });
 }
 

@@ -120,6 +120,7 @@ async function shutDownReplica(
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
     mayStartAgain: async (options) => {
       if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, options);
+      return true;
     },
   });
 }
