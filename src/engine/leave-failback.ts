@@ -5,7 +5,8 @@
 import { asUnderstudyError } from '../domain/error.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import { mayServe } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
 import { sweepReplicaMarks } from './copy-home.ts';
@@ -19,7 +20,7 @@ import { unparkReplica } from './park-replica.ts';
 import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
-import { besideSibling, heedSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings, lookAtSiblings } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
 import { makeStartable, startableSettled } from './tell-target.ts';
@@ -58,8 +59,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const force = flagIn(input, 'force');
       await refuseMerged(context, failback, force);
       const { replica: before, failover } = failback;
-      const isHeeding = failover.isConnected && !failover.isDuplicateAccepted && !force;
-      const sibling = isHeeding ? await heedSiblings(ports, context, before, before.name) : null;
+      const sibling = await siblingBeside(ports, context, before, failover, force);
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
       await makeStartable(context, failback);
       let isJustStopped = false;
@@ -67,7 +67,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
         isJustStopped = true;
       };
       const isOff = await stopProduction(context, failback, { deadlineMs, force, onStopped });
-      const more = isOff ? beside(failback, sibling) : [unfenced(failback)];
+      const more = besideOthers(failback, isOff ? null : failback.failback.home.name, sibling);
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
       await startReplica(ports, context, { ...failback, replica }, isJustStopped);
@@ -111,24 +111,43 @@ async function stopProduction(
   });
 }
 
-/** What the switchover told of others that nobody could ask is withdrawn, or told of the replica from now on. */
-function beside(
-  { replica, failover, failback }: Failback,
-  sibling: string | null,
-): readonly CatalogChange[] {
-  if (sibling !== null) return [besideSibling(replica, replica.name, sibling, failback.syncedAt)];
-  return failover.isConnected ? [] : [cleared(replica)];
+/** One that may serve beside the replica. Throws `sibling-serves`, unless it was forced past it. */
+function siblingBeside(
+  ports: EnginePorts,
+  context: OperationContext,
+  replica: Replica,
+  { isConnected, isDuplicateAccepted }: FailoverRecord,
+  force: boolean,
+): Promise<string | null> {
+  if (!isConnected || isDuplicateAccepted) return Promise.resolve(null);
+  if (!force) return heedSiblings(ports, context, replica, replica.name);
+  return context.step<string | null>('look-at-siblings', {
+    do: async (attempt) => {
+      const siblings = await lookAtSiblings(ports, replica, attempt);
+      return siblings.find(mayServe)?.name ?? null;
+    },
+    undo: 'nothing',
+  });
 }
 
-function unfenced({ replica, failback }: Failback): CatalogChange {
-  const message =
-    `The failback was undone although production VM ${failback.home.name} could not be asked, so it may still run ` +
-    'beside the replica. Make sure that only one of them serves.';
-  return {
-    type: 'condition-raised',
-    replicaId: replica.id,
-    condition: { name: 'unfenced-source', message, since: failback.syncedAt },
-  };
+/** What the switchover told of others that nobody could ask is withdrawn, or told of the replica from now on. */
+function besideOthers(
+  { replica, failover, failback }: Failback,
+  /** Could not be asked, and may still run. */
+  production: string | null,
+  sibling: string | null,
+): readonly CatalogChange[] {
+  const since = failback.syncedAt;
+  if (production !== null) {
+    const others = sibling === null ? '' : ` ${sibling}, of another replica of the VM, may, too.`;
+    const message =
+      `The failback was undone although production VM ${production} could not be asked, so it may still run ` +
+      `beside the replica.${others} Make sure that only one of them serves.`;
+    const condition = { name: 'unfenced-source', message, since } as const;
+    return [{ type: 'condition-raised', replicaId: replica.id, condition }];
+  }
+  if (sibling !== null) return [besideSibling(replica, replica.name, sibling, since)];
+  return failover.isConnected ? [] : [cleared(replica)];
 }
 
 /** The layers, and what passes left at the replica, become temporary: they go now, or by the sweeper once their hosts answer. */
