@@ -34,6 +34,7 @@ import { flagIn, numberIn, textIn, textOrNullIn } from './input.ts';
 import { markNamedBy } from './kept-marks.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
+import { isPlaceTaken } from './siblings.ts';
 import { tellBranch } from './tell-branch.ts';
 import { layersTemporary } from './temporaries.ts';
 
@@ -43,7 +44,7 @@ export function failbackDefinition(ports: EnginePorts): OperationDefinition {
     run: async (context, input) => {
       const begun = await begin(ports, context, input);
       await tell(context, begun);
-      const hasStoppedHome = await stopHome(context, begun, input);
+      const hasStoppedHome = await stopHome(ports, context, begun, input);
       await layLayers(context, begun);
       const moved = await context.part('pass-1', 'operation', async (part) => {
         const { failback, home, facts } = begun;
@@ -152,8 +153,9 @@ async function tell(context: OperationContext, { facts, homeVm, failback }: Begu
 
 /** Whether it ran. What it wrote since the restore point is not kept: the replica's writes are what counts. */
 async function stopHome(
+  ports: EnginePorts,
   context: OperationContext,
-  { home, homeVm, failback }: Begun,
+  { facts, home, homeVm, failback }: Begun,
   input: Json,
 ): Promise<boolean> {
   if (homeVm === null) return false;
@@ -169,6 +171,8 @@ async function stopHome(
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: 'power-off',
+    // While the bulk was copied another replica of the VM may have been failed over, and have seen that it is off.
+    mayStartAgain: async (options) => !(await isPlaceTaken(ports, facts.replica, options)),
   });
   return how !== 'none';
 }
