@@ -5,6 +5,7 @@
  * as soon as it answers, before a commit at the latest.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import type { ErrorCode } from '../domain/error-catalog.ts';
 import type { FailbackRecord } from '../domain/failover/failback.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -26,14 +27,20 @@ type Message = { readonly told: ToldFailback; readonly sidecars: readonly Sideca
 type Attempt = Pick<StepAttempt, 'key' | 'signal'>;
 type Teller = Pick<Failback, 'catalog' | 'target' | 'replica'>;
 
-/** False: it does not know, or not all of it. Undone, the replica can start again. */
+/**
+ * False: it does not know, or not all of it. Undone, the replica can start again. Throws `vm-not-off` where somebody has started the
+ * replica since it was shut down: what it writes, production does not have.
+ */
 export function tellTarget(
   context: OperationContext,
   failback: Failback,
   message: Message,
 ): Promise<boolean> {
   return context.step<boolean>('tell-target', {
-    do: (attempt) => patiently(failback, attempt, (until) => tell(failback, message, until)),
+    do: async (attempt) => {
+      const work = (until: Attempt) => tell(failback, message, until);
+      return patiently(failback, attempt, work, ['epoch-refused', 'vm-not-off']);
+    },
     undo: (attempt) => unpark(failback, attempt),
   });
 }
@@ -200,13 +207,14 @@ async function patiently(
   { clock }: Failback,
   { key, signal }: StepAttempt,
   work: (attempt: Attempt) => Promise<void>,
+  answers: readonly ErrorCode[] = ['epoch-refused'],
 ): Promise<boolean> {
   try {
     await withDeadline(clock, PATIENCE_MS, { signal }, (until) => work({ key, signal: until }));
     return true;
   } catch (error) {
     const { kind, code } = asUnderstudyError(error);
-    if (kind === 'bug' || code === 'epoch-refused' || signal.aborted) throw error;
+    if (kind === 'bug' || answers.includes(code) || signal.aborted) throw error;
     return false;
   }
 }

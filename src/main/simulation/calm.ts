@@ -62,6 +62,7 @@ export async function calmDown(
   if (await revive(site)) await site.settleAll(); // a call that was under way may have met its crash only now
   const stuck = await helpSuspended(site);
   await resumeJobs(site);
+  await shutStartablesDown(site);
   await site.world.clock.advance(REST_MS);
   await site.settleAll();
   const replicas = await site.living.ports.catalog.replicas();
@@ -153,8 +154,20 @@ async function helpSuspended(site: Site): Promise<readonly string[]> {
 async function shutReplicaDown(site: Site, { subject }: OperationRecord): Promise<void> {
   const replicas = await site.living.ports.catalog.replicas();
   const replica = replicas.find(({ value }) => value.id === subject)?.value;
-  if (replica === undefined || replica.targetVmId === null) return;
-  site.world.host(replica.targetHostId).vms.get(replica.targetVmId)?.stop();
+  if (replica !== undefined) shutDown(site, replica);
+}
+
+/** Somebody started it while its host could not be told that production has taken over; the condition asks for this. */
+async function shutStartablesDown(site: Site): Promise<void> {
+  const { catalog } = site.living.ports;
+  for (const { value: replica } of await catalog.replicas()) {
+    const conditions = await catalog.conditions(replica.id);
+    if (conditions.some(({ name }) => name === 'replica-startable')) shutDown(site, replica);
+  }
+}
+
+function shutDown({ world }: Site, { targetHostId, targetVmId }: Replica): void {
+  if (targetVmId !== null) world.host(targetHostId).vms.get(targetVmId)?.stop();
 }
 
 async function suspendedOperations(site: Site): Promise<readonly OperationRecord[]> {
