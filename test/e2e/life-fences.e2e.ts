@@ -1,18 +1,29 @@
 /**
- * A source that comes back after its failover: it is told at once, cut off and given back, and, where its host has a start
- * guard, kept from starting, also when that host boots with nobody there.
+ * A source that comes back after its failover: it is told at once, cut off and given back; one that is back before its replica
+ * was started is not met; and, where its host has a start guard, it is kept from starting, also when that host boots with
+ * nobody there.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { type GuardAnswer, guardSchema } from '../../src/contract/guard.ts';
 import type { ReplicaAnswer } from '../../src/contract/replica.ts';
+import type { PrivateHost } from '../../src/rig/private-host.ts';
 import { until, untilTrue } from '../../src/rig/until.ts';
 import { type BlockVm, MIB } from './stage/block-vm.ts';
-import { conditionNames, failOverBlockVm, refused, succeed } from './stage/life.ts';
+import { watchEvents } from './stage/event-log.ts';
+import {
+  conditionNames,
+  failOverBlockVm,
+  order,
+  refused,
+  succeed,
+  untilRunning,
+} from './stage/life.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
-import type { Protection } from './stage/operator.ts';
+import { describe, type Protection } from './stage/operator.ts';
 
 suite('a source that comes back', { skip: skipReason() }, () => {
   let stage: Stage;
@@ -57,6 +68,39 @@ suite('a source that comes back', { skip: skipReason() }, () => {
     assert.deepEqual([await vm.state(), await link()], ['running', 'up']);
     assert.deepEqual(conditionNames(await stage.replica(protection)), ['unfenced-source']);
     await succeed(stage, 'undo-failover', id);
+  });
+
+  test('started by hand while the controller is away, it is not met by the replica that was to start', async () => {
+    const { id } = await stage.replica(protection);
+    const release = await holdStarts(stage.recovery);
+    const events = await watchEvents(stage.server.dataFolder);
+    const client = stage.attempt(['failover', id, '--fence', 'power-off', '--no-wait']);
+    const { operationId } = await events.next({ type: 'step-started', step: 'start-replica' });
+    await stage.server.kill9();
+    await client.catch(() => undefined);
+    assert.equal(await vm.state(), 'shut off', 'it was fenced');
+    await vm.start();
+    await release();
+    await stage.server.restart();
+
+    const suspended = await stage.settled(operationId);
+    assert.deepEqual(
+      [suspended.state, suspended.error?.code],
+      ['suspended', 'started-beside-source'],
+      describe(suspended),
+    );
+    const again = await order(stage, 'operation', 'retry', operationId);
+    assert.equal(again.error?.code, 'started-beside-source', describe(again));
+    assert.equal(stage.recovery.qemuPid(vm.uuid), undefined);
+    assert.equal(await vm.state(), 'running');
+
+    await vm.destroy();
+    await stage.attempt(['operation', 'retry', operationId, '--no-wait']);
+    await untilRunning(stage, protection, operationId);
+    assert.notEqual(stage.recovery.qemuPid(vm.uuid), undefined);
+    assert.equal(await vm.state(), 'shut off');
+    await succeed(stage, 'undo-failover', id);
+    assert.equal(await vm.state(), 'running', 'its fence is lifted');
   });
 
   test('a guard is not believed before its host was seen to refuse a start', async () => {
@@ -130,3 +174,14 @@ suite('a source that comes back', { skip: skipReason() }, () => {
     return (await stage.production.virsh(args)).trim().split(' ').at(-1) ?? '';
   }
 });
+
+/** No VM of that host starts before the release: a hook of libvirt refuses it. */
+async function holdStarts(host: PrivateHost): Promise<() => Promise<void>> {
+  const folder = join(host.folder, 'etc', 'hooks');
+  const hook = join(folder, 'qemu');
+  await mkdir(folder, { recursive: true });
+  await writeFile(hook, '#!/bin/sh\n[ "$2" != prepare ]\n', { mode: 0o755 });
+  // Which hooks there are, libvirt looks only when it starts.
+  await host.restartDaemon();
+  return () => writeFile(hook, '#!/bin/sh\n');
+}

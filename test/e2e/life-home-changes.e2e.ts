@@ -14,7 +14,14 @@ import { untilTrue } from '../../src/rig/until.ts';
 import { BLOCK, type BlockVm, MIB, type Write, writeExpected } from './stage/block-vm.ts';
 import { type Image, requireSameContent } from './stage/bytes.ts';
 import { diskImages, requireTookOver, type StandIn, standInOf } from './stage/home.ts';
-import { failOverBlockVm, succeed, transfers, writeReplica } from './stage/life.ts';
+import {
+  conditionNames,
+  failOverBlockVm,
+  order,
+  succeed,
+  transfers,
+  writeReplica,
+} from './stage/life.ts';
 import { untilObedient } from './stage/obedient-guest.ts';
 import { openStage, type Stage, skipReason } from './stage/open-stage.ts';
 import type { Protection } from './stage/operator.ts';
@@ -103,7 +110,9 @@ suite('a replica that is changed while it stands in', { skip: skipReason() }, ()
     await untilObedient(stage.production, vm.uuid);
     const dropped = { offset: 50 * MIB, length: 3 * BLOCK, value: 0x99 };
     await writeReplica({ recovery: stage.production }, await replicaNow(), 'vda', dropped);
+    await refusedWithoutReplica();
     await succeed(stage, 'undo-failback', id);
+    assert.deepEqual(conditionNames(await replicaNow()), []);
     assert.equal(await vm.state(), 'shut off');
     assert.equal(await definitionOf(stage.production), original.definition);
     assert.equal(await sums(), original.files);
@@ -161,6 +170,18 @@ suite('a replica that is changed while it stands in', { skip: skipReason() }, ()
     await stage.requireExact(next, new Map(held.filter(([key]) => key !== 'vdb')));
     await stage.requireNothingLeft(protection);
   });
+
+  /** Nobody would serve if production were stopped for a replica whose host cannot be asked to start it. */
+  const refusedWithoutReplica = async () => {
+    const pid = stage.production.qemuPid(vm.uuid);
+    await stage.recovery.killDaemon();
+    const { state, error } = await order(stage, 'undo-failback', id);
+    assert.deepEqual([state, error?.code], ['failed', 'host-unreachable']);
+    assert.equal((await replicaNow()).phase, 'Failback');
+    assert.deepEqual([await vm.state(), stage.production.qemuPid(vm.uuid)], ['running', pid]);
+    await stage.recovery.restartDaemon();
+    assert.equal(stage.recovery.qemuPid(vm.uuid), undefined);
+  };
 
   const replicaNow = () => stage.replica(protection);
 
