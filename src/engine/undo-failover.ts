@@ -27,6 +27,7 @@ import { releaseSource } from './guard-source.ts';
 import { flagIn, textIn } from './input.ts';
 import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import { liftAlone } from './lift-alone.ts';
+import { cleared } from './record-failover.ts';
 import {
   loadReplica,
   loadSettings,
@@ -35,7 +36,7 @@ import {
   savedReplica,
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
-import { besideSibling } from './siblings.ts';
+import { besideSibling, toldOfSiblings } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
 import type { MovingPorts } from './taking-place.ts';
 import { whyLater } from './why-later.ts';
@@ -54,7 +55,8 @@ export function undoFailoverDefinition(ports: EnginePorts & MovingPorts): Operat
       const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
       const undo = await raiseEpoch(context, await planUndo(context, { facts, settings, target }));
       const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
-      await recordReady(context, undo, isCleanedUp);
+      const told = await toldBeside(ports, context, undo);
+      await recordReady(context, undo, isCleanedUp, told);
       await releaseSource(ports, context, { ...undo.facts, replica: undo.ready }, 'later');
       if (!flagIn(input, 'liftFence')) await context.note('note-fence', LEFT[undo.failover.fence]);
       else if (hasFenced(undo.failover)) await liftSourceFence(ports, context, undo);
@@ -168,15 +170,37 @@ const rest: LeavingStep = {
   },
 };
 
+/**
+ * A source that was given its place back while the replica stood in may meet another replica of the VM after this, too. What else was
+ * told of the source was told of this replica beside it, and ends with it.
+ */
+function toldBeside(
+  ports: EnginePorts,
+  context: OperationContext,
+  { ready, failover, now }: Undo,
+): Promise<CatalogChange> {
+  return context.step<CatalogChange>('look-beside', {
+    do: async (attempt) => {
+      const isTold = (await ports.catalog.conditions(ready.id)).some(
+        ({ name }) => name === 'unfenced-source',
+      );
+      if (!isTold || !failover.isSourceReleased) return cleared(ready);
+      return toldOfSiblings(ports, ready, ready.sourceVmName, now, attempt);
+    },
+    undo: 'nothing',
+  });
+}
+
 async function recordReady(
   context: OperationContext,
   undo: Undo,
   isCleanedUp: boolean,
+  told: CatalogChange,
 ): Promise<void> {
   const { facts, ready, now } = undo;
   const changes: CatalogChange[] = [savedReplica(ready, facts.version)];
   if (isCleanedUp) {
-    changes.push({ type: 'condition-cleared', replicaId: ready.id, name: 'unfenced-source' });
+    changes.push(told);
     changes.push({ type: 'condition-cleared', replicaId: ready.id, name: 'source-returned' });
   } else {
     changes.push(cleanupPending(ready, now));
