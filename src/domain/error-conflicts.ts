@@ -201,6 +201,6 @@ export const CONFLICTS = {
   'vm-busy': {
     kind: 'conflict',
     message: "Someone else's job is using VM {vm}: {reason}.",
-    remedy: 'Wait until it ends; the next run tries again.',
+    remedy: 'Wait until it ends, then try again; a scheduled run does so by itself.',
   },
 } as const satisfies Record<string, CatalogEntry>;

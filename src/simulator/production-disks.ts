@@ -303,11 +303,13 @@ async function commit(
   host.committedFailbacks.set(laid.id, laid);
 }
 
-/** A hypervisor has one job of a disk at a time. */
+/** A hypervisor has one job of a disk at a time, and a freeze is one: refused as by libvirt's driver. */
 function requireNoFreeze({ freeze, state }: SimulatedVm): void {
   if (freeze === null) return;
-  const reason = `disks of ${state.name} are being read from a moment of theirs`;
-  throw new UnderstudyError('hypervisor-refused', { action: 'blockcommit', reason });
+  throw new UnderstudyError('vm-busy', {
+    vm: state.name,
+    reason: 'a job works on its disks: Backup',
+  });
 }
 
 /** The VM goes on with its own disk. Older marks of that disk see what was merged; the layer's own goes along. */

@@ -128,14 +128,18 @@ async function mergeRunning(
   }
 }
 
+/**
+ * What else works on the disk is seen before libvirt is asked: a backup job, ours for a restore point or somebody's, is listed as
+ * the block job of each disk that it reads. Asked all the same, libvirt 9.0 refuses: "disk 'vda' already in active block job".
+ */
 async function commitJob(
-  { virsh }: LayersContext,
+  context: LayersContext,
   { vmId, layer }: Merge,
   options: CallOptions,
 ): Promise<'none' | { readonly doneBytes: number; readonly isCopied: boolean }> {
   let text: string;
   try {
-    text = await virsh.run(['blockjob', '--raw', '--', vmId, layer.key], options);
+    text = await context.virsh.run(['blockjob', '--raw', '--', vmId, layer.key], options);
   } catch (error) {
     if (wasRefusedBecause(error, /is not running/i)) return 'none';
     throw error;
@@ -144,7 +148,8 @@ async function commitJob(
   if (type === undefined) return 'none';
   if (!/^Active Block Commit$/i.test(type)) {
     const reason = `a job works on disk ${layer.key}: ${type}`;
-    throw new UnderstudyError('vm-busy', { vm: vmId, reason });
+    const { name: vm } = await describe(context, vmId, options);
+    throw new UnderstudyError('vm-busy', { vm, reason });
   }
   const current = Number(/^\s*cur=(\d+)/m.exec(text)?.[1] ?? Number.NaN);
   const end = Number(/^\s*end=(\d+)/m.exec(text)?.[1] ?? Number.NaN);
