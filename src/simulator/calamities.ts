@@ -60,12 +60,15 @@ export function strike(world: World, host: SimulatedHost, trouble: HostTrouble):
   else losePower(world, host);
 }
 
-/** Grows or shrinks a disk, as its hypervisor would; refused by a freeze. */
+/** Grows or shrinks a disk, as its hypervisor would; refused by a freeze. What marks knew of the lost end is lost, as with QEMU. */
 export function resizeDisk(vm: SimulatedVm, key: DiskKey, sizeBytes: number): void {
   if (vm.freeze !== null) throw new Error(`disk ${key} is frozen`);
   const image = vm.image(key);
   for (const index of image.blocks.keys()) {
     if (index * BLOCK_BYTES >= sizeBytes) image.blocks.delete(index);
+  }
+  for (const { dirty } of image.marks.values()) {
+    for (const index of dirty) if (index * BLOCK_BYTES >= sizeBytes) dirty.delete(index);
   }
   image.sizeBytes = sizeBytes;
 }

@@ -11,6 +11,7 @@ import {
 } from '../../simulator/calamities.ts';
 import type { FaultKind } from '../../simulator/faults.ts';
 import type { SimulatedHost } from '../../simulator/host.ts';
+import type { Image } from '../../simulator/image.ts';
 import { freeBytes } from '../../simulator/image.ts';
 import { SICK } from '../../simulator/test-bench.ts';
 import { allVms, hostsOf, type Move, ownVms, pick, type Scene } from './scene.ts';
@@ -43,6 +44,14 @@ function hostTrouble(
       return what;
     },
   };
+}
+
+/** Disks with the change marks that they had when they were made smaller. */
+const SHRUNK = new WeakMap<Image, readonly string[]>();
+
+/** Grown again before the next run, a disk reads zeros where no mark says so: nobody can tell from outside (docs/concepts/incremental.md). */
+function isShrunkSinceRun(image: Image): boolean {
+  return SHRUNK.get(image)?.some((name) => image.marks.has(name)) === true;
 }
 
 export const TROUBLES: readonly Move[] = [
@@ -248,9 +257,13 @@ export const TROUBLES: readonly Move[] = [
       const placed = pick(scene, ownVms(scene));
       const slot = placed === null ? null : pick(scene, placed.vm.state.disks);
       if (placed === null || slot === null || placed.vm.freeze !== null) return null;
-      const { sizeBytes } = placed.vm.image(slot.key);
-      const size = scene.random.chance(0.8) ? sizeBytes + MIB : Math.max(MIB, sizeBytes - MIB);
+      const image = placed.vm.image(slot.key);
+      const { sizeBytes } = image;
+      const isGrowing = scene.random.chance(0.8);
+      if (isGrowing && isShrunkSinceRun(image)) return null;
+      const size = isGrowing ? sizeBytes + MIB : Math.max(MIB, sizeBytes - MIB);
       if (size > 8 * MIB) return null;
+      if (!isGrowing) SHRUNK.set(image, [...image.marks.keys()]);
       resizeDisk(placed.vm, slot.key, size);
       return `disk ${slot.key} of ${placed.vm.state.name} becomes ${size / MIB} MiB`;
     },
