@@ -21,6 +21,8 @@ export type FollowTools = {
   readonly client: Client;
   readonly display: ProgressDisplay;
   readonly onEvent: (event: OperationEventAnswer, operation: OperationAnswer) => void;
+  /** Sequence of the last event that is not news; default 0. */
+  readonly after?: number;
 };
 
 /**
@@ -31,7 +33,7 @@ export async function followOperation(
   tools: FollowTools,
   operation: OperationAnswer,
 ): Promise<OperationAnswer> {
-  const seen = { lastSequence: 0, failures: 0 };
+  const seen = { lastSequence: tools.after ?? 0, failures: 0 };
   for (;;) {
     try {
       const settled = await readUntilCut(tools, operation, seen);

@@ -33,6 +33,7 @@ export type Session = {
   settle(
     operations: readonly OperationAnswer[],
     wait: boolean,
+    options?: Pick<FollowTools, 'after'>,
   ): Promise<readonly OperationAnswer[]>;
 };
 
@@ -66,12 +67,13 @@ export function createSession(world: CliWorld, options: GlobalOptions): Session 
     sayFindings: (findings) => {
       for (const finding of findings) world.stderr.write(`${escapedFinding(finding)}\n`);
     },
-    settle: async (operations, wait) => {
+    settle: async (operations, wait, following = {}) => {
       if (!wait) {
         for (const { id } of operations) say(`Follow it with: understudy operation follow ${id}`);
         return operations;
       }
-      const tools: FollowTools = { world, client, display, onEvent: showInPassing(display) };
+      const onEvent = showInPassing(display);
+      const tools: FollowTools = { world, client, display, onEvent, ...following };
       try {
         return await followAll(tools, operations);
       } catch (error) {

@@ -16,7 +16,7 @@ import {
 } from '../command-tree.ts';
 import { escapeText, safeJson } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { exitCodeOfOperation, followOperation } from '../follow.ts';
+import { exitCodeOfOperation, type FollowTools, followOperation } from '../follow.ts';
 import { formatTime } from '../format.ts';
 import { parseCount } from '../quantities.ts';
 import { resultLines } from '../results.ts';
@@ -135,8 +135,9 @@ function retryCommand(operation: Command, runner: Runner): void {
     ]),
   );
   runner.run<WaitOptions>(retry, async (session, [id = ''], { wait }) => {
+    const after = await newsAfter(session, id);
     const accepted = await session.client.call('retryOperation', { parameters: { operation: id } });
-    return settleAndShow(session, accepted, wait);
+    return settleAndShow(session, accepted, wait, { after });
   });
 }
 
@@ -171,14 +172,21 @@ function cancelCommand(operation: Command, runner: Runner): void {
     ),
   );
   runner.run<WaitOptions>(cancel, async (session, [id = ''], { wait }) => {
+    const after = await newsAfter(session, id);
     const accepted = await session.client.call('cancelOperation', {
       parameters: { operation: id },
     });
-    const [settled = accepted] = await session.settle([accepted], wait);
+    const [settled = accepted] = await session.settle([accepted], wait, { after });
     session.show(settled, renderOperation);
     // Stopping is what was asked for; only an operation that is stuck is a failure of it.
     return settled.state === 'suspended' ? EXIT.failed : EXIT.ok;
   });
+}
+
+/** What happened to an operation before this command, a failure above all, must not read as if it were happening now. */
+async function newsAfter({ client }: Session, id: string): Promise<number> {
+  const { history } = await client.call('showOperation', { parameters: { operation: id } });
+  return history.at(-1)?.sequence ?? 0;
 }
 
 /** The end of every command that begins one operation. */
@@ -186,20 +194,18 @@ export async function settleAndShow(
   session: Session,
   accepted: OperationAnswer,
   wait: boolean,
+  following: Pick<FollowTools, 'after'> = {},
 ): Promise<number> {
-  const [settled = accepted] = await session.settle([accepted], wait);
+  const [settled = accepted] = await session.settle([accepted], wait, following);
   session.show(settled, renderOperation);
   if (wait) sayOutcome(session, settled);
   return exitCodeOfAll([settled], wait);
 }
 
-function sayOutcome({ say }: Session, { id, title, state, error }: OperationAnswer): void {
+function sayOutcome({ say }: Session, operation: OperationAnswer): void {
+  const { title, state, error } = operation;
   if (error !== null) say(`${title} is ${state}: ${error.message}`);
-  if (state === 'suspended') {
-    say(
-      `When the cause is gone: \`understudy operation retry ${id}\`. To give it up: \`understudy operation cancel ${id}\`.`,
-    );
-  }
+  if (state === 'suspended') say(nextOf(operation));
 }
 
 export function renderOperations(operations: readonly OperationAnswer[]): string {
@@ -208,7 +214,7 @@ export function renderOperations(operations: readonly OperationAnswer[]): string
     { header: 'STATE', cell: (operation) => operation.state },
     { header: 'BEGAN', cell: (operation) => formatTime(operation.createdAt) },
     { header: 'WHAT', cell: (operation) => operation.title },
-    { header: 'ERROR', cell: (operation) => operation.error?.message ?? '' },
+    { header: 'ERROR', cell: errorOf },
   ]);
 }
 
@@ -220,12 +226,22 @@ export function renderOperation(operation: OperationAnswer): string {
     ['Accepted', formatTime(operation.createdAt)],
     ['Began', formatTime(operation.startedAt)],
     ['Ended', formatTime(operation.endedAt)],
-    ...(operation.error === null ? [] : [['Error', operation.error.message] as const]),
+    ...(errorOf(operation) === '' ? [] : [['Error', errorOf(operation)] as const]),
     ...(operation.result === null ? [] : [['Result', resultLines(operation)] as const]),
   ]);
 }
 
+/** One that is tried again has its former error until it begins. */
+function errorOf({ state, error }: OperationAnswer): string {
+  return state === 'queued' ? '' : (error?.message ?? '');
+}
+
 function renderDetail(operation: OperationDetailAnswer): string {
   const lines = operation.history.map(({ line }) => line);
-  return renderOperation(operation) + renderDetails([['History', lines]]);
+  const next = operation.state === 'suspended' ? [['Next', nextOf(operation)] as const] : [];
+  return renderOperation(operation) + renderDetails([...next, ['History', lines]]);
+}
+
+function nextOf({ id }: OperationAnswer): string {
+  return `When the cause is gone: \`understudy operation retry ${id}\`. To give it up: \`understudy operation cancel ${id}\`.`;
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { OperationAnswer } from '../../contract/operation.ts';
 import type { ReplicaAnswer } from '../../contract/replica.ts';
 import {
   group,
@@ -111,7 +112,7 @@ export function renderReplicas(replicas: readonly ReplicaAnswer[], nowMs: number
     { header: 'PHASE', cell: (replica) => replica.phase },
     { header: 'NEWEST POINT', cell: (replica) => formatAge(replica.newestPointTakenAt, nowMs) },
     { header: 'POINTS', cell: (replica) => String(replica.pointCount), align: 'right' },
-    { header: 'NOW', cell: (replica) => replica.openOperation?.kind ?? '' },
+    { header: 'NOW', cell: ({ openOperation }) => (openOperation ? nowOf(openOperation) : '') },
     {
       header: 'CONDITIONS',
       cell: (replica) => replica.conditions.map(({ name }) => name).join(', '),
@@ -134,7 +135,7 @@ export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Points', `${replica.pointCount}, newest ${formatTime(newest)} (${formatAge(newest, nowMs)})`],
     ...(replica.seed === null ? [] : [['Seed', replica.seed.name] as const]),
     ['Conditions', replica.conditions.map(({ name, message }) => `${name}: ${message}`)],
-    ['Operation', openOperation === null ? 'none' : `${openOperation.title} (${openOperation.id})`],
+    ['Operation', openOperation === null ? 'none' : operationLine(openOperation)],
     ['Tests', testLines(replica)],
     ...(failover === null ? [] : [['Failover', failoverLines(failover)] as const]),
     ...(failback === null ? [] : [['Failback', failbackLines(failback)] as const]),
@@ -145,6 +146,17 @@ export function renderReplica(replica: ReplicaAnswer, nowMs: number): string {
     ['Allowed', replica.allowedCommands.join(', ') || 'nothing'],
     ['Created', formatTime(replica.createdAt)],
   ]);
+}
+
+/** One that waits for a person looks like one that works otherwise. */
+function nowOf({ kind, state }: OperationAnswer): string {
+  return state === 'running' ? kind : `${kind} (${state})`;
+}
+
+function operationLine({ id, title, state }: OperationAnswer): string {
+  if (state === 'running') return `${title} (${id})`;
+  const more = state === 'suspended' ? `: see \`understudy operation show ${id}\`` : '';
+  return `${title} (${id}), ${state}${more}`;
 }
 
 /** The source may run without network, and nobody remembers why. */
