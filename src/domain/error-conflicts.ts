@@ -81,7 +81,7 @@ export const CONFLICTS = {
     message:
       'The source VM {vm} runs and is connected by now: replica {replica} would meet it on the network.',
     remedy:
-      'Nothing was started. Shut {vm} down or disconnect it at its host, then retry; or go back to it: `understudy undo-failover {replica}` (after `understudy cancel-failback {replica}`, where it was to switch over).',
+      'Nothing was started. Shut {vm} down or disconnect it at its host, then retry the operation; or go back to {vm}: {back}.',
   },
   'guard-absent': {
     kind: 'conflict',

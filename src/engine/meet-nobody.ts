@@ -5,6 +5,7 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
@@ -33,7 +34,15 @@ export async function requireMeetsNobody(
   const { hypervisor } = await ports.hosts.ports(sourceHostId);
   const seen = await lookAtSource({ hypervisor, clock: ports.clock }, replica, options);
   if (isServing(seen)) {
-    throw new UnderstudyError('started-beside-source', { replica: name, vm: sourceVmName });
+    const details = { replica: name, vm: sourceVmName, back: wayBack(replica) };
+    throw new UnderstudyError('started-beside-source', details);
   }
   await requireNoSibling(ports, replica, name, options);
+}
+
+/** What leads to the source from here, as commands. */
+function wayBack({ name, phase }: Replica): string {
+  const undo = `\`understudy undo-failover ${shellArgument(name)}\``;
+  if (phase !== 'ReadyToSwitch') return undo;
+  return `\`understudy cancel-failback ${shellArgument(name)}\`, then ${undo}`;
 }

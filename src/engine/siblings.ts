@@ -85,7 +85,7 @@ export function besideSibling(
   since: Instant,
 ): CatalogChange {
   const message =
-    `${vm} is on the network, and ${sibling}, of another replica of the VM, may be so, too. ` +
+    `${vm} is on the network, and ${sibling}, of another replica of the VM, may be so, too: it has not been seen at rest. ` +
     'Make sure that only one of them serves.';
   return {
     type: 'condition-raised',

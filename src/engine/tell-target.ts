@@ -87,7 +87,7 @@ export function makeStartable(context: OperationContext, failback: Failback): Pr
     },
     undo: async (attempt) => {
       if (await patiently(failback, attempt, (until) => park(failback, until))) return;
-      const { made } = untoldChanges(context, failback, [], failback.clock.now());
+      const { made } = untoldChanges(context, failback, [], failback.clock.now(), 'undo-failed');
       await failback.catalog.apply(made);
     },
   });
@@ -125,18 +125,26 @@ async function tellRunning(catalog: Catalog, { id, name }: Replica): Promise<voi
   await catalog.apply([{ type: 'condition-raised', replicaId: id, condition }]);
 }
 
+const STARTABLE = {
+  switched: ({ name }: Replica) =>
+    `Production has taken over while the host of ${name} did not answer, so that ${name} could be started there by hand: ` +
+    'do not, until this failback is committed or undone. It is seen to when that host answers again.',
+  'undo-failed': ({ name }: Replica) =>
+    `Production serves on: the undo of the failback has failed. As the host of ${name} did not answer, ${name} may be startable there ` +
+    'by hand: do not, until this failback is committed or undone. It is seen to when that host answers again.',
+};
+
 /** What is recorded with a switchover that the target does not know of. */
 export function untoldChanges(
   { operationId }: OperationContext,
   { replica, failback }: Failback,
   sidecars: readonly Sidecar[],
   since: Instant,
+  because: keyof typeof STARTABLE = 'switched',
 ): { readonly made: readonly CatalogChange[]; readonly undone: readonly CatalogChange[] } {
   const temporary = untoldTemporary(operationId, replica, failback, sidecars);
-  const { id, name } = replica;
-  const message =
-    `Production has taken over while the host of ${name} did not answer, so that ${name} could be started there by hand: ` +
-    'do not, until this failback is committed or undone. It is seen to when that host answers again.';
+  const { id } = replica;
+  const message = STARTABLE[because](replica);
   const condition = { name: CONDITION, message, since } as const;
   return {
     made: [
