@@ -263,7 +263,8 @@ function onlyNamedMarks(world: World, view: CatalogueView): string[] {
 
 /**
  * How many replicas went on from the VM for good, or are never run again since one was made permanent: the last mark of each, whose
- * point a repair may have dropped, waits for the next run of another replica, if there is one.
+ * point a repair may have dropped, waits for the next run of another replica, if there is one. So does what the layers of a failback
+ * hid from a replica that stands in by now.
  */
 function leftBehind(host: SimulatedHost, vm: SimulatedVm, { replicas }: CatalogueView): number {
   const isHere = (place: { readonly hostId: HostId; readonly vmId: VmId } | null) =>
@@ -271,7 +272,9 @@ function leftBehind(host: SimulatedHost, vm: SimulatedVm, { replicas }: Catalogu
   const isFrom = ({ sourceHostId, sourceVmId }: Replica) =>
     isHere({ hostId: sourceHostId, vmId: sourceVmId });
   const isReplaced = replicas.some((one) => one.phase === 'Permanent' && isFrom(one));
-  return replicas.filter((one) => isHere(one.formerSource) || (isReplaced && isFrom(one))).length;
+  const standsIn = ({ phase }: Replica) => phase !== 'Ready' && phase !== 'Pending';
+  const goesOn = (one: Replica) => isFrom(one) && (isReplaced || standsIn(one));
+  return replicas.filter((one) => isHere(one.formerSource) || goesOn(one)).length;
 }
 
 /** A source needs what the newest points of its replicas name, or will once a failback to it is kept; a stand-in what a failback asks it for. */
