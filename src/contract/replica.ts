@@ -27,6 +27,7 @@ export const conditionSchema = z.strictObject({
     'unverified',
     'operation-suspended',
     'source-returned',
+    'source-left-fenced',
     'switchover-failed',
     'replica-startable',
     'test-failed',

@@ -32,9 +32,9 @@ import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { heedSource } from './heed-source.ts';
 import { flagIn, numberIn, textIn, textOrNullIn } from './input.ts';
 import { markNamedBy } from './kept-marks.ts';
+import { leavesOff } from './leave-place.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
-import { isPlaceTaken } from './siblings.ts';
 import { tellBranch } from './tell-branch.ts';
 import { layersTemporary } from './temporaries.ts';
 
@@ -164,15 +164,17 @@ async function stopHome(
     if (homeVm.hasSavedState) await discardSavedState(context, homeVm, home, input);
     return false;
   }
+  const { hostId, name } = failback.home;
+  const production = { hostId, vmId: homeVm.id, name };
   const how = await shutDownVm(context, {
     role: 'production',
-    name: failback.home.name,
+    name,
     vmId: homeVm.id,
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: 'power-off',
     // While the bulk was copied another replica of the VM may have been failed over, and have seen that it is off.
-    mayStartAgain: async (options) => !(await isPlaceTaken(ports, facts.replica, options)),
+    mayStartAgain: async (undoing) => !(await leavesOff(ports, facts.replica, production, undoing)),
   });
   return how !== 'none';
 }

@@ -20,10 +20,11 @@ import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
+import { leavesFenced } from './leave-place.ts';
 import { liftAlone } from './lift-alone.ts';
 import { cleared } from './record-failover.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
-import { besideSibling, heedSiblings, isPlaceTaken, toldOfSiblings } from './siblings.ts';
+import { besideSibling, heedSiblings, toldOfSiblings } from './siblings.ts';
 import {
   fenceSource,
   fencingOf,
@@ -59,8 +60,8 @@ async function fence(ports: EnginePorts, context: OperationContext, input: Json)
   const added = addFence(failover, fencing);
   const fenced = { ...failover, ...added, isDuplicateAccepted: false, isSourceReleased: false };
   await tell(ports, context, facts.replica, fenced);
-  await fenceSource(context, source, facts.replica, fencing, (options) =>
-    isPlaceTaken(ports, facts.replica, options),
+  await fenceSource(context, source, facts.replica, fencing, (undoing) =>
+    leavesFenced(ports, facts.replica, fencing, undoing),
   );
   const beside = await lookBeside(ports, context, facts.replica, failover);
   await recordFence(context, facts, fenced, ({ id: replicaId }) => [

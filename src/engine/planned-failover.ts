@@ -8,6 +8,7 @@
  * retention wants gone goes before the shutdown, because nobody serves after it.
  */
 import { type CatchUpPolicy, decideCatchUp, type Pass } from '../domain/failover/catch-up.ts';
+import { sourceOf } from '../domain/failover/watched-source.ts';
 import { type PointId, type ReplicaId, replicaId } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
 import type { SourceFence } from '../domain/replica/replica.ts';
@@ -15,10 +16,11 @@ import type { OperationContext, OperationDefinition } from '../ports/durable.ts'
 import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { numberIn, textIn } from './input.ts';
+import { leavesOff } from './leave-place.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
 import { loadReplica, requireReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
-import { heedSiblings, isPlaceTaken } from './siblings.ts';
+import { heedSiblings } from './siblings.ts';
 import { takeOver } from './take-over.ts';
 
 export function plannedFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -113,7 +115,8 @@ async function shutDownSource(
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
-    mayStartAgain: async (options) => !(await isPlaceTaken(ports, replica, options)),
+    mayStartAgain: async (undoing) =>
+      !(await leavesOff(ports, replica, sourceOf(replica), undoing)),
   });
 }
 

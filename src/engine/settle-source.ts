@@ -12,7 +12,8 @@ import { addFence, type Fencing, stillFenced } from '../domain/failover/fencing.
 import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
-import { isPlaceTaken, lookAtSiblings } from './siblings.ts';
+import { leavesFenced } from './leave-place.ts';
+import { lookAtSiblings } from './siblings.ts';
 import { fenceSource, fencingOf, lookAtSource, type SourceSeen } from './source-fence.ts';
 import type { Takeover } from './take-over.ts';
 
@@ -46,8 +47,8 @@ export async function settleSource(
     undo: 'nothing',
   });
   const added = fencingOf(seen, fence);
-  await fenceSource(context, source, replica, added, (options) =>
-    isPlaceTaken(ports, replica, options),
+  await fenceSource(context, source, replica, added, (undoing) =>
+    leavesFenced(ports, replica, added, undoing),
   );
   const { fencedNics } = addFence(leftBefore(replica, seen), added);
   const connection = decideConnection(seen, fence, acceptsDuplicate, siblings);

@@ -6,8 +6,7 @@ import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import { formatInstant, type Instant, instant } from '../domain/instant.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
-import type { CallOptions } from '../ports/call.ts';
-import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { OperationContext, UndoAttempt } from '../ports/durable.ts';
 import type { Hypervisor } from '../ports/hypervisor.ts';
 import { ANSWER, answerIn } from './answer.ts';
 
@@ -26,7 +25,7 @@ export type VmToShutDown = {
   /** `ask`, `power-off` or `give-up`. */
   readonly onMissedDeadline: string;
   /** Asked on the way back. False: another one serves in its place by now, and it stays off. Throws where a person must decide. */
-  readonly mayStartAgain?: (options: CallOptions) => Promise<boolean>;
+  readonly mayStartAgain: (undoing: UndoAttempt) => Promise<boolean>;
 };
 
 /** How it was brought down; `none`: it was off. Its way back starts it again. */
@@ -69,7 +68,10 @@ function unfit(vm: string, state: string): UnderstudyError {
   return new UnderstudyError('not-shut-down', { vm, reason });
 }
 
-/** False: still running at the deadline. It may follow later all the same; on the way back it is started again then. */
+/**
+ * False: still running at the deadline. It may follow later all the same. However it came down, the undo of the first attempt, which is
+ * the last on the way back, starts it again.
+ */
 function askToShutDown(
   context: OperationContext,
   vm: VmToShutDown,
@@ -78,7 +80,7 @@ function askToShutDown(
   const { role, vmId, hypervisor, deadlineMs } = vm;
   return context.step<boolean>(`shut-down-${role}-${attempt}`, {
     do: ({ key, signal }) => hypervisor.shutdown({ key, vmId, deadlineMs }, { signal }),
-    undo: (undoing) => startAgain(vm, undoing),
+    undo: attempt === 1 ? (undoing) => startAgain(vm, undoing) : withTheFirst,
   });
 }
 
@@ -89,15 +91,21 @@ function powerOff(context: OperationContext, vm: VmToShutDown): Promise<null> {
       await hypervisor.powerOff({ key, vmId }, { signal });
       return null;
     },
-    undo: (undoing) => startAgain(vm, undoing),
+    undo: withTheFirst,
   });
+}
+
+/** Nothing of its own to do. */
+function withTheFirst(): Promise<void> {
+  return Promise.resolve();
 }
 
 async function startAgain(
   { vmId, hypervisor, mayStartAgain }: VmToShutDown,
-  { key, signal }: StepAttempt,
+  undoing: UndoAttempt,
 ): Promise<void> {
-  if ((await mayStartAgain?.({ signal })) === false) return;
+  if (!(await mayStartAgain(undoing))) return;
+  const { key, signal } = undoing;
   try {
     await hypervisor.start({ key, vmId }, { signal });
   } catch (error) {

@@ -65,18 +65,6 @@ export async function requireNoSibling(
   throw new UnderstudyError('sibling-serves', { vm, sibling, replica: replicaName });
 }
 
-/**
- * Whether another replica of the VM serves: what had made room for an operation that fails at last, hours later perhaps, had better
- * not come back then.
- */
-export async function isPlaceTaken(
-  ports: Ports,
-  replica: Replica,
-  options: CallOptions,
-): Promise<boolean> {
-  return (await lookAtSiblings(ports, replica, options)).some(isServing);
-}
-
 /** Stays until every sibling is seen to serve nobody, or the replica's next way tells better. */
 export function besideSibling(
   { id: replicaId }: Replica,

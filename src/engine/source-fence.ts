@@ -6,7 +6,7 @@ import type { Replica, SourceFence } from '../domain/replica/replica.ts';
 import { isConnected } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { OperationContext, StepAttempt, UndoAttempt } from '../ports/durable.ts';
 import type { HostPorts } from '../ports/host-directory.ts';
 import type { Hypervisor, HypervisorView } from '../ports/hypervisor.ts';
 import { withDeadline } from './deadline.ts';
@@ -66,7 +66,7 @@ export function fenceSource(
   replica: Replica,
   fencing: Fencing,
   /** Asked on the way back: another one serves in the source's place by now, and it stays fenced. */
-  isPlaceTaken: (options: CallOptions) => Promise<boolean>,
+  staysFenced: (undoing: UndoAttempt) => Promise<boolean>,
 ): Promise<null> {
   const { fence } = fencing;
   if (fence === 'none') return Promise.resolve(null);
@@ -81,7 +81,7 @@ export function fenceSource(
       }
     },
     undo: async (attempt) => {
-      if (await isPlaceTaken(attempt)) return;
+      if (await staysFenced(attempt)) return;
       await liftFence(source.hypervisor, replica, fencing, attempt);
     },
   });

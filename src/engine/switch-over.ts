@@ -118,8 +118,8 @@ async function shutDownReplica(
     hypervisor: target.hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
-    mayStartAgain: async (options) => {
-      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, options);
+    mayStartAgain: async ({ signal }) => {
+      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
       return true;
     },
   });

@@ -75,6 +75,11 @@ export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promi
   return clear(ports, id, 'source-returned');
 }
 
+/** It serves again, or is gone for good. */
+export function withdrawLeft(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'source-left-fenced');
+}
+
 /** A test that ran and failed tells so itself; this one could not even be carried out. */
 export async function tellTestTrouble(
   ports: ControllerPorts,

@@ -17,7 +17,7 @@ import { keepGuards } from './keep-guards.ts';
 import { cleared } from './record-failover.ts';
 import { lookAtSiblings } from './siblings.ts';
 import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
-import { tellReturned, withdrawReturned } from './tell-conditions.ts';
+import { tellReturned, withdrawLeft, withdrawReturned } from './tell-conditions.ts';
 
 const LOOK_EVERY_MS = 5_000;
 const OPEN_OPERATIONS_MAX = 100_000;
@@ -66,6 +66,7 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
     keepGuards(ports, { replicas, isBusy }, watch),
     ...[...watched].map(([host, sources]) => lookAtHost(ports, host, sources, watch)),
     ...unwatched.map((replica) => withdrawUnfenced(ports, replica, watch)),
+    ...replicas.filter((one) => !isBusy(one)).map((one) => lookAtLeft(ports, one, watch)),
   ]);
 }
 
@@ -117,6 +118,19 @@ async function withdrawUnfenced(
   // Looking took its time: somebody may have failed it over meanwhile, and told anew.
   const current = (await ports.catalog.replica(replica.id))?.value;
   if (current?.epoch === replica.epoch) await ports.catalog.apply([cleared(replica)]);
+}
+
+/** What was left off, or cut off, for another replica of the VM: a person may have brought it back since. */
+async function lookAtLeft(
+  ports: ControllerPorts,
+  replica: Replica,
+  options: CallOptions,
+): Promise<void> {
+  const conditions = await ports.catalog.conditions(replica.id);
+  if (!conditions.some(({ name }) => name === 'source-left-fenced')) return;
+  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+  const seen = await lookAtSource({ hypervisor, clock: ports.clock }, replica, options);
+  if (isServing(seen) || seen.power === 'absent') await withdrawLeft(ports, replica);
 }
 
 /** Null: no answer, which says nothing about any VM (invariant 10). */

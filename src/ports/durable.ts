@@ -175,7 +175,7 @@ export type Step<T extends Json> = {
    * Idempotent, and safe to run when `do` failed half-way or never began. `nothing`: leaves no trace
    * worth reversing. `irreversible`: from here on there is no way back.
    */
-  readonly undo: 'irreversible' | 'nothing' | ((attempt: StepAttempt) => Promise<void>);
+  readonly undo: 'irreversible' | 'nothing' | ((attempt: UndoAttempt) => Promise<void>);
   readonly retry?: RetryPolicy;
 };
 
@@ -185,6 +185,11 @@ export type StepAttempt = {
   /** Counts from 1 within this process. */
   readonly attempt: number;
   readonly signal: AbortSignal;
+};
+
+export type UndoAttempt = StepAttempt & {
+  /** A line in the history, told once with the undo that succeeds: what had to be left as it is, and why. */
+  readonly note: (message: string) => void;
 };
 
 export type RetryPolicy = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { UnderstudyError } from '../../domain/error.ts';
-import type { RetryPolicy } from '../../ports/durable.ts';
+import type { RetryPolicy, UndoAttempt } from '../../ports/durable.ts';
 import {
   type DurableTest,
   failing,
@@ -121,6 +121,46 @@ export function compensationTests(suite: DurableTest): void {
     assert.deepEqual(story.world, ['do a', 'do b', 'fail c', ...undone]);
     assert.deepEqual(await story.harness.applied(), [removal('h1'), removal('h2')]);
   });
+
+  storyTest(
+    suite,
+    'an undo notes what it leaves once, whatever happened on the way',
+    async (story) => {
+      const second = gate();
+      let tries = 0;
+      story.define(async (context) => {
+        const undo = async ({ note }: UndoAttempt) => {
+          tries += 1;
+          note(`left by try ${tries}`);
+          if (tries === 1) throw new UnderstudyError('host-unreachable', { host: 'h' });
+          if (tries > 2) return;
+          second.reached.resolve();
+          await second.opened.promise;
+        };
+        await context.step('a', marking(story, 'a', { undo, retry: THREE_TRIES }));
+        await context.step('b', failing(story, 'b'));
+        return null;
+      });
+      await story.start('one');
+      await story.harness.clock.whenSleeping(1);
+      await story.harness.clock.advance(100);
+      await second.reached.promise;
+      await story.crashAndResume();
+      assert.equal((await story.settled('one')).state, 'failed');
+      const events = await story.engine().history(named('one'), 0);
+      assert.deepEqual(
+        events
+          .slice(-3)
+          .map(({ type, step, message }) => [type, step, type === 'note' ? message : '']),
+        [
+          ['note', 'a', 'left by try 3'],
+          ['step-undone', 'a', ''],
+          ['failed', null, ''],
+        ],
+      );
+      assert.equal(events.filter(({ type }) => type === 'note').length, 1);
+    },
+  );
 
   storyTest(suite, 'an undo that keeps failing suspends; retry goes on undoing', async (story) => {
     let isHostAway = true;

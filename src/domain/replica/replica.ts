@@ -100,6 +100,8 @@ export type ConditionName =
   | 'unverified'
   | 'operation-suspended'
   | 'source-returned'
+  /** Off, or cut off: a failed operation found its place taken by another replica of the VM. */
+  | 'source-left-fenced'
   /** Nobody may have been there to see it. */
   | 'switchover-failed'
   /** Production took over while the target could not be told: the replica could be started by hand. */

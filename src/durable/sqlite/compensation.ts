@@ -49,10 +49,17 @@ async function undoCall(
   const key = operationKey(course.operationId, name);
   const { clock } = parts;
   const startedMs = clock.monotonicMs();
+  let notes: readonly string[] = [];
+  const note = (message: string) => {
+    notes = [...notes, message];
+  };
   parts.reach(`before-undo:${name}`);
   try {
     await withRetries({
-      perform: (attempt) => call.undo({ key, attempt, signal }),
+      perform: (attempt) => {
+        notes = [];
+        return call.undo({ key, attempt, signal, note });
+      },
       policy: call.retry,
       // Going back is worth every attempt, whatever the error says.
       isWorthRetrying: () => true,
@@ -67,6 +74,7 @@ async function undoCall(
   await parts.write((emit) => {
     parts.journal.markUndone(course.operationId, position);
     const durationMs = clock.monotonicMs() - startedMs;
+    for (const message of notes) emit(course.operationId, { type: 'note', step: name, message });
     emit(course.operationId, { type: 'step-undone', step: name, durationMs });
   });
   parts.reach(`after-undo:${name}`);

@@ -5,14 +5,14 @@
  */
 import { type ErrorRecord, errorFromRecord, UnderstudyError } from '../../domain/error.ts';
 import type { OperationId } from '../../domain/ids.ts';
-import type { RetryPolicy, StepAttempt } from '../../ports/durable.ts';
+import type { RetryPolicy, UndoAttempt } from '../../ports/durable.ts';
 import { type EngineParts, HALT, untilHalted } from './parts.ts';
 import type { Direction, StepRow, StepType } from './rows.ts';
 
 export type Course = ReturnType<typeof createCourse>;
 
 export type UndoCall = {
-  readonly undo: (attempt: StepAttempt) => Promise<void>;
+  readonly undo: (attempt: UndoAttempt) => Promise<void>;
   readonly retry: RetryPolicy;
 };
 

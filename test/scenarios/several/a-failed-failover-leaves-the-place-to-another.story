@@ -15,3 +15,10 @@ expect web-near connected
 retry web-far
 expect web on production off
 expect web-near running
+expect the log to say web is left off: web-near serves in its place
+expect web-far to be source-left-fenced
+undo web-near
+expect web-far to be source-left-fenced
+start web on production
+the sources are looked at
+expect web-far to be not source-left-fenced

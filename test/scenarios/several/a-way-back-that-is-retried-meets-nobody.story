@@ -14,6 +14,8 @@ fail over web-far
 expect web-far connected
 retry web-near
 expect web on production off
+expect the log to say web is left off: web-far serves in its place
+expect web-near to be source-left-fenced
 undo web-far
 start web on production
 run web-near

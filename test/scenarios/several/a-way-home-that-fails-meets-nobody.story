@@ -15,6 +15,8 @@ until everything has settled
 expect web-far connected
 expect web on production off
 expect the log to say #4 failback web-near: failed
+expect the log to say web is left off: web-far serves in its place
+expect web-near to be source-left-fenced
 undo web-far
 start web on production
 undo web-near

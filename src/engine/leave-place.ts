@@ -1,0 +1,107 @@
+/**
+ * What a failed operation had made room with comes back on its way back; hours may have passed. Where another replica of the VM has
+ * taken the place meanwhile, it stays as it is. That is told in the history, and as a condition until the source serves again.
+ */
+
+import type { SiblingAtFailover } from '../domain/failover/connection.ts';
+import { addFence, type Fencing } from '../domain/failover/fencing.ts';
+import { sourceOf, type WatchedVm } from '../domain/failover/watched-source.ts';
+import type { Replica } from '../domain/replica/replica.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
+import { isServing } from '../domain/vm/vm.ts';
+import type { CatalogChange } from '../ports/catalog.ts';
+import type { UndoAttempt } from '../ports/durable.ts';
+import type { EnginePorts } from './engine-ports.ts';
+import { savedReplica } from './replica-facts.ts';
+import { lookAtSiblings } from './siblings.ts';
+import { lookAtSource, type SourceSeen } from './source-fence.ts';
+
+type Ports = Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>;
+
+/** Whether the VM that was shut down stays off. */
+export async function leavesOff(
+  ports: Ports,
+  replica: Replica,
+  vm: WatchedVm,
+  undoing: UndoAttempt,
+): Promise<boolean> {
+  const left = await leftTo(ports, replica, vm, undoing);
+  if (left === null) return false;
+  if (!isServing(left.seen)) await tellLeft(ports, replica, { ...left, vm }, [], undoing);
+  return true;
+}
+
+/** Whether the source stays fenced. NICs that were disconnected are remembered, so that the replica's next way back connects them. */
+export async function leavesFenced(
+  ports: Ports,
+  replica: Replica,
+  fencing: Fencing,
+  undoing: UndoAttempt,
+): Promise<boolean> {
+  const vm = sourceOf(replica);
+  const left = await leftTo(ports, replica, vm, undoing);
+  if (left === null) return false;
+  if (isServing(left.seen)) return true;
+  const remembered = await rememberedFence(ports, replica, fencing);
+  await tellLeft(ports, replica, { ...left, vm }, remembered, undoing);
+  return true;
+}
+
+type Left = { readonly to: SiblingAtFailover; readonly seen: SourceSeen };
+
+/** Null: to nobody. */
+async function leftTo(
+  ports: Ports,
+  replica: Replica,
+  { hostId, vmId }: WatchedVm,
+  { signal }: UndoAttempt,
+): Promise<Left | null> {
+  const to = (await lookAtSiblings(ports, replica, { signal })).find(isServing);
+  if (to === undefined) return null;
+  const { hypervisor } = await ports.hosts.ports(hostId);
+  const asked = { hypervisor, clock: ports.clock };
+  return { to, seen: await lookAtSource(asked, { sourceVmId: vmId }, { signal }) };
+}
+
+async function rememberedFence(
+  { catalog }: Ports,
+  { id }: Replica,
+  fencing: Fencing,
+): Promise<readonly CatalogChange[]> {
+  const current = await catalog.replica(id);
+  if (current === null) return [];
+  const { value, version } = current;
+  const { failover, leftFencedNics } = value;
+  if (failover !== null) {
+    const fenced = { ...failover, ...addFence(failover, fencing) };
+    return [savedReplica({ ...value, failover: fenced }, version)];
+  }
+  const { fencedNics } = addFence({ fence: 'none', fencedNics: leftFencedNics }, fencing);
+  return [savedReplica({ ...value, leftFencedNics: fencedNics }, version)];
+}
+
+async function tellLeft(
+  { catalog, clock }: Ports,
+  { id: replicaId, name, sourceHostId, sourceVmId }: Replica,
+  { to, seen, vm }: Left & { readonly vm: WatchedVm },
+  remembered: readonly CatalogChange[],
+  { note }: UndoAttempt,
+): Promise<void> {
+  const isOff = seen.power === 'off';
+  const place = shellArgument(to.replicaName);
+  const [how, remedy] = isOff
+    ? ['off', `start ${vm.name} at its hypervisor.`]
+    : [
+        'as it was cut off',
+        `connect its NICs at its hypervisor: virsh domif-setlink VM MAC up, with --config and without. ` +
+          `${name} remembers them, so that its next way back connects them, too.`,
+      ];
+  const message =
+    `${vm.name} is left ${how}: ${to.name} serves in its place, of another replica of the VM. To go back to ${vm.name}, first undo what ` +
+    `put ${to.name} there (\`understudy undo-failover ${place}\`, or what \`understudy replica show ${place}\` allows), then ${remedy}`;
+  note(message);
+  const isSource = vm.hostId === sourceHostId && vm.vmId === sourceVmId;
+  const condition = { name: 'source-left-fenced', message, since: clock.now() } as const;
+  const told = isSource ? [{ type: 'condition-raised', replicaId, condition } as const] : [];
+  if (remembered.length + told.length > 0) await catalog.apply([...remembered, ...told]);
+}
