@@ -63,6 +63,13 @@ export const CONFLICTS = {
     remedy:
       'Nothing was switched. Bring {replica} to its end first (see `understudy replica show {replica}`), or disconnect {sibling}, and try again.',
   },
+  'sibling-moving': {
+    kind: 'conflict',
+    message:
+      'The other replica {replica} is moving the VM right now, with operation {operation} ({kind}).',
+    remedy:
+      'Wait until that has ended (`understudy operation follow {operation}`) and try again, or lead {replica} back first (see `understudy replica show {replica}`).',
+  },
   'source-held': {
     kind: 'conflict',
     message:

@@ -7,7 +7,7 @@ import { lookAtSiblings, requireNoSibling } from './siblings.ts';
 import { isArriving, type MovingPorts, requireStill, siblingsMoving } from './taking-place.ts';
 
 /**
- * Throws `operation-in-progress` and `sibling-serves`. Answers with one that may be met all the same, and is told: it cannot be
+ * Throws `sibling-moving` and `sibling-serves`. Answers with one that may be met all the same, and is told: it cannot be
  * asked, or it was asked for in this very moment and saw a source that did not serve yet. Nobody waits for another one's failover
  * here, nor the other way round: either may hang.
  */

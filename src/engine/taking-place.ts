@@ -43,15 +43,12 @@ export async function siblingsMoving(
   return (await Promise.all(moving)).flat();
 }
 
-/** Throws `operation-in-progress`. */
+/** Throws `sibling-moving`: unlike what is busy with the replica itself, most of it can only be led back, not cancelled. */
 export function requireStill([moving]: readonly Moving[]): void {
   if (moving === undefined) return;
   const { id: operation, kind } = moving.operation;
-  throw new UnderstudyError('operation-in-progress', {
-    what: moving.sibling.name,
-    operation,
-    kind,
-  });
+  const { name: replica } = moving.sibling;
+  throw new UnderstudyError('sibling-moving', { replica, operation, kind });
 }
 
 /** What runs waits for its guest only, for minutes: whether it serves can be seen. */

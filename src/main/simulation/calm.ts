@@ -233,5 +233,6 @@ async function outcome(site: Site, begin: Parameters<Site['ask']>[0]): Promise<s
 }
 
 function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'operation-in-progress';
+  if (!(error instanceof Error) || !('code' in error)) return false;
+  return error.code === 'operation-in-progress' || error.code === 'sibling-moving';
 }
