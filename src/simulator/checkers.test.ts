@@ -143,7 +143,8 @@ async function committed(befall: (vm: SimulatedVm) => void): Promise<string> {
     disks: point.disks.map((it) => ({ ...it, mark })),
   };
   recovery.replicas.get(REPLICA)?.points.set(second.id, { point: second, sidecars: new Map() });
-  return checkers.everyStep(world, view('Ready')).join();
+  const points = new Map([[REPLICA, [point, second]]]);
+  return checkers.everyStep(world, view('Ready', { points })).join();
 }
 
 test('a point that only one side knows is told', async () => {

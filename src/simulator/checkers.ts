@@ -184,7 +184,10 @@ export function noGuestWasPaused(world: World): string[] {
   );
 }
 
-/** 1: what the catalogue lists exists, and the other way round. Hosts that cannot be reached are excused. */
+/**
+ * 1: what the catalogue lists exists, and the other way round. Hosts that cannot be reached are excused; and a point that a run had
+ * sealed in the very moment in which it was cancelled is found by the next run, which a replica that stands in does not have.
+ */
 function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
   return view.replicas.flatMap((replica) => {
     const host = world.hosts.get(replica.targetHostId);
@@ -194,11 +197,19 @@ function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
     const listed = new Set<string>((view.points.get(replica.id) ?? []).map(({ id }) => id));
     return [...new Set([...stored, ...listed])]
       .filter((id) => stored.has(id) !== listed.has(id))
+      .filter((id) => !stored.has(id) || !isCancelledForTakeover(view, replica))
       .map((id) => {
         const where = stored.has(id) ? 'only in the store' : 'only in the catalogue';
         return `restore point ${id} of ${replica.name} is ${where}`;
       });
   });
+}
+
+function isCancelledForTakeover({ operations }: CatalogueView, { id, phase }: Replica): boolean {
+  if (phase === 'Ready' || phase === 'Pending') return false;
+  return operations.some(
+    ({ kind, subject, state }) => kind === 'replicate' && subject === id && state === 'cancelled',
+  );
 }
 
 /** 4: with nothing under way, a replica at rest has no disk that a start by hand would find. */
