@@ -174,7 +174,9 @@ async function stopHome(
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: 'power-off',
     // While the bulk was copied another replica of the VM may have been failed over, and have seen that it is off.
-    mayStartAgain: async (undoing) => !(await leavesOff(ports, facts.replica, production, undoing)),
+    comeBack: async (start, undoing) => {
+      if (!(await leavesOff(ports, facts.replica, production, undoing))) await start();
+    },
   });
   return how !== 'none';
 }

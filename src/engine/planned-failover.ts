@@ -115,8 +115,9 @@ async function shutDownSource(
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
-    mayStartAgain: async (undoing) =>
-      !(await leavesOff(ports, replica, sourceOf(replica), undoing)),
+    comeBack: async (start, undoing) => {
+      if (!(await leavesOff(ports, replica, sourceOf(replica), undoing))) await start();
+    },
   });
 }
 

@@ -24,8 +24,8 @@ export type VmToShutDown = {
   readonly deadlineMs: number;
   /** `ask`, `power-off` or `give-up`. */
   readonly onMissedDeadline: string;
-  /** Asked on the way back. False: another one serves in its place by now, and it stays off. Throws where a person must decide. */
-  readonly mayStartAgain: (undoing: UndoAttempt) => Promise<boolean>;
+  /** The way back: starts it again, or leaves it off where another one serves in its place by now. Throws where a person must decide. */
+  readonly comeBack: (start: () => Promise<void>, undoing: UndoAttempt) => Promise<void>;
 };
 
 /** How it was brought down; `none`: it was off. Its way back starts it again. */
@@ -37,7 +37,9 @@ export async function shutDownVm(
   let { onMissedDeadline: onMissed } = vm;
   for (let attempt = 1; ; attempt += 1) {
     if (await askToShutDown(context, vm, attempt)) return 'shutdown';
-    if (onMissed === 'ask') onMissed = await askPerson(context, vm, attempt);
+    if (onMissed === 'ask') {
+      onMissed = await askPerson(context, vm, attempt);
+    }
     if (onMissed === 'power-off') {
       await powerOff(context, vm);
       return 'power-off';
@@ -79,8 +81,13 @@ function askToShutDown(
 ): Promise<boolean> {
   const { role, vmId, hypervisor, deadlineMs } = vm;
   return context.step<boolean>(`shut-down-${role}-${attempt}`, {
-    do: ({ key, signal }) => hypervisor.shutdown({ key, vmId, deadlineMs }, { signal }),
-    undo: attempt === 1 ? (undoing) => startAgain(vm, undoing) : withTheFirst,
+    do: async ({ key, signal }) => {
+      return hypervisor.shutdown({ key, vmId, deadlineMs }, { signal });
+    },
+    undo:
+      attempt === 1
+        ? (undoing) => vm.comeBack(() => startAgain(vm, undoing), undoing)
+        : withTheFirst,
   });
 }
 
@@ -101,11 +108,9 @@ function withTheFirst(): Promise<void> {
 }
 
 async function startAgain(
-  { vmId, hypervisor, mayStartAgain }: VmToShutDown,
-  undoing: UndoAttempt,
+  { vmId, hypervisor }: VmToShutDown,
+  { key, signal }: UndoAttempt,
 ): Promise<void> {
-  if (!(await mayStartAgain(undoing))) return;
-  const { key, signal } = undoing;
   try {
     await hypervisor.start({ key, vmId }, { signal });
   } catch (error) {

@@ -24,12 +24,11 @@ import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
 import { heedAgain, heedSource, type Unasked, unfencedBeside } from './heed-source.ts';
-import { numberIn, textIn } from './input.ts';
-import { requireMeetsNobody } from './meet-nobody.ts';
+import { numberIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
-import { shutDownVm } from './shut-down-vm.ts';
+import { shutDownReplica } from './shut-down-replica.ts';
 import { liftFence } from './source-fence.ts';
-import { switchoverSettled, tellSwitchoverFailed } from './tell-switchover.ts';
+import { type SwitchoverTeller, switchoverSettled, switchoverTeller } from './tell-switchover.ts';
 import { tellTargetAgain, untoldChanges } from './tell-target.ts';
 
 export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
@@ -37,10 +36,13 @@ export function switchOverDefinition(ports: EnginePorts): OperationDefinition {
     kind: 'switch-over',
     run: async (context, input) => {
       const loaded = await loadFailback(ports, context, input, 'switch-over');
-      const over = await moveOver(ports, context, loaded, input).catch(async (error: unknown) => {
-        await tellSwitchoverFailed(context, loaded.replica, error);
-        throw error;
-      });
+      const teller = switchoverTeller(ports, context, loaded.replica);
+      const over = await moveOver(ports, context, { loaded, teller }, input).catch(
+        async (error: unknown) => {
+          await teller.failed(error);
+          throw error;
+        },
+      );
       const { failback, moved, running, ...waiting } = over;
       const told = { ...failback, replica: running.value };
       // What it was switched off with is still to be read from the freeze where the target could not be told.
@@ -74,14 +76,18 @@ type Over = {
 async function moveOver(
   ports: EnginePorts,
   context: OperationContext,
-  loaded: Failback,
+  { loaded, teller }: { readonly loaded: Failback; readonly teller: SwitchoverTeller },
   input: Json,
 ): Promise<Over> {
   const failback = await context.part('catch-up', 'part', (part) => followUp(part, loaded));
   const heeded = await heedSource(ports, context, failback, failback.failback.home);
   const { isJustSeen, ...unasked } = heeded;
   const downSince = await context.now('down-since');
-  await shutDownReplica(ports, context, failback, { input, isJustSeen });
+  await shutDownReplica(ports, context, failback, {
+    input,
+    isJustSeen,
+    teller,
+  });
   const moved = await context.part('last-delta', 'operation', (part) =>
     beginPass(part, nextPass(failback)),
   );
@@ -103,26 +109,6 @@ async function followUp(part: OperationContext, failback: Failback): Promise<Fai
   const { value, version } = await catchUp(part, failback);
   const replica = { ...failback.replica, failback: value };
   return { ...failback, replica, failback: value, version };
-}
-
-async function shutDownReplica(
-  ports: EnginePorts,
-  context: OperationContext,
-  { replica, replicaVmId: vmId, target }: Failback,
-  { input, isJustSeen }: { readonly input: Json; readonly isJustSeen: boolean },
-): Promise<void> {
-  await shutDownVm(context, {
-    role: 'replica',
-    name: replica.name,
-    vmId,
-    hypervisor: target.hypervisor,
-    deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
-    onMissedDeadline: textIn(input, 'onMissedDeadline'),
-    mayStartAgain: async ({ signal }) => {
-      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
-      return true;
-    },
-  });
 }
 
 async function recordSwitched(

@@ -16,6 +16,7 @@ expect the log to say web-2 on spare: gone
 expect web-replica off
 expect web in ReadyToSwitch
 expect the last operation suspended with started-beside-source
+expect web to be told web-replica could not be started again, so that it does not serve
 shut down web on production
 retry web
 expect the last operation failed with source-serves

@@ -1,5 +1,6 @@
 /** Lines that say what must be so: the point of a story, whatever else its log tells. */
 import assert from 'node:assert/strict';
+import type { Condition } from '../../../src/domain/replica/replica.ts';
 import type { Command, Play } from './play.ts';
 import { durationMs, vmNamed } from './words.ts';
 
@@ -23,6 +24,13 @@ export const EXPECTATIONS: readonly Command[] = [
       found,
       words.not === undefined,
       `conditions: ${await conditionsOf(play, words.vm)}`,
+    );
+  }),
+  line('(?<vm>\\S+) to be told (?<text>.+)', async (play, { vm, text }) => {
+    const messages = (await toldOf(play, vm)).map(({ message }) => message);
+    assert.ok(
+      messages.some((message) => message.includes(text ?? '')),
+      messages.join('\n'),
     );
   }),
   line(`${VM} (?<power>running|off|paused)`, ({ site }, words) => {
@@ -66,7 +74,11 @@ export const EXPECTATIONS: readonly Command[] = [
   }),
 ];
 
-async function conditionsOf({ site }: Play, vm: string | undefined): Promise<readonly string[]> {
+async function conditionsOf(play: Play, vm: string | undefined): Promise<readonly string[]> {
+  return (await toldOf(play, vm)).map(({ name }) => name);
+}
+
+async function toldOf({ site }: Play, vm: string | undefined): Promise<readonly Condition[]> {
   const { id } = await site.replicaOf(vm ?? '');
-  return (await site.living.ports.catalog.conditions(id)).map(({ name }) => name);
+  return site.living.ports.catalog.conditions(id);
 }
