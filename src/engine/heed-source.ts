@@ -79,8 +79,19 @@ export async function heedAgain(
 ): Promise<void> {
   if (failover.isDuplicateAccepted) return;
   if ((await hypervisor.power(vmId, options)) === 'running') return;
+  await requireNobody(ports, { replica, failover }, { ...home, vmId }, options);
+}
+
+/** The same while production is still to be made ready. */
+export async function requireNobody(
+  ports: EnginePorts,
+  { replica, failover }: Pick<FailbackFacts, 'replica' | 'failover'>,
+  home: FailbackHome,
+  options: CallOptions,
+): Promise<void> {
+  if (failover.isDuplicateAccepted) return;
   await requireNoSibling(ports, replica, home.name, options);
-  await requireNoSource(ports, replica, { ...home, vmId }, options);
+  await requireNoSource(ports, replica, home, options);
 }
 
 type Starting = {

@@ -20,7 +20,7 @@ import { leavesOff } from './leave-place.ts';
 import { type MadePoint, makePoint } from './make-point.ts';
 import { loadReplica, requireReplica } from './replica-facts.ts';
 import { shutDownVm } from './shut-down-vm.ts';
-import { heedSiblings } from './siblings.ts';
+import { heedSiblings, requireNoSibling } from './siblings.ts';
 import { takeOver } from './take-over.ts';
 
 export function plannedFailoverDefinition(ports: EnginePorts): OperationDefinition {
@@ -115,6 +115,9 @@ async function shutDownSource(
     hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
+    lookAgain: async (options) => {
+      await requireNoSibling(ports, replica, replica.name, options);
+    },
     comeBack: async (start, undoing) => {
       if (!(await leavesOff(ports, replica, sourceOf(replica), undoing))) await start();
     },

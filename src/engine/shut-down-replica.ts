@@ -3,6 +3,7 @@ import type { Json } from '../domain/operation/operation.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Failback } from './failback-facts.ts';
+import { requireNobody } from './heed-source.ts';
 import { numberIn, textIn } from './input.ts';
 import { requireMeetsNobody } from './meet-nobody.ts';
 import { shutDownVm } from './shut-down-vm.ts';
@@ -14,13 +15,15 @@ type Leaving = {
   readonly teller: SwitchoverTeller;
 };
 
+/** Whether what was seen before is still to be believed: not once a person was waited for. */
 export async function shutDownReplica(
   ports: EnginePorts,
   context: OperationContext,
   failback: Failback,
   { input, isJustSeen, teller }: Leaving,
-): Promise<void> {
+): Promise<boolean> {
   const { replica, replicaVmId: vmId, target } = failback;
+  let isStillSeen = isJustSeen;
   await shutDownVm(context, {
     role: 'replica',
     name: replica.name,
@@ -28,10 +31,15 @@ export async function shutDownReplica(
     hypervisor: target.hypervisor,
     deadlineMs: numberIn(input, 'shutdownDeadlineMs'),
     onMissedDeadline: textIn(input, 'onMissedDeadline'),
+    onAsked: () => {
+      isStillSeen = false;
+    },
+    lookAgain: (options) => requireNobody(ports, failback, failback.failback.home, options),
     comeBack: (start, undoing) =>
       teller.comesBack(undoing, async () => {
-        if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, undoing);
+        if (!isStillSeen) await requireMeetsNobody(ports, { replica, target, vmId }, undoing);
         await start();
       }),
   });
+  return isStillSeen;
 }

@@ -6,6 +6,7 @@ import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import type { VmId } from '../domain/ids.ts';
 import { formatInstant, type Instant, instant } from '../domain/instant.ts';
 import type { PowerState } from '../domain/vm/vm.ts';
+import type { CallOptions } from '../ports/call.ts';
 import type { OperationContext, UndoAttempt } from '../ports/durable.ts';
 import type { Hypervisor } from '../ports/hypervisor.ts';
 import { ANSWER, answerIn } from './answer.ts';
@@ -24,6 +25,10 @@ export type VmToShutDown = {
   readonly deadlineMs: number;
   /** `ask`, `power-off` or `give-up`. */
   readonly onMissedDeadline: string;
+  /** Once a person has answered, who may have taken an hour: throws where going on would bring somebody beside another one by now. */
+  readonly lookAgain?: (options: CallOptions) => Promise<void>;
+  /** A person is waited for: what was seen before is not to be believed any more. */
+  readonly onAsked?: () => void;
   /** The way back: starts it again, or leaves it off where another one serves in its place by now. Throws where a person must decide. */
   readonly comeBack: (start: () => Promise<void>, undoing: UndoAttempt) => Promise<void>;
 };
@@ -35,13 +40,16 @@ export async function shutDownVm(
 ): Promise<'none' | 'shutdown' | 'power-off'> {
   if ((await lookAtPower(context, vm)) === 'off') return 'none';
   let { onMissedDeadline: onMissed } = vm;
+  let look: VmToShutDown['lookAgain'];
   for (let attempt = 1; ; attempt += 1) {
-    if (await askToShutDown(context, vm, attempt)) return 'shutdown';
+    if (await askToShutDown(context, vm, attempt, look)) return 'shutdown';
     if (onMissed === 'ask') {
+      vm.onAsked?.();
+      look = vm.lookAgain;
       onMissed = await askPerson(context, vm, attempt);
     }
     if (onMissed === 'power-off') {
-      await powerOff(context, vm);
+      await powerOff(context, vm, look);
       return 'power-off';
     }
     if (onMissed === 'give-up') throw missed(vm);
@@ -78,10 +86,12 @@ function askToShutDown(
   context: OperationContext,
   vm: VmToShutDown,
   attempt: number,
+  look: VmToShutDown['lookAgain'],
 ): Promise<boolean> {
   const { role, vmId, hypervisor, deadlineMs } = vm;
   return context.step<boolean>(`shut-down-${role}-${attempt}`, {
     do: async ({ key, signal }) => {
+      await look?.({ signal });
       return hypervisor.shutdown({ key, vmId, deadlineMs }, { signal });
     },
     undo:
@@ -91,10 +101,15 @@ function askToShutDown(
   });
 }
 
-function powerOff(context: OperationContext, vm: VmToShutDown): Promise<null> {
+function powerOff(
+  context: OperationContext,
+  vm: VmToShutDown,
+  look: VmToShutDown['lookAgain'],
+): Promise<null> {
   const { role, vmId, hypervisor } = vm;
   return context.step<null>(`power-off-${role}`, {
     do: async ({ key, signal }) => {
+      await look?.({ signal });
       await hypervisor.powerOff({ key, vmId }, { signal });
       return null;
     },

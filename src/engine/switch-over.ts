@@ -5,7 +5,8 @@
  *        → tell the target → attach the layers → record Failback → start production → running → guest answering
  *
  * Whatever fails before production runs is undone: the replica starts again, and is ready to switch as before. From then
- * on a decision is due: commit, or undo. Where the controller went away on the way, neither starts beside whoever serves by now.
+ * on a decision is due: commit, or undo. Where the controller went away on the way, or a person was asked, neither
+ * starts beside whoever serves by now.
  */
 import type { AddressProbe } from '../domain/failover/address-probe.ts';
 import type { FailbackRecord, SwitchoverRecord } from '../domain/failover/failback.ts';
@@ -83,7 +84,7 @@ async function moveOver(
   const heeded = await heedSource(ports, context, failback, failback.failback.home);
   const { isJustSeen, ...unasked } = heeded;
   const downSince = await context.now('down-since');
-  await shutDownReplica(ports, context, failback, {
+  const isStillSeen = await shutDownReplica(ports, context, failback, {
     input,
     isJustSeen,
     teller,
@@ -99,7 +100,7 @@ async function moveOver(
     { target: failback.home, settings: failback.settings },
     true,
   );
-  const starting = { ...attached, downSince, isJustSeen };
+  const starting = { ...attached, downSince, isJustSeen: isStillSeen };
   const running = await start(ports, context, failback, switched, starting);
   const { vmId, isTold } = attached;
   return { failback, moved, running, isTold, vmId, downSince, addresses };
