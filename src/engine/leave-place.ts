@@ -27,11 +27,13 @@ export async function leavesOff(
 ): Promise<boolean> {
   const left = await leftTo(ports, replica, vm, undoing);
   if (left === null) return false;
-  if (!isServing(left.seen)) await tellLeft(ports, replica, { ...left, vm }, [], undoing);
+  if (isLeft(left.seen, 'off')) {
+    await tellLeft(ports, replica, { ...left, vm, how: 'off', remembered: [] }, undoing);
+  }
   return true;
 }
 
-/** Whether the source stays fenced. NICs that were disconnected are remembered, so that the replica's next way back connects them. */
+/** Whether the source stays fenced. What was disconnected is remembered, so that the replica's next way back connects it. */
 export async function leavesFenced(
   ports: Ports,
   replica: Replica,
@@ -41,10 +43,19 @@ export async function leavesFenced(
   const vm = sourceOf(replica);
   const left = await leftTo(ports, replica, vm, undoing);
   if (left === null) return false;
-  if (isServing(left.seen)) return true;
+  const how = fencing.fence === 'nics' ? 'without network' : 'off';
+  if (!isLeft(left.seen, how)) return true;
   const remembered = await rememberedFence(ports, replica, fencing);
-  await tellLeft(ports, replica, { ...left, vm }, remembered, undoing);
+  await tellLeft(ports, replica, { ...left, vm, how, remembered }, undoing);
   return true;
+}
+
+type How = 'off' | 'without network';
+
+/** Not one that had not followed yet, or is gone. */
+function isLeft(seen: SourceSeen, how: How): boolean {
+  if (how === 'off') return seen.power === 'off' || seen.power === 'unknown';
+  return !isServing(seen) && seen.power !== 'absent';
 }
 
 type Left = { readonly to: SiblingAtFailover; readonly seen: SourceSeen };
@@ -76,29 +87,33 @@ async function rememberedFence(
     const fenced = { ...failover, ...addFence(failover, fencing) };
     return [savedReplica({ ...value, failover: fenced }, version)];
   }
+  if (fencing.fence !== 'nics') return [];
   const { fencedNics } = addFence({ fence: 'none', fencedNics: leftFencedNics }, fencing);
   return [savedReplica({ ...value, leftFencedNics: fencedNics }, version)];
 }
 
+type Told = Left & {
+  readonly vm: WatchedVm;
+  readonly how: How;
+  readonly remembered: readonly CatalogChange[];
+};
+
 async function tellLeft(
   { catalog, clock }: Ports,
   { id: replicaId, name, sourceHostId, sourceVmId }: Replica,
-  { to, seen, vm }: Left & { readonly vm: WatchedVm },
-  remembered: readonly CatalogChange[],
+  { to, seen, vm, how, remembered }: Told,
   { note }: UndoAttempt,
 ): Promise<void> {
-  const isOff = seen.power === 'off';
+  const is = seen.power === 'unknown' ? 'may be' : 'is';
   const place = shellArgument(to.replicaName);
-  const [how, remedy] = isOff
-    ? ['off', `start ${vm.name} at its hypervisor.`]
-    : [
-        'as it was cut off',
-        `connect its NICs at its hypervisor: virsh domif-setlink VM MAC up, with --config and without. ` +
-          `${name} remembers them, so that its next way back connects them, too.`,
-      ];
+  const remedy =
+    how === 'off'
+      ? `start ${vm.name} at its hypervisor.`
+      : 'connect its NICs at its hypervisor: virsh domif-setlink VM MAC up, with --config and without. ' +
+        `${name} remembers them, so that its next way back connects them, too.`;
   const message =
-    `${vm.name} is left ${how}: ${to.name} serves in its place, of another replica of the VM. To go back to ${vm.name}, first undo what ` +
-    `put ${to.name} there (\`understudy undo-failover ${place}\`, or what \`understudy replica show ${place}\` allows), then ${remedy}`;
+    `${vm.name} ${is} left ${how}, as ${to.name}, of another replica of the VM, had taken its place. To go back to ${vm.name}, first undo what ` +
+    `put ${to.name} there, if that still serves (\`understudy undo-failover ${place}\`, or what \`understudy replica show ${place}\` allows), then ${remedy}`;
   note(message);
   const isSource = vm.hostId === sourceHostId && vm.vmId === sourceVmId;
   const condition = { name: 'source-left-fenced', message, since: clock.now() } as const;

@@ -15,7 +15,7 @@ expect web-near connected
 retry web-far
 expect web on production off
 expect web-near running
-expect the log to say web is left off: web-near serves in its place
+expect the log to say web is left off, as web-near, of another replica of the VM, had taken its place
 expect web-far to be source-left-fenced
 undo web-near
 expect web-far to be source-left-fenced

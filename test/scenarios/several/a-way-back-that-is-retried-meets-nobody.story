@@ -14,7 +14,7 @@ fail over web-far
 expect web-far connected
 retry web-near
 expect web on production off
-expect the log to say web is left off: web-far serves in its place
+expect the log to say web is left off, as web-far, of another replica of the VM, had taken its place
 expect web-near to be source-left-fenced
 undo web-far
 start web on production

@@ -19,7 +19,7 @@ expect web-near connected
 retry web-far
 expect web on production disconnected
 expect web-far to be source-left-fenced
-expect the log to say web is left as it was cut off: web-near serves in its place
+expect the log to say web is left without network, as web-near, of another replica of the VM, had taken its place
 undo web-near
 expect web-far to be source-left-fenced
 fail over web-far
