@@ -51,7 +51,8 @@ export function newFailover(
     reason: takeover.reason,
     fence: takeover.fence,
     fencedNics: takeover.fencedNics,
-    isDuplicateAccepted: takeover.acceptsDuplicate,
+    // Where there was none to accept, nobody has agreed to one that comes later.
+    isDuplicateAccepted: takeover.acceptsDuplicate && connection.isUnfenced,
     isSourceReleased: false,
     startedAt,
     isConnected: connection.connect,
