@@ -44,6 +44,8 @@ export class Site implements AsyncDisposable {
   life: Life | null = null;
   /** Source VMs that a person let run beside their replica; nobody has to keep them apart any more. */
   readonly acceptedDuplicates = new Set<string>();
+  /** VMs and identities of which it was told once that two may serve. */
+  readonly #told = new Set<string>();
   readonly #spec: SiteSpec;
   readonly #checkers = createCheckers();
   readonly #acknowledged = new Set<OperationRecord['id']>();
@@ -173,7 +175,10 @@ export class Site implements AsyncDisposable {
     };
   }
 
-  /** Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown, or will be in a moment. */
+  /**
+   * Nobody could be asked, or a person agreed: that two may serve at once is recorded, and shown, or will be in a moment. Where the
+   * replica that said so is removed, it is the other one that goes on telling, of its source that is back.
+   */
   #tolerated({
     replicas,
     conditions,
@@ -182,12 +187,19 @@ export class Site implements AsyncDisposable {
     const isAgreeing = ({ kind, state, input }: OperationRecord) =>
       kind === 'unfence-source' && !hasEnded(state) && flagIn(input, 'acceptsDuplicate');
     const agreeing = new Set(operations.filter(isAgreeing).map(({ subject }) => subject));
-    const isExcused = ({ id }: Replica) =>
-      agreeing.has(id) || conditions.get(id)?.some((name) => EXCUSES.includes(name)) === true;
-    return replicas.filter(isExcused).flatMap(({ sourceHostId, sourceVmId }) => {
-      const vm = this.world.host(sourceHostId).vms.get(sourceVmId);
-      return vm === undefined ? [sourceVmId] : [sourceVmId, vm.state.identity];
-    });
+    const has = ({ id }: Replica, names: readonly ConditionName[]) =>
+      conditions.get(id)?.some((name) => names.includes(name)) === true;
+    const told = replicas.filter((one) => agreeing.has(one.id) || has(one, EXCUSES));
+    for (const name of told.flatMap((one) => this.#namesOfSource(one))) this.#told.add(name);
+    const returned = replicas.filter((one) => has(one, ['source-returned']));
+    return [...told, ...returned]
+      .flatMap((one) => this.#namesOfSource(one))
+      .filter((name) => this.#told.has(name));
+  }
+
+  #namesOfSource({ sourceHostId, sourceVmId }: Replica): readonly string[] {
+    const vm = this.world.host(sourceHostId).vms.get(sourceVmId);
+    return vm === undefined ? [sourceVmId] : [sourceVmId, vm.state.identity];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
