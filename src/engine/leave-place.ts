@@ -2,7 +2,6 @@
  * What a failed operation had made room with comes back on its way back; hours may have passed. Where another replica of the VM has
  * taken the place meanwhile, it stays as it is. That is told in the history, and as a condition until the source serves again.
  */
-
 import type { SiblingAtFailover } from '../domain/failover/connection.ts';
 import { addFence, type Fencing } from '../domain/failover/fencing.ts';
 import { sourceOf, type WatchedVm } from '../domain/failover/watched-source.ts';
