@@ -1,5 +1,7 @@
 // `npm run e2e [-- FILE...]`: the end-to-end tests on real guests, two files at a time; all of them, or those named.
-import { readdirSync } from 'node:fs';
+// What one of them leaves among the temporary files fails the run.
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endToEndTest, root, runInLanes } from './lanes.js';
 
@@ -16,8 +18,20 @@ const LONGEST = [
   'test/e2e/life-bisect.e2e.ts',
 ];
 
-const isWell = await runInLanes(endToEndFiles(process.argv.slice(2)).map(endToEndTest));
-if (!isWell) process.exitCode = 1;
+// Short, because a socket's path holds 107 bytes, and open to all as the system's is: QEMU runs as another user.
+const folder = mkdtempSync(join(tmpdir(), 'e2e-'));
+chmodSync(folder, 0o1777);
+try {
+  const tests = endToEndFiles(process.argv.slice(2)).map((file) => endToEndTest(file, folder));
+  if (!(await runInLanes(tests))) process.exitCode = 1;
+  const left = readdirSync(folder);
+  if (left.length > 0) {
+    console.log(`✖ left among the temporary files: ${left.join(' ')}`);
+    process.exitCode = 1;
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
 
 function endToEndFiles(named) {
   if (named.length > 0) return named;

@@ -79,11 +79,11 @@ export function unitTests(name, files, told) {
   return { name, program: node, args, env: { ...compiled, TMPDIR: memoryFolder() }, told };
 }
 
-/** A file whose tests start daemons and guests: a process of its own. */
-export function endToEndTest(file) {
+/** A file whose tests start daemons and guests: a process of its own, with its temporary files in `folder`. */
+export function endToEndTest(file, folder) {
   const told = (output) => `\n${output.trimEnd().replaceAll(/^/gm, '  ')}`;
   const args = ['--test', '--test-reporter=spec', file];
-  return { name: file, program: node, args, env: compiled, told };
+  return { name: file, program: node, args, env: { ...compiled, TMPDIR: folder }, told };
 }
 
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3;

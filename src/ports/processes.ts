@@ -9,7 +9,8 @@ export interface Processes {
   /**
    * Runs a command to its end. A non-zero exit is an answer, not an error: the caller knows what it means.
    * An abort or the time limit ends the process (SIGTERM, then SIGKILL) and waits until it is gone.
-   * Throws `command-missing`, `command-output-too-large`, `timed-out`, `cancelled`.
+   * Throws `command-missing`, `command-output-too-large`, `timed-out`, `cancelled`; `access-denied` where its files
+   * cannot be written.
    */
   run(command: Command, options: CallOptions): Promise<CommandResult>;
 
@@ -41,11 +42,21 @@ type Program = {
 export type Command = Program & {
   /** Written to stdin, which is then closed; without it stdin is empty. */
   readonly input?: string | Uint8Array;
+  /**
+   * Texts that the command opens as files, see `commandFile`. No folder holds them, so that nobody else opens them and
+   * nothing is left of them, whatever ends the command or us.
+   */
+  readonly files?: readonly string[];
   /** More output than this ends the command with `command-output-too-large`. Without it 16 MiB. */
   readonly stdoutBytesMax?: number;
   /** Without it 60 s. */
   readonly timeoutMs?: number;
 };
+
+/** The path by which a command opens the file at this place in its `files`. */
+export function commandFile(index: number): string {
+  return `/dev/fd/${3 + index}`;
+}
 
 export type CommandResult = {
   /** Null when a signal ended it. */

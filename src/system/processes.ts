@@ -4,6 +4,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import type { Command, CommandResult, Processes } from '../ports/processes.ts';
 import { endDaemon, isAlive, startDaemon } from './daemons.ts';
 import { programMissing } from './errors.ts';
+import { namelessFiles } from './nameless-files.ts';
 import { programEnv } from './program-env.ts';
 
 const STDOUT_BYTES_MAX = 16 * 1024 * 1024;
@@ -21,15 +22,16 @@ export function systemProcesses(): Processes {
   };
 }
 
-function runCommand(command: Command, signal: AbortSignal): Promise<CommandResult> {
-  if (signal.aborted) return Promise.reject(new UnderstudyError('cancelled'));
+async function runCommand(command: Command, signal: AbortSignal): Promise<CommandResult> {
+  await using files = await namelessFiles(command.files ?? []);
+  if (signal.aborted) throw new UnderstudyError('cancelled');
   const child = spawn(command.command, [...command.arguments], {
     cwd: command.folder,
     env: programEnv(command.env),
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', ...files.descriptors],
     shell: false,
   });
-  return collect(child, command, signal);
+  return await collect(child, command, signal);
 }
 
 /** Resolves or rejects when the process is gone and its output is read, never before. */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
-import type { Command, CommandResult, Processes } from '../../ports/processes.ts';
+import {
+  type Command,
+  type CommandResult,
+  commandFile,
+  type Processes,
+} from '../../ports/processes.ts';
 import { createVirsh } from './virsh.ts';
 
 const signal = new AbortController().signal;
@@ -23,27 +24,22 @@ describe('virsh', () => {
     assert.deepEqual(commands[0]?.env, { XDG_RUNTIME_DIR: '/r', LC_ALL: 'C' });
   });
 
-  it('gives texts as private files and takes them away, also after a failure', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'us-virsh-test-'));
-    try {
-      let path = '';
-      const virsh = virshOn((command) => {
-        path = command.arguments.at(-1) ?? '';
-        assert.equal(readFileSync(path, 'utf8'), '<a/>');
-        assert.equal(statSync(path).mode & 0o777, 0o600);
-        assert.equal(statSync(dirname(path)).mode & 0o777, 0o700);
-        return complained('error: Failed to define domain from x\nerror: XML error: no');
-      }, folder);
-      await rejects(
-        'hypervisor-refused',
-        virsh.run(['define', { file: '<a/>' }], { signal }),
-        /XML error: no/,
-      );
-      assert.ok(path !== '' && !existsSync(path));
-      assert.deepEqual(await readdir(folder), []);
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+  it('gives texts as files, in their places', async () => {
+    const commands: Command[] = [];
+    const virsh = virshOn((command) => {
+      commands.push(command);
+      return complained('error: Failed to define domain from x\nerror: XML error: no');
+    });
+    const args = ['backup-begin', '--', VM, { file: '<a/>' }, { file: '<b/>' }];
+    await rejects('hypervisor-refused', virsh.run(args, { signal }), /XML error: no/);
+    assert.deepEqual(commands[0]?.arguments.slice(3), [
+      'backup-begin',
+      '--',
+      VM,
+      commandFile(0),
+      commandFile(1),
+    ]);
+    assert.deepEqual(commands[0]?.files, ['<a/>', '<b/>']);
   });
 
   const complaints: readonly (readonly [ErrorCode, string])[] = [
@@ -126,10 +122,7 @@ describe('virsh', () => {
   });
 });
 
-function virshOn(
-  answer: (command: Command) => CommandResult | Promise<CommandResult>,
-  temporaryFolder = tmpdir(),
-) {
+function virshOn(answer: (command: Command) => CommandResult | Promise<CommandResult>) {
   const never = () => Promise.reject(new Error('not used'));
   const processes: Processes = {
     run: async (command) => answer(command),
@@ -138,7 +131,7 @@ function virshOn(
     end: never,
   };
   const environment = { XDG_RUNTIME_DIR: '/r' };
-  return createVirsh({ uri: 'qemu:///x', hostName: 'h', processes, environment, temporaryFolder });
+  return createVirsh({ uri: 'qemu:///x', hostName: 'h', processes, environment });
 }
 
 function said(stdout: string): CommandResult {

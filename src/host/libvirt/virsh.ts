@@ -2,19 +2,16 @@
  * One libvirt daemon, spoken to through `virsh`: one short process per command, 25-55 ms each.
  *
  * VMs are addressed by UUID, which can be taken neither for an option nor for another VM's name (virsh looks up
- * ids, then UUIDs, then names). XML goes through files in a private folder: `/dev/stdin` cannot be opened when
- * stdin is a socket, which is what Node gives a child.
+ * ids, then UUIDs, then names). XML goes through files without a name: `/dev/stdin` cannot be opened when stdin is a
+ * socket, which is what Node gives a child.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { CommandResult, Processes } from '../../ports/processes.ts';
+import { type CommandResult, commandFile, type Processes } from '../../ports/processes.ts';
 import { hasCode, hostUnreachable, isLookupFailure, virshError } from './errors.ts';
 import { createGate } from './gate.ts';
 
-/** A text that the command wants as a file: it is written to a private one and its path is put here. */
+/** A text that the command wants as a file: the path of a private one is put here. */
 export type FileArgument = { readonly file: string };
 
 export type VirshOptions = CallOptions & {
@@ -44,8 +41,6 @@ export type VirshSettings = {
   readonly processes: Processes;
   /** Added to what the program inherits, e.g. XDG_RUNTIME_DIR for a session daemon. */
   readonly environment?: Readonly<Record<string, string>>;
-  /** Private files are made here; without it in the folder of the system. */
-  readonly temporaryFolder?: string;
 };
 
 /** libvirtd serves 20 clients at once by default and has 20 workers; we leave most of them to others. */
@@ -58,17 +53,13 @@ export function createVirsh(settings: VirshSettings): Virsh {
   return {
     uri,
     hostName,
-    run: (args, options) =>
-      gate.enter(
-        () => withFiles(settings, args, (plain) => runVirsh(settings, plain, options)),
-        options,
-      ),
+    run: (args, options) => gate.enter(() => runVirsh(settings, args, options), options),
   };
 }
 
 async function runVirsh(
   settings: VirshSettings,
-  args: readonly string[],
+  args: readonly (string | FileArgument)[],
   options: VirshOptions,
 ): Promise<string> {
   const { hostName } = settings;
@@ -77,24 +68,29 @@ async function runVirsh(
   const vm = vmAmong(args);
   const stderr = stderrOf(result);
   if (vm !== null && isLookupFailure(stderr)) await requireListed(settings, vm, options);
-  throw virshError({ hostName, action: args[0] ?? 'virsh', vm, stderr });
+  throw virshError({ hostName, action: actionOf(args), vm, stderr });
 }
 
 async function spawnVirsh(
   { uri, hostName, processes, environment }: VirshSettings,
-  args: readonly string[],
+  args: readonly (string | FileArgument)[],
   { signal, timeoutMs = TIMEOUT_MS }: VirshOptions,
 ): Promise<CommandResult> {
+  const texts = args.filter((argument) => typeof argument !== 'string');
+  const plain = args.map((argument) =>
+    typeof argument === 'string' ? argument : commandFile(texts.indexOf(argument)),
+  );
   const command = {
     command: 'virsh',
-    arguments: ['-q', '-c', uri, ...args],
+    arguments: ['-q', '-c', uri, ...plain],
     env: { ...environment, LC_ALL: 'C' },
+    files: texts.map(({ file }) => file),
     timeoutMs,
   };
   try {
     return await processes.run(command, { signal });
   } catch (error) {
-    throw programError(error, { hostName, action: args[0] ?? 'virsh', timeoutMs });
+    throw programError(error, { hostName, action: actionOf(args), timeoutMs });
   }
 }
 
@@ -136,32 +132,10 @@ function stderrOf({ exitCode, signal, stderr }: CommandResult): string {
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-function vmAmong(args: readonly string[]): string | null {
-  return args.find((argument) => UUID.test(argument)) ?? null;
+function vmAmong(args: readonly (string | FileArgument)[]): string | null {
+  return args.filter((one) => typeof one === 'string').find((one) => UUID.test(one)) ?? null;
 }
 
-/** Definitions may hold passwords: the folder is 0700, the files 0600, and both go with the command. */
-async function withFiles<Result>(
-  { temporaryFolder = tmpdir() }: VirshSettings,
-  args: readonly (string | FileArgument)[],
-  use: (plain: readonly string[]) => Promise<Result>,
-): Promise<Result> {
-  if (args.every((argument) => typeof argument === 'string')) return use(args);
-  const folder = await mkdtemp(join(temporaryFolder, 'understudy-virsh-')).catch((cause) => {
-    const details = { path: temporaryFolder, who: 'understudy', reason: String(cause), fix: '' };
-    throw new UnderstudyError('access-denied', details, cause);
-  });
-  try {
-    const plain = await Promise.all(
-      args.map(async (argument, index) => {
-        if (typeof argument === 'string') return argument;
-        const path = join(folder, `${index}.xml`);
-        await writeFile(path, argument.file, { mode: 0o600, flag: 'wx' });
-        return path;
-      }),
-    );
-    return await use(plain);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+function actionOf([first]: readonly (string | FileArgument)[]): string {
+  return typeof first === 'string' ? first : 'virsh';
 }
