@@ -3,6 +3,7 @@
  * are as they were before, its working layers gone, and the replica serves.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import { addStopOf } from '../domain/failover/fencing.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
 import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
@@ -158,10 +159,9 @@ async function recordFailover(
   more: readonly CatalogChange[],
 ): Promise<Replica> {
   const now = await context.now('left-at');
-  // Whoever undoes the failover later wants production to run again, as it did before the failback.
-  const fence = failback.hasStoppedHome && failover.fence === 'none' ? 'shutdown' : failover.fence;
+  const fenced = { ...failover, ...addStopOf(failback, failover) };
   const value: Replica = apply(
-    { ...replica, epoch: replica.epoch + 1, failback: null, failover: { ...failover, fence } },
+    { ...replica, epoch: replica.epoch + 1, failback: null, failover: fenced },
     event,
   );
   const left = [

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addFence, connectsAtSwitchover, type Fencing, stillFenced } from './fencing.ts';
+import { addFence, addStopOf, connectsAtSwitchover, type Fencing, stillFenced } from './fencing.ts';
 
 const nics = (...fencedNics: string[]): Fencing => ({ fence: 'nics', fencedNics });
 const off: Fencing = { fence: 'shutdown', fencedNics: [] };
@@ -35,4 +35,18 @@ test('a switchover says which NICs it connects, where a fence had disconnected a
   assert.equal(connectsAtSwitchover(off), null);
   assert.match(connectsAtSwitchover(nics('a', 'b')) ?? '', /^its NICs a, b are connected then/);
   assert.match(connectsAtSwitchover({ fencedNics: null }) ?? '', /^all its NICs are connected/);
+});
+
+test('a failback that is given up leaves the source that it stopped to be started again, whatever cut it off before', () => {
+  const stopped = { home: { kind: 'original' }, hasStoppedHome: true } as const;
+  assert.deepEqual(addStopOf(stopped, none), off);
+  assert.deepEqual(addStopOf(stopped, nics('a')), { fence: 'shutdown', fencedNics: ['a'] });
+  const found = { ...stopped, hasStoppedHome: false };
+  assert.deepEqual(addStopOf(found, nics('a')), nics('a'));
+});
+
+test('a restored copy that a failback stopped is not the source', () => {
+  for (const kind of ['copy', 'new'] as const) {
+    assert.deepEqual(addStopOf({ home: { kind }, hasStoppedHome: true }, none), none);
+  }
 });

@@ -1,5 +1,6 @@
 /** What several fences, one after the other, have done to a source, and so what lifting them has to take back. */
 import type { FailoverRecord } from '../replica/replica.ts';
+import type { FailbackHome, FailbackRecord } from './failback.ts';
 
 export type Fencing = Pick<FailoverRecord, 'fence' | 'fencedNics'>;
 
@@ -8,6 +9,19 @@ export function addFence(before: Fencing, added: Fencing): Fencing {
   if (added.fence === 'none') return { fence: before.fence, fencedNics: before.fencedNics };
   return { fence: added.fence, fencedNics: union(before.fencedNics, added.fencedNics) };
 }
+
+/**
+ * Given up, a failback leaves the source that it shut down as a fence does: whoever undoes the failover later wants it to run again.
+ * A restored copy is not the failover's to start.
+ */
+export function addStopOf({ home, hasStoppedHome }: GivenUp, before: Fencing): Fencing {
+  const hasStoppedSource = hasStoppedHome && home.kind === 'original';
+  return addFence(before, { fence: hasStoppedSource ? 'shutdown' : 'none', fencedNics: [] });
+}
+
+type GivenUp = Pick<FailbackRecord, 'hasStoppedHome'> & {
+  readonly home: Pick<FailbackHome, 'kind'>;
+};
 
 /** What an earlier failover left disconnected, as far as nobody has connected it since; `connected` null: nobody can tell. */
 export function stillFenced(

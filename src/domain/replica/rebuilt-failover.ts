@@ -5,6 +5,7 @@ import {
   type FoundLayers,
   failbackStand,
 } from '../failover/failback-evidence.ts';
+import { addStopOf, type Fencing } from '../failover/fencing.ts';
 import { type HostId, operationId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { PowerState } from '../vm/vm.ts';
@@ -64,17 +65,18 @@ export function rebuiltFailover(
   now: Instant,
 ): FailoverRecord {
   const told = about?.failover ?? null;
-  const stoppedHome = stand?.type === 'none' && about?.failback?.hasStoppedHome === true;
-  const fence = told?.fence ?? 'none';
+  const fencing: Fencing = {
+    fence: told?.fence ?? 'none',
+    fencedNics: told === null ? [] : told.fencedNics,
+  };
+  const givenUp = stand?.type === 'none' ? (about?.failback ?? null) : null;
   return {
     pointId,
     branchId: id,
     overBranchId,
     operationId: REBUILT,
     reason: told?.reason ?? 'found in progress when the catalogue was rebuilt',
-    // Given up, a failback leaves production as a fence does.
-    fence: fence === 'none' && stoppedHome ? 'shutdown' : fence,
-    fencedNics: told === null ? [] : told.fencedNics,
+    ...(givenUp === null ? fencing : addStopOf(givenUp, fencing)),
     isDuplicateAccepted: told?.isDuplicateAccepted ?? false,
     isSourceReleased: told?.isSourceReleased ?? false,
     startedAt: told?.startedAt ?? now,
