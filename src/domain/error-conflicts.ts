@@ -81,7 +81,7 @@ export const CONFLICTS = {
     message:
       'The source VM {vm} of replica {replica} runs and is connected: another VM in its place would meet it on the network.',
     remedy:
-      'Shut it down, or cut it off with `understudy fence {replica} --with shutdown` (before the failback; `understudy cancel-failback {replica}` gives one up), and try again.',
+      'Shut it down or disconnect it at its host and try again. Before a failback `understudy fence {replica} --with shutdown` does so, too (`understudy cancel-failback {replica}` gives one up).',
   },
   'started-beside-source': {
     kind: 'conflict',

@@ -100,7 +100,8 @@ type Starting = {
   readonly hypervisor: HypervisorView;
 };
 
-async function requireNoSource(
+/** Answers what was seen; null as `sourceBeside`. */
+export async function requireNoSource(
   ports: EnginePorts,
   replica: Replica,
   home: FailbackHome,

@@ -6,7 +6,7 @@ import { asUnderstudyError } from '../domain/error.ts';
 import { addStopOf } from '../domain/failover/fencing.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
-import type { FailoverRecord, Replica } from '../domain/replica/replica.ts';
+import type { Replica } from '../domain/replica/replica.ts';
 import { mayServe } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -15,13 +15,14 @@ import { dropLayers } from './drop-layers.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, layersCommand, loadFailback } from './failback-facts.ts';
 import { holdSource } from './guard-source.ts';
+import { requireNoSource } from './heed-source.ts';
 import { flagIn, numberIn } from './input.ts';
 import { requireMeetsNobody } from './meet-nobody.ts';
 import { unparkReplica } from './park-replica.ts';
 import { cleared } from './record-failover.ts';
 import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
-import { besideSibling, heedSiblings, lookAtSiblings } from './siblings.ts';
+import { besideSibling, lookAtSiblings, requireNoSibling } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
 import { makeStartable, startableSettled } from './tell-target.ts';
@@ -59,19 +60,18 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       const failback = await loadFailback(ports, context, input, 'undo-failback');
       const force = flagIn(input, 'force');
       await refuseMerged(context, failback, force);
-      const { replica: before, failover } = failback;
-      const sibling = await siblingBeside(ports, context, before, failover, force);
+      let isJustSeen = false;
+      const onLook = () => {
+        isJustSeen = true;
+      };
+      const sibling = await heedOthers(ports, context, failback, { force, onLook });
       const deadlineMs = numberIn(input, 'shutdownDeadlineMs');
       await makeStartable(context, failback);
-      let isJustStopped = false;
-      const onStopped = () => {
-        isJustStopped = true;
-      };
-      const isOff = await stopProduction(context, failback, { deadlineMs, force, onStopped });
+      const isOff = await stopProduction(context, failback, { deadlineMs, force });
       const more = besideOthers(failback, isOff ? null : failback.failback.home.name, sibling);
       const replica = await recordFailover(context, failback, 'failback-undone', more);
       await holdSource(ports, context, { ...failback, replica });
-      await startReplica(ports, context, { ...failback, replica }, isJustStopped);
+      await startReplica(ports, context, { ...failback, replica }, isJustSeen);
       await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);
       return { isProductionOff: isOff };
@@ -79,24 +79,18 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
   };
 }
 
-type Stopping = {
-  readonly deadlineMs: number;
-  readonly force: boolean;
-  /** Not where the journal answers. */
-  readonly onStopped: () => void;
-};
+type Stopping = { readonly deadlineMs: number; readonly force: boolean };
 
 /** False when it was forced past a production host that does not answer. */
 async function stopProduction(
   context: OperationContext,
   { home, failback }: Failback,
-  { deadlineMs, force, onStopped }: Stopping,
+  { deadlineMs, force }: Stopping,
 ): Promise<boolean> {
   const { vmId } = failback.home;
   if (vmId === null) return true;
   return context.step<boolean>('stop-production', {
     do: async ({ key, signal }) => {
-      onStopped();
       try {
         const isDown = await home.hypervisor.shutdown({ key, vmId, deadlineMs }, { signal });
         if (!isDown) await home.hypervisor.powerOff({ key, vmId }, { signal });
@@ -112,20 +106,30 @@ async function stopProduction(
   });
 }
 
-/** One that may serve beside the replica. Throws `sibling-serves`, unless it was forced past it. */
-function siblingBeside(
+type Heeding = {
+  readonly force: boolean;
+  /** Not where the journal answers: whoever starts the replica then looks again. */
+  readonly onLook: () => void;
+};
+
+/**
+ * Answers with another replica that may serve beside this one. Throws `sibling-serves` where it does, and `source-serves` where
+ * production stands elsewhere and the source is back, unless it was forced past them.
+ */
+async function heedOthers(
   ports: EnginePorts,
   context: OperationContext,
-  replica: Replica,
-  { isConnected, isDuplicateAccepted }: FailoverRecord,
-  force: boolean,
+  { replica, failover, failback }: Failback,
+  { force, onLook }: Heeding,
 ): Promise<string | null> {
-  if (!isConnected || isDuplicateAccepted) return Promise.resolve(null);
-  if (!force) return heedSiblings(ports, context, replica, replica.name);
+  if (!failover.isConnected || failover.isDuplicateAccepted) return null;
   return context.step<string | null>('look-at-siblings', {
     do: async (attempt) => {
-      const siblings = await lookAtSiblings(ports, replica, attempt);
-      return siblings.find(mayServe)?.name ?? null;
+      onLook();
+      if (force)
+        return (await lookAtSiblings(ports, replica, attempt)).find(mayServe)?.name ?? null;
+      await requireNoSource(ports, replica, failback.home, attempt);
+      return requireNoSibling(ports, replica, replica.name, attempt);
     },
     undo: 'nothing',
   });
@@ -183,11 +187,11 @@ async function startReplica(
   ports: EnginePorts,
   context: OperationContext,
   { target, replica, replicaVmId: vmId }: Failback,
-  isJustStopped: boolean,
+  isJustSeen: boolean,
 ): Promise<void> {
   await context.step<null>('start-replica', {
     do: async ({ key, signal }) => {
-      if (!isJustStopped) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
+      if (!isJustSeen) await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
       await target.hypervisor.start({ key, vmId }, { signal });
       return null;
     },
