@@ -6,6 +6,7 @@ import {
   type SwitchoverMode,
 } from '../../domain/failover/failback.ts';
 import { connectsAtSwitchover } from '../../domain/failover/fencing.ts';
+import { isElsewhere } from '../../domain/failover/watched-source.ts';
 import { formatInstant } from '../../domain/instant.ts';
 import type { Json, OperationRecord } from '../../domain/operation/operation.ts';
 import { allowedOperations } from '../../domain/replica/phase.ts';
@@ -86,9 +87,13 @@ async function homeOf(
   options: CallOptions,
 ): Promise<FailbackHome> {
   const { sourceHostId, sourceVmId, sourceVmName, targetHostId } = replica;
-  if (to.type === 'original') {
-    return { hostId: sourceHostId, vmId: sourceVmId, name: sourceVmName, kind: 'original' };
-  }
+  const original = {
+    hostId: sourceHostId,
+    vmId: sourceVmId,
+    name: sourceVmName,
+    kind: 'original',
+  } as const;
+  if (to.type === 'original') return original;
   const host = to.host === null ? sourceHostId : (await findHost(ports.catalog, to.host)).value.id;
   if (host === targetHostId) {
     const reason = 'The replica runs on that host already: make it permanent instead';
@@ -98,7 +103,8 @@ async function homeOf(
   const vms = await hypervisor.vms(options);
   if (to.type === 'copy') {
     const { id, name } = findVm(vms, to.vm, await hostNameOf(ports.catalog, host));
-    return { hostId: host, vmId: id, name, kind: 'copy' };
+    const copy = { hostId: host, vmId: id, name, kind: 'copy' } as const;
+    return isElsewhere(replica, copy) ? copy : original;
   }
   const name = to.name ?? sourceVmName;
   if (!vms.some((vm) => vm.name === name)) return { hostId: host, vmId: null, name, kind: 'new' };
