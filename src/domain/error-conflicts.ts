@@ -135,8 +135,13 @@ export const CONFLICTS = {
     kind: 'conflict',
     message: 'VM {vm} was not shut down: {reason}.',
     remedy:
-      'Nothing was switched, and what served serves on. Shut it down from inside its guest, or let it be powered off: ' +
-      '`--on-missed-deadline power-off`.',
+      'Nothing was switched. Shut it down from inside its guest, or let it be powered off: `--on-missed-deadline power-off`.',
+  },
+  'not-fit-to-shut-down': {
+    kind: 'conflict',
+    message: 'VM {vm} cannot be shut down without losing what its guest holds in memory: {reason}.',
+    remedy:
+      'Nothing was switched. Let it run (resume or start it at its hypervisor), then try again.',
   },
   'operation-in-progress': {
     kind: 'conflict',

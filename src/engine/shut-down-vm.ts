@@ -73,9 +73,8 @@ async function lookAtPower(
   throw unfit(name, `it is ${power}`);
 }
 
-function unfit(vm: string, state: string): UnderstudyError {
-  const reason = `${state}, so it cannot be shut down without losing what its guest holds in memory`;
-  return new UnderstudyError('not-shut-down', { vm, reason });
+function unfit(vm: string, reason: string): UnderstudyError {
+  return new UnderstudyError('not-fit-to-shut-down', { vm, reason });
 }
 
 /**

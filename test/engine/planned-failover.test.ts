@@ -110,6 +110,19 @@ test('a guest that does not shut down: given up, and the source was never stoppe
   await assertBack(stage);
 });
 
+test('a source that is paused is not shut down, and the way out that is named is one', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  stage.vm.pause('its disk is full');
+  const done = await planned(stage, { onMissedDeadline: 'power-off' });
+  assert.deepEqual([done.state, done.error?.code], ['failed', 'not-fit-to-shut-down']);
+  assert.match(done.error?.message ?? '', /it is paused.*resume or start it/);
+  assert.doesNotMatch(done.error?.message ?? '', /power-off/);
+  stage.vm.resume();
+  assert.equal((await planned(stage)).state, 'succeeded');
+});
+
 test('a guest that does not shut down: powered off where that was asked for', async () => {
   await using stage = await Stage.open(1, { shutdownMs: null });
   await stage.protect();

@@ -16,6 +16,7 @@ begin answer web: give-up
 until everything has settled
 expect web-replica off
 expect the last operation suspended with started-beside-source
+expect the log not to say serves on
 expect web to be told web-replica could not be started again, so that it does not serve
 shut down web on production
 retry web
