@@ -8,12 +8,12 @@ import type { Replica } from '../domain/replica/replica.ts';
 import { expectedBytes } from '../domain/replication/expected-need.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { Catalog } from '../ports/catalog.ts';
-import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Run } from './make-point.ts';
 import { retirePoints } from './retire-points.ts';
 import { requireRoom, whyTooLittle } from './storage-room.ts';
-import { aboutOf } from './tell-folder.ts';
+import { tellFolder } from './tell-folder.ts';
 
 type Candidate = Pick<Run, 'replica' | 'newest' | 'settings' | 'source' | 'target'>;
 
@@ -28,7 +28,7 @@ export async function admitRun(
     do: async (attempt) => {
       await requireSourceFree(ports.catalog, run.replica);
       const why = keepsReserve ? await whyRefused(ports, run, attempt) : null;
-      if (why === null) await makeFolder(ports, run, attempt);
+      if (why === null) await tellFolder(ports.catalog, run.target, run.replica, attempt);
       return why;
     },
     undo: 'nothing',
@@ -38,7 +38,7 @@ export async function admitRun(
   await context.step<null>('find-room', {
     do: async (attempt) => {
       await requireRoom(ports, run, await neededBytes(ports, run, attempt), attempt);
-      await makeFolder(ports, run, attempt);
+      await tellFolder(ports.catalog, run.target, run.replica, attempt);
       return null;
     },
     undo: 'nothing',
@@ -67,16 +67,6 @@ async function makeRoom(
   if (run.newest === null) return;
   const order = { supersedes: null, appliesRetention: true } as const;
   await context.part('make-room', 'operation', (part) => retirePoints(ports, part, run, order));
-}
-
-async function makeFolder(
-  ports: EnginePorts,
-  { replica, target }: Candidate,
-  { key, signal }: StepAttempt,
-): Promise<void> {
-  const { id: replicaId, epoch, name } = replica;
-  const about = await aboutOf(ports.catalog, replica);
-  await target.store.createReplica({ key, replicaId, epoch, name, about }, { signal });
 }
 
 async function neededBytes(

@@ -19,6 +19,7 @@ import { cleared } from './record-failover.ts';
 import type { ReplicaFacts, ReplicaSettings } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
 import { toldOfSiblings } from './siblings.ts';
+import { tellLeftFence } from './tell-folder.ts';
 import { whyLater } from './why-later.ts';
 
 type CleanUp = Pick<ReplicaFacts, 'replica' | 'newest'> & {
@@ -34,7 +35,7 @@ export async function cleanUpTarget(
 ): Promise<void> {
   if (!(await isPending(ports, context, cleanUp))) return;
   const found = await context.step<Found>('clean-up-target', {
-    do: (attempt) => performCleanUp(cleanUp, attempt),
+    do: (attempt) => performCleanUp(ports, cleanUp, attempt),
     undo: 'nothing',
   });
   await record(ports, context, cleanUp, found);
@@ -50,7 +51,7 @@ export async function cleanUpIfPossible(
   const found = await context.step<Found | string>('clean-up-target', {
     do: async (attempt) => {
       try {
-        return await performCleanUp(cleanUp, attempt);
+        return await performCleanUp(ports, cleanUp, attempt);
       } catch (error) {
         return whyLater(error, attempt);
       }
@@ -127,6 +128,7 @@ async function hasCondition(
 type Found = { readonly power: PowerState | 'absent'; readonly isConnected: boolean };
 
 async function performCleanUp(
+  { catalog }: EnginePorts,
   { replica, newest, settings, target }: CleanUp,
   attempt: StepAttempt,
 ): Promise<Found> {
@@ -135,6 +137,7 @@ async function performCleanUp(
   await powerOffReplica(target, replica, attempt);
   const command = { key, replicaId: replica.id, epoch: replica.epoch };
   await target.store.raiseEpoch(command, { signal });
+  await tellLeftFence(catalog, target, replica, attempt);
   for (const archived of replica.archives) {
     await archiveBranch(target, replica, archived, attempt);
   }

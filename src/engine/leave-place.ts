@@ -8,12 +8,14 @@ import { sourceOf, type WatchedVm } from '../domain/failover/watched-source.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { shellArgument } from '../domain/shell-argument.ts';
 import { isServing } from '../domain/vm/vm.ts';
-import type { CatalogChange } from '../ports/catalog.ts';
+import type { CatalogChange, Versioned } from '../ports/catalog.ts';
 import type { UndoAttempt } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { savedReplica } from './replica-facts.ts';
 import { lookAtSiblings } from './siblings.ts';
 import { lookAtSource, type SourceSeen } from './source-fence.ts';
+import { tellLeftFence } from './tell-folder.ts';
+import { orLeaveToSweeper, UNDO_PATIENCE_MS } from './temporaries.ts';
 
 type Ports = Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>;
 
@@ -27,7 +29,7 @@ export async function leavesOff(
   const left = await leftTo(ports, replica, vm, undoing);
   if (left === null) return false;
   if (isLeft(left.seen, 'off')) {
-    await tellLeft(ports, replica, { ...left, vm, how: 'off', remembered: [] }, undoing);
+    await tellLeft(ports, replica, { ...left, vm, how: 'off', remembered: null }, undoing);
   }
   return true;
 }
@@ -46,6 +48,7 @@ export async function leavesFenced(
   if (!isLeft(left.seen, how)) return true;
   const remembered = await rememberedFence(ports, replica, fencing);
   await tellLeft(ports, replica, { ...left, vm, how, remembered }, undoing);
+  if (remembered !== null) await tellTarget(ports, remembered.value, undoing);
   return true;
 }
 
@@ -77,24 +80,41 @@ async function rememberedFence(
   { catalog }: Ports,
   { id }: Replica,
   fencing: Fencing,
-): Promise<readonly CatalogChange[]> {
+): Promise<Versioned<Replica> | null> {
   const current = await catalog.replica(id);
-  if (current === null) return [];
+  if (current === null) return null;
   const { value, version } = current;
   const { failover, leftFencedNics } = value;
   if (failover !== null) {
     const fenced = { ...failover, ...addFence(failover, fencing) };
-    return [savedReplica({ ...value, failover: fenced }, version)];
+    return { value: { ...value, failover: fenced }, version };
   }
-  if (fencing.fence !== 'nics') return [];
+  if (fencing.fence !== 'nics') return null;
   const { fencedNics } = addFence({ fence: 'none', fencedNics: leftFencedNics }, fencing);
-  return [savedReplica({ ...value, leftFencedNics: fencedNics }, version)];
+  return { value: { ...value, leftFencedNics: fencedNics }, version };
+}
+
+/** A replica that stands in has told it already, with its branch. */
+async function tellTarget(
+  { catalog, hosts, clock }: Ports,
+  replica: Replica,
+  { key, signal, note }: UndoAttempt,
+): Promise<void> {
+  if (replica.failover !== null) return;
+  const target = await hosts.ports(replica.targetHostId);
+  const telling = { clock, patienceMs: UNDO_PATIENCE_MS, signal };
+  const isTold = await orLeaveToSweeper(telling, (options) =>
+    tellLeftFence(catalog, target, replica, { key, ...options }),
+  );
+  if (isTold) return;
+  note('The target host does not answer: its replica folder does not tell so before the next run.');
 }
 
 type Told = Left & {
   readonly vm: WatchedVm;
   readonly how: How;
-  readonly remembered: readonly CatalogChange[];
+  /** The replica as it is to be, where it remembers more than before. */
+  readonly remembered: Versioned<Replica> | null;
 };
 
 async function tellLeft(
@@ -116,6 +136,8 @@ async function tellLeft(
   note(message);
   const isSource = vm.hostId === sourceHostId && vm.vmId === sourceVmId;
   const condition = { name: 'source-left-fenced', message, since: clock.now() } as const;
-  const told = isSource ? [{ type: 'condition-raised', replicaId, condition } as const] : [];
-  if (remembered.length + told.length > 0) await catalog.apply([...remembered, ...told]);
+  const changes: CatalogChange[] = [];
+  if (remembered !== null) changes.push(savedReplica(remembered.value, remembered.version));
+  if (isSource) changes.push({ type: 'condition-raised', replicaId, condition });
+  if (changes.length > 0) await catalog.apply(changes);
 }

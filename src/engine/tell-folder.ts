@@ -3,16 +3,40 @@ import type { Json } from '../domain/operation/operation.ts';
 import { aboutReplica } from '../domain/replica/about.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import type { Catalog } from '../ports/catalog.ts';
-import type { OperationContext } from '../ports/durable.ts';
+import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { HostViews } from '../ports/host-directory.ts';
 import type { Failback } from './failback-facts.ts';
 import { whyLater } from './why-later.ts';
 
-export async function aboutOf(catalog: Catalog, replica: Replica): Promise<Json> {
+async function aboutOf(catalog: Catalog, replica: Replica): Promise<Json> {
   const job = replica.jobId === null ? null : await catalog.job(replica.jobId);
   const sourceHost = await catalog.host(replica.sourceHostId);
   const points = await catalog.points(replica.id);
   const known = { sourceHost: sourceHost?.value ?? null, job: job?.value ?? null, points };
   return aboutReplica(replica, known);
+}
+
+/** What a run tells, and whoever leaves something that only the folder tells then. Begins or continues. */
+export async function tellFolder(
+  catalog: Catalog,
+  { store }: Pick<HostViews, 'store'>,
+  replica: Replica,
+  { key, signal }: Pick<StepAttempt, 'key' | 'signal'>,
+): Promise<void> {
+  const { id: replicaId, epoch, name } = replica;
+  const about = await aboutOf(catalog, replica);
+  await store.createReplica({ key, replicaId, epoch, name, about }, { signal });
+}
+
+/** Which NICs of the source stay disconnected, before the branch, which tells it, is one no more. */
+export async function tellLeftFence(
+  catalog: Catalog,
+  target: Pick<HostViews, 'store'>,
+  replica: Replica,
+  attempt: Pick<StepAttempt, 'key' | 'signal'>,
+): Promise<void> {
+  if (replica.leftFencedNics?.length === 0) return;
+  await tellFolder(catalog, target, replica, attempt);
 }
 
 /**

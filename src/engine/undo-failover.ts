@@ -39,6 +39,7 @@ import { defineAtRest } from './rest-replica.ts';
 import { besideSibling, toldOfSiblings } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
 import type { MovingPorts } from './taking-place.ts';
+import { tellLeftFence } from './tell-folder.ts';
 import { whyLater } from './why-later.ts';
 
 export function undoFailoverDefinition(ports: EnginePorts & MovingPorts): OperationDefinition {
@@ -54,7 +55,7 @@ export function undoFailoverDefinition(ports: EnginePorts & MovingPorts): Operat
       const settings = await loadSettings(ports, context, facts.replica);
       const target = await actingFor(ports, facts.replica.id, facts.replica.targetHostId);
       const undo = await raiseEpoch(context, await planUndo(context, { facts, settings, target }));
-      const isCleanedUp = await leaveFailover(context, undo, flagIn(input, 'force'));
+      const isCleanedUp = await leaveFailover(ports, context, undo, flagIn(input, 'force'));
       const told = await toldBeside(ports, context, undo);
       await recordReady(context, undo, isCleanedUp, told);
       await releaseSource(ports, context, { ...undo.facts, replica: undo.ready }, 'later');
@@ -115,6 +116,7 @@ async function raiseEpoch(context: OperationContext, undo: Undo): Promise<Undo> 
 
 /** False when it was forced past a target that does not answer. */
 async function leaveFailover(
+  ports: EnginePorts,
   context: OperationContext,
   undo: Undo,
   force: boolean,
@@ -124,7 +126,7 @@ async function leaveFailover(
     const reached = await context.step<boolean>(step.title, {
       do: async ({ key, signal }) => {
         try {
-          await step.run(undo, { key, signal });
+          await step.run(ports, undo, { key, signal });
           return true;
         } catch (error) {
           if (force && isNoAnswer(error)) return false;
@@ -146,25 +148,30 @@ function isNoAnswer(error: unknown): boolean {
 type Attempt = Parameters<Parameters<OperationContext['step']>[1]['do']>[0];
 type LeavingStep = {
   readonly title: string;
-  readonly run: (undo: Undo, attempt: Pick<Attempt, 'key' | 'signal'>) => Promise<unknown>;
+  readonly run: (
+    ports: EnginePorts,
+    undo: Undo,
+    attempt: Pick<Attempt, 'key' | 'signal'>,
+  ) => Promise<unknown>;
 };
 
 const powerOff: LeavingStep = {
   title: 'power-off-replica',
-  run: ({ facts, target }, attempt) => powerOffReplica(target, facts.replica, attempt),
+  run: (_ports, { facts, target }, attempt) => powerOffReplica(target, facts.replica, attempt),
 };
 
 const archive: LeavingStep = {
   title: 'archive-branch',
   // Also what a hop had to leave as it was.
-  run: async ({ target, ready }, attempt) => {
+  run: async ({ catalog }, { target, ready }, attempt) => {
+    await tellLeftFence(catalog, target, ready, attempt);
     for (const archived of ready.archives) await archiveBranch(target, ready, archived, attempt);
   },
 };
 
 const rest: LeavingStep = {
   title: 'rest-replica',
-  run: async ({ facts, ready, settings, target }, { key, signal }) => {
+  run: async (_ports, { facts, ready, settings, target }, { key, signal }) => {
     if (facts.newest === null) return;
     await defineAtRest({ replica: ready, point: facts.newest, settings, target }, key, { signal });
   },

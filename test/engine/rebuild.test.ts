@@ -132,6 +132,30 @@ test('in Failover: it goes on serving, is told as such, and can be undone', asyn
   await quiet(stage);
 });
 
+test('NICs that an undo left disconnected are remembered, and connected by the next one', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage);
+  const fence = { ...failoverOrder('latest'), fence: 'nics' } as const;
+  const failover = () =>
+    stage.finish((controller) => controller.failover('web-replica', fence, options));
+  assert.equal((await failover()).state, 'succeeded');
+  const keeping = { force: false, keepFence: true };
+  await stage.finish((controller) => controller.undoFailover('web-replica', keeping, options));
+  const { leftFencedNics } = await stage.replica();
+  assert.equal(leftFencedNics?.length, 1);
+  await stage.loseData();
+  await rebuild(stage);
+  assert.deepEqual((await stage.replica()).leftFencedNics, leftFencedNics);
+  assert.equal((await stage.failover('latest', 'power-off')).state, 'succeeded');
+  assert.equal((await stage.undo()).state, 'succeeded');
+  assert.ok(stage.vm.isConnected);
+  await stage.replicate();
+  await stage.loseData();
+  await rebuild(stage);
+  assert.deepEqual((await stage.replica()).leftFencedNics, []);
+  await quiet(stage);
+});
+
 test('archives come back, over one another, and are not swept at once', async () => {
   await using stage = await Stage.open();
   await withPoints(stage);

@@ -53,3 +53,31 @@ test('a run that is asked for again is the one that is known, whatever began mea
   const [again] = await stage.run(controller.runJob('far away', null, seeded));
   assert.equal(again?.id, first?.id);
 });
+
+test('a fence that a failed failover leaves to another replica is found again without the catalogue', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  const far = await protectFar(stage);
+  const { faults } = stage.world;
+  for (const nth of [1, 2, 3, 4, 5]) {
+    faults.on('far.store.createBranch', nth, 'fail');
+    if (nth > 1) faults.on('production.hypervisor.setNicsConnected', nth, 'fail');
+  }
+  const order = { ...failoverOrder('latest'), fence: 'nics' } as const;
+  const stuck = await stage.finish((controller) => controller.failover('web-far', order, options));
+  assert.equal(stuck.state, 'suspended');
+  assert.equal((await stage.failover()).state, 'succeeded');
+  await stage.finish((controller) => controller.retryOperation(stuck.id, options));
+  const leftOfFar = async () => {
+    const all = await stage.life.ports.catalog.replicas();
+    return all.find(({ value }) => value.name === 'web-far')?.value.leftFencedNics;
+  };
+  const left = await leftOfFar();
+  assert.equal(left?.length, 1);
+  await stage.loseData();
+  await stage.knowHost(far.id);
+  const whole = { hosts: null, sourceHost: null, repairs: false, isDryRun: false };
+  await stage.run(stage.life.controller.rebuild(whole, options));
+  assert.deepEqual(await leftOfFar(), left);
+});

@@ -18,7 +18,7 @@ test('what is written is read again', () => {
   const read = readAbout(written());
   const { id: _i, sourceHostId: _s, targetHostId: _t, vms: _v, isPaused: _p, ...rest } = sample.job;
   const { createdAt: _c, ...policy } = rest;
-  const { sourceVmId, sourceVmName, targetVmId, createdAt } = sample.replica;
+  const { sourceVmId, sourceVmName, targetVmId, createdAt, leftFencedNics } = sample.replica;
   assert.deepEqual(read, {
     sourceHostName: sample.host.name,
     sourceHostAddress: sample.host.address,
@@ -26,6 +26,7 @@ test('what is written is read again', () => {
     sourceVmName,
     targetVmId,
     createdAt,
+    leftFencedNics,
     pinnedPointIds: [],
     answersAt: [],
     job: policy,
@@ -55,6 +56,13 @@ test('the windows of its job are remembered, and what cannot be read of them lef
   const nights = 'mon-fri 22:00-06:00 UTC';
   assert.deepEqual(read([nights, 'never', 7]), [parseWindow(nights)]);
   assert.deepEqual(read(null), []);
+});
+
+test('NICs that were left disconnected are remembered, all of them, or none where an older version did not tell', () => {
+  const about = written() as { readonly [name: string]: Json };
+  assert.equal(readAbout({ ...about, leftFencedNics: null })?.leftFencedNics, null);
+  const { leftFencedNics: _, ...older } = about;
+  assert.deepEqual(readAbout(older)?.leftFencedNics, []);
 });
 
 test('a pinned point is remembered', () => {

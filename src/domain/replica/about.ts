@@ -31,6 +31,8 @@ export type ReplicaAbout = {
   readonly sourceVmName: string;
   readonly targetVmId: VmId | null;
   readonly createdAt: Instant;
+  /** Of the source, and disconnected when no branch told so any more: some may be connected again. Null: all it has. */
+  readonly leftFencedNics: readonly string[] | null;
   /** Pins are the catalogue's: without this, retention would take what somebody wanted to keep. */
   readonly pinnedPointIds: readonly PointId[];
   /** Where its guest answers by its address. */
@@ -47,7 +49,7 @@ export function aboutReplica(
     readonly points: readonly RestorePoint[];
   },
 ): Json {
-  const { sourceVmId, sourceVmName, targetVmId, createdAt } = replica;
+  const { sourceVmId, sourceVmName, targetVmId, createdAt, leftFencedNics } = replica;
   return {
     sourceHostName: known.sourceHost?.name ?? '',
     sourceHostAddress: known.sourceHost?.address ?? '',
@@ -55,6 +57,7 @@ export function aboutReplica(
     sourceVmName,
     targetVmId,
     createdAt,
+    leftFencedNics,
     pinnedPointIds: known.points.filter(({ isPinned }) => isPinned).map(({ id }) => id),
     answersAt: answersOf(known.job, sourceVmId),
     job: known.job === null ? null : policyOf(known.job),
@@ -85,10 +88,16 @@ export function readAbout(value: Json): ReplicaAbout | null {
     sourceVmName: textOf(fields.sourceVmName) ?? id,
     targetVmId: parsed(vmId, fields.targetVmId),
     createdAt: instant(countOf(fields.createdAt) ?? 0),
+    leftFencedNics: nicsOf(fields.leftFencedNics),
     pinnedPointIds: listOf(fields.pinnedPointIds).flatMap((one) => parsed(pointId, one) ?? []),
     answersAt: listOf(fields.answersAt).flatMap((one) => parsed(parseAddressProbe, one) ?? []),
     job: readPolicy(fields.job ?? null),
   };
+}
+
+/** Older versions did not tell. */
+function nicsOf(value: Json | undefined): ReplicaAbout['leftFencedNics'] {
+  return value === null ? null : listOf(value).flatMap((mac) => textOf(mac) ?? []);
 }
 
 const QUIESCE: readonly string[] = ['never', 'if-possible', 'required'] satisfies Job['quiesce'][];

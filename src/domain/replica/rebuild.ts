@@ -130,7 +130,8 @@ export function rebuiltReplica(found: FoundFolder, place: Place): Rebuilt {
     failover,
     failback,
     formerSource: null,
-    leftFencedNics: [],
+    // What the replica stands in for is told by its branch.
+    leftFencedNics: failover !== null || about === null ? [] : about.leftFencedNics,
     archives: archivesOf(found, standing?.branch, now),
     createdAt: about?.createdAt ?? newest?.takenAt ?? now,
   };
