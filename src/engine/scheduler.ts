@@ -21,6 +21,7 @@ import { planOfIdle, planRun, type Remembered, rememberNothing } from './run-fac
 import { scheduleTests } from './schedule-tests.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
+import { tellStartedByHand } from './tell-switchover.ts';
 
 const TICK_MS = 1_000;
 const SWEEP_EVERY_TICKS = 15;
@@ -42,6 +43,7 @@ export async function runScheduler(
     await attempt(scheduleRuns(ports, { signal }, remembered));
     if (tick % SWEEP_EVERY_TICKS === 0) {
       await attempt(sweepAll(ports, { signal }));
+      await attempt(tellStartedByHand(ports, { signal }));
       await attempt(scheduleTests(ports, { signal }));
     }
     await ports.clock.sleep(TICK_MS, { signal }).catch(() => undefined); // aborted: the loop ends by itself

@@ -6,9 +6,10 @@ import type { Instant } from '../domain/instant.ts';
 import type { Condition, Replica } from '../domain/replica/replica.ts';
 import { shellArgument } from '../domain/shell-argument.ts';
 import type { CallOptions } from '../ports/call.ts';
-import type { CatalogChange } from '../ports/catalog.ts';
+import type { Catalog, CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { lookAtSource } from './source-fence.ts';
 
 const name = 'switchover-failed';
 
@@ -58,24 +59,68 @@ export function switchoverTeller(
   };
 }
 
-function goesBack({ name: replica, failback }: Replica, why: string): string {
+/**
+ * Where the way back was given up, a person may have started the replica by hand: then it is not told any more that it does not
+ * serve. A host that does not answer has not said so.
+ */
+export async function tellStartedByHand(
+  { catalog, hosts, clock }: Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>,
+  options: CallOptions,
+): Promise<void> {
+  const replicas = (await catalog.replicas()).map(({ value }) => value);
+  const look = async (replica: Replica): Promise<void> => {
+    const { id, targetHostId, targetVmId } = replica;
+    if (targetVmId === null || (await toldToStayOff(catalog, replica)) === null) return;
+    const { hypervisor } = await hosts.ports(targetHostId);
+    const { power } = await lookAtSource(
+      { hypervisor, clock },
+      { sourceVmId: targetVmId },
+      options,
+    );
+    if (power !== 'running') return;
+    // Looking took its time.
+    const told = await toldToStayOff(catalog, replica);
+    if (told === null) return;
+    await catalog.apply([raised(id, { ...told, message: runsByNow(replica) })]);
+  };
+  await Promise.all(replicas.filter(({ phase }) => phase === 'ReadyToSwitch').map(look));
+}
+
+function goesBack(replica: Replica, why: string): string {
+  return `The switchover failed and is taken back to ${replica.name}: ${why} ${whatLeadsOn(replica)}`;
+}
+
+/** Whoever serves, it is not the replica. */
+function staysOff(replica: Replica, why: string, reason: string): string {
+  return (
+    `${stayingOff(replica)}: ${reason} Retry that, or start ${replica.name} at its hypervisor. ` +
+    `Why the switchover had failed: ${why}`
+  );
+}
+
+function stayingOff({ name: replica }: Replica): string {
+  return `The switchover failed, and ${replica} could not be started again, so that it does not serve`;
+}
+
+async function toldToStayOff(catalog: Catalog, replica: Replica): Promise<Condition | null> {
+  const told = (await catalog.conditions(replica.id)).find((one) => one.name === name);
+  return told?.message.startsWith(stayingOff(replica)) === true ? told : null;
+}
+
+function runsByNow(replica: Replica): string {
+  return (
+    `The switchover failed, and ${replica.name} could not be started again then; ${replica.name} runs by now. ` +
+    whatLeadsOn(replica)
+  );
+}
+
+function whatLeadsOn({ name: replica, failback }: Replica): string {
   const byItself =
     failback?.switchover.type === 'manual'
       ? ''
       : `It is tried ${SWITCHOVERS_BY_ITSELF_MAX} times by itself, a minute apart. `;
   const named = shellArgument(replica);
-  return (
-    `The switchover failed and is taken back to ${replica}: ${why} ${byItself}` +
-    `\`understudy switch-over ${named}\` tries it now, \`understudy cancel-failback ${named}\` gives the failback up.`
-  );
-}
-
-/** Whoever serves, it is not the replica. */
-function staysOff({ name: replica }: Replica, why: string, reason: string): string {
-  return (
-    `The switchover failed, and ${replica} could not be started again, so that it does not serve: ${reason} ` +
-    `Why the switchover had failed: ${why}`
-  );
+  return `${byItself}\`understudy switch-over ${named}\` tries it now, \`understudy cancel-failback ${named}\` gives the failback up.`;
 }
 
 function raised(replicaId: ReplicaId, condition: Condition): CatalogChange {
