@@ -27,8 +27,8 @@ function markOfSwitchover({ failback }: Replica): MarkName | null {
 
 /**
  * The marks on a replica's source VM that must survive a sweep: that of its newest point, and those that other replicas
- * of the same VM need, for their newest points or for a run that is under way; and that of a failback to this VM which may
- * still be kept.
+ * of the same VM need, for their newest points; those of points of which nobody knows yet whether they are sealed, of any of
+ * these; and that of a failback to this VM which may still be kept.
  */
 export async function keptMarks(
   catalog: Catalog,
@@ -39,11 +39,12 @@ export async function keptMarks(
   const replicas = (await catalog.replicas()).map(({ value }) => value);
   const running = await catalog.temporaries();
   for (const other of replicas) {
-    if (other.id === replica.id || other.phase === 'Removed') continue;
-    if (comesHome(other, replica)) kept.push(markOfSwitchover(other));
+    if (other.phase === 'Removed') continue;
+    const isOther = other.id !== replica.id;
+    if (isOther && comesHome(other, replica)) kept.push(markOfSwitchover(other));
     if (other.sourceVmId !== replica.sourceVmId) continue;
     if (other.sourceHostId !== replica.sourceHostId) continue;
-    kept.push(markNamedBy((await catalog.points(other.id)).at(-1) ?? null));
+    if (isOther) kept.push(markNamedBy((await catalog.points(other.id)).at(-1) ?? null));
     for (const { kind, identity } of running) {
       if (kind !== 'partial-point' || identity.replicaId !== other.id) continue;
       kept.push(markName(`us-${identity.pointId}`));

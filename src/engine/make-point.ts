@@ -6,7 +6,8 @@
  *
  * Until the seal everything is undone on failure, and nothing half-written was ever visible. From the
  * seal on the point exists, and the rest only tidies up: what cannot be tidied now is left to the next run and
- * the sweeper, because a restore point must not be lost to a housekeeping failure.
+ * the sweeper, because a restore point must not be lost to a housekeeping failure. A run that ends without knowing whether
+ * it has sealed asks on its way back, and lists the point that is there; until somebody knows, its mark stays.
  */
 import { UnderstudyError } from '../domain/error.ts';
 import {
@@ -165,7 +166,8 @@ function freeze(context: OperationContext, run: Run): Promise<FrozenPoint> {
       const tidying = { clock: run.clock, patienceMs: UNDO_PATIENCE_MS, signal };
       await orLeaveToSweeper(tidying, async (options) => {
         await source.pointSource.end(command, options);
-        const keep = await keptMarks(run.catalog, replica, newest);
+        const sealed = (await run.catalog.points(replica.id)).at(-1) ?? null;
+        const keep = await keptMarks(run.catalog, replica, sealed);
         await source.pointSource.sweepMarks({ vmId: replica.sourceVmId, keep }, options);
       });
     },

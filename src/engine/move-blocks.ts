@@ -5,13 +5,16 @@
 import type { DiskKey } from '../domain/ids.ts';
 import type { TransferPlan } from '../domain/replication/transfer.ts';
 import type { PointDisk } from '../domain/restore-point/restore-point.ts';
-import type { OperationContext, StepAttempt } from '../ports/durable.ts';
+import type { OperationContext, StepAttempt, UndoAttempt } from '../ports/durable.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import type { TransferProgress, TransferRequest, TransferResult } from '../ports/mover.ts';
 import type { FrozenDisk, FrozenPoint } from '../ports/point-source.ts';
 import type { OpenPartialDisk } from '../ports/replica-store.ts';
+import { discardPartial } from './discard-partial.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { listing } from './find-points.ts';
 import { plansFor, type Run } from './make-point.ts';
+import { readFacts } from './replica-facts.ts';
 import { nameFullStorage, whileRoomLasts } from './storage-room.ts';
 import { orLeaveToSweeper } from './temporaries.ts';
 import { endFreeze, type HeldFreeze, whileFrozen } from './while-frozen.ts';
@@ -30,7 +33,6 @@ export function moveBlocks(
   move: Move,
 ): Promise<readonly MovedDisk[]> {
   const plans = plansFor(move);
-  const { store } = move.target;
   return context.step<readonly MovedDisk[]>('move-blocks', {
     do: (started) =>
       whileFrozen(freezeOf(move), started.signal, (frozen) =>
@@ -40,15 +42,30 @@ export function moveBlocks(
           return transferAll(ports, context, { move, plans, partial, attempt });
         }),
       ),
-    undo: async ({ key, signal }) => {
+    undo: async (attempt) => {
       // First: from here on nobody watches scratch, and the target may take minutes to let go of the partial.
-      await endFreeze(freezeOf(move), signal);
-      const { id, epoch } = move.replica;
-      const command = { key, replicaId: id, epoch, pointId: move.pointId };
+      await endFreeze(freezeOf(move), attempt.signal);
+      const { signal } = attempt;
       const tidying = { clock: move.clock, patienceMs: DISCARD_PATIENCE_MS, signal };
-      await orLeaveToSweeper(tidying, (options) => store.discardPartial(command, options));
+      await orLeaveToSweeper(tidying, (options) => leavePartial(move, { ...attempt, ...options }));
     },
   });
+}
+
+/** Once the store has said what became of it nothing is left to sweep. */
+async function leavePartial(
+  { catalog, replica, target, pointId, temporaries }: Move,
+  attempt: UndoAttempt,
+): Promise<void> {
+  const { id: replicaId, epoch } = replica;
+  const { key, note } = attempt;
+  const command = { key, replicaId, epoch, pointId };
+  const of = { catalog, replica, store: target.store };
+  const sealed = await discardPartial(of, command, attempt);
+  const found = sealed === null ? [] : [sealed];
+  const { changes } = listing(await readFacts({ catalog }, replicaId), found);
+  await catalog.apply([temporaries.partialReleased, ...changes]);
+  if (sealed !== null) note(`The restore point ${pointId} is sealed, and kept.`);
 }
 
 /** They are files of the freeze, which goes before the point is sealed. */

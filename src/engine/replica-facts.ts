@@ -85,10 +85,13 @@ async function requireCurrentEpoch(
   throw new UnderstudyError('epoch-refused', { replica: id, current, epoch });
 }
 
-async function readFacts(ports: EnginePorts, id: ReplicaId): Promise<ReplicaFacts> {
-  const { value: replica, version } = await requireReplica(ports.catalog, id);
-  const points = await ports.catalog.points(id);
-  const source = await ports.catalog.host(replica.sourceHostId);
+export async function readFacts(
+  { catalog }: Pick<EnginePorts, 'catalog'>,
+  id: ReplicaId,
+): Promise<ReplicaFacts> {
+  const { value: replica, version } = await requireReplica(catalog, id);
+  const points = await catalog.points(id);
+  const source = await catalog.host(replica.sourceHostId);
   const hasStartGuard = (source?.value.startGuard ?? null) !== null;
   return { replica, version, newest: points.at(-1) ?? null, hasStartGuard };
 }

@@ -3,10 +3,9 @@
  * that have a repair when asked to. Without `repair` it changes nothing but the condition `drifted`.
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import { type PointId, type ReplicaId, replicaId, type VmId } from '../domain/ids.ts';
+import { type ReplicaId, replicaId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { ReplicaFinding } from '../domain/replica/finding.ts';
-import { apply } from '../domain/replica/phase.ts';
 import type { ConditionName, Replica } from '../domain/replica/replica.ts';
 import type { RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../ports/call.ts';
@@ -15,6 +14,7 @@ import type { OperationContext, OperationDefinition, StepAttempt } from '../port
 import type { HostPorts, HostViews } from '../ports/host-directory.ts';
 import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import { following } from './find-points.ts';
 import { flagIn, textIn } from './input.ts';
 import { inspectReplicaVm } from './inspect-replica-vm.ts';
 import {
@@ -190,13 +190,6 @@ async function pointChanges(
     changes.push(savedReplica(followed, version));
   }
   return changes;
-}
-
-/** A first point that was sealed without the catalogue hearing of it makes the replica ready. */
-function following(replica: Replica, newestPointId: PointId | null): Replica {
-  const followed = { ...replica, newestPointId };
-  const isReady = replica.phase === 'Pending' && newestPointId !== null;
-  return isReady ? apply(followed, 'point-sealed') : followed;
 }
 
 /** Null while the replica's own record or a point cannot be read: that is a finding, and nothing to follow. */

@@ -221,11 +221,11 @@ export interface ReplicaStore {
     options: CallOptions,
   ): Promise<readonly Sidecar[]>;
 
-  /** Stops serving and removes everything of an unsealed point. A sealed point is left alone. */
+  /** Stops serving and removes everything of an unsealed point. A sealed point is left alone, and is the answer; else null. */
   discardPartial(
     command: StoreCommand & { readonly pointId: PointId },
     options: CallOptions,
-  ): Promise<void>;
+  ): Promise<RestorePoint | null>;
 
   /** What is on disk, oldest first; verified for consistency with replica.json, not hashed. */
   points(replicaId: ReplicaId, options: CallOptions): Promise<readonly RestorePoint[]>;

@@ -85,7 +85,7 @@ function createMarksAreKept(): Checker {
     const lost: string[] = [];
     const losses = new Map<SimulatedVm, number>();
     for (const mark of namedMarks(world, view)) {
-      const { name, vm, isThere, isRecorded, replicaId, pointId } = mark;
+      const { name, vm, isThere, replicaId, pointId } = mark;
       losses.set(vm, vm.powerLosses);
       // A repair that drops a damaged point leaves one whose mark went long ago. Ids sort by age.
       const isFallback = pointId < (newest.get(replicaId) ?? '');
@@ -93,7 +93,7 @@ function createMarksAreKept(): Checker {
       const wasMissing = missing.has(name);
       if (isThere) missing.delete(name);
       else missing.add(name);
-      if (isThere || wasMissing || isFallback || !isRecorded) continue;
+      if (isThere || wasMissing || isFallback) continue;
       if (lossesBefore.get(vm) !== vm.powerLosses) continue;
       // Before its point was there to name it.
       if (lossesThen(world, mark) !== vm.powerLosses) continue;
@@ -111,8 +111,6 @@ type NamedMark = {
   readonly key: DiskKey;
   readonly vm: SimulatedVm;
   readonly isThere: boolean;
-  /** False: sealed by a run that was cancelled in that very moment; nobody goes on from the point before somebody finds it. */
-  readonly isRecorded: boolean;
   /** What the disk consists of now. */
   readonly images: readonly Image[];
   readonly replicaId: string;
@@ -141,7 +139,7 @@ function lossesThen({ instants, hosts }: World, mark: NamedMark): number | null 
 }
 
 /** The marks that every newest point names, as `vm/disk/mark`. */
-function namedMarks(world: World, { replicas, points }: CatalogueView): readonly NamedMark[] {
+function namedMarks(world: World, { replicas }: CatalogueView): readonly NamedMark[] {
   return replicas.flatMap((replica) => {
     const folder = world.hosts.get(replica.targetHostId)?.replicas.get(replica.id);
     const host = world.hosts.get(replica.sourceHostId);
@@ -149,7 +147,6 @@ function namedMarks(world: World, { replicas, points }: CatalogueView): readonly
     if (folder === undefined || host === undefined || vm === undefined) return [];
     if (!isProtected(replica.phase)) return [];
     const point = listedPoints(folder).at(-1);
-    const isRecorded = points.get(replica.id)?.some(({ id }) => id === point?.id) === true;
     return (point?.disks ?? []).flatMap(({ key, mark }): NamedMark[] => {
       const slot = vm.state.disks.find((disk) => disk.key === key);
       if (mark === null || slot === undefined) return [];
@@ -170,7 +167,6 @@ function namedMarks(world: World, { replicas, points }: CatalogueView): readonly
           key,
           vm,
           isThere,
-          isRecorded,
           images,
           ...ids,
         },

@@ -185,8 +185,7 @@ export function noGuestWasPaused(world: World): string[] {
 }
 
 /**
- * 1: what the catalogue lists exists, and the other way round. Hosts that cannot be reached are excused; and a point that a run had
- * sealed in the very moment in which it was cancelled is found by the next run, which a replica that stands in does not have.
+ * 1: what the catalogue lists exists, and the other way round. Hosts that cannot be reached are excused.
  */
 function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
   return view.replicas.flatMap((replica) => {
@@ -197,19 +196,11 @@ function catalogueMatchesStore(world: World, view: CatalogueView): string[] {
     const listed = new Set<string>((view.points.get(replica.id) ?? []).map(({ id }) => id));
     return [...new Set([...stored, ...listed])]
       .filter((id) => stored.has(id) !== listed.has(id))
-      .filter((id) => !stored.has(id) || !isCancelledForTakeover(view, replica))
       .map((id) => {
         const where = stored.has(id) ? 'only in the store' : 'only in the catalogue';
         return `restore point ${id} of ${replica.name} is ${where}`;
       });
   });
-}
-
-function isCancelledForTakeover({ operations }: CatalogueView, { id, phase }: Replica): boolean {
-  if (phase === 'Ready' || phase === 'Pending') return false;
-  return operations.some(
-    ({ kind, subject, state }) => kind === 'replicate' && subject === id && state === 'cancelled',
-  );
 }
 
 /** 4: with nothing under way, a replica at rest has no disk that a start by hand would find. */
@@ -259,7 +250,7 @@ function onlyNamedMarks(world: World, view: CatalogueView): string[] {
   const found: string[] = [];
   for (const host of world.hosts.values()) {
     for (const vm of host.vms.values()) {
-      const needed = new Set<string | null>(marksNeededOn(host, vm, view));
+      const needed = new Set([...marksNeededOn(host, vm, view), ...marksInDoubt(world, view)]);
       for (const { key, path } of vm.state.disks) {
         const marks = [...(diskAt(world.files, path)?.marks ?? [])];
         const ours = marks.filter(([, mark]) => mark.isOurs).map(([name]) => name);
@@ -286,6 +277,15 @@ function leftBehind(host: SimulatedHost, vm: SimulatedVm, { replicas }: Catalogu
   const standsIn = ({ phase }: Replica) => phase !== 'Ready' && phase !== 'Pending';
   const goesOn = (one: Replica) => isFrom(one) && (isReplaced || standsIn(one));
   return replicas.filter((one) => isHere(one.formerSource) || goesOn(one)).length;
+}
+
+/** What the partial point of an ended run would name as a point: a target that does not answer cannot tell whether it was sealed. */
+function marksInDoubt(world: World, { temporaries = [] }: CatalogueView): readonly string[] {
+  return temporaries
+    .filter(({ kind, hostId }) => {
+      return kind === 'partial-point' && world.hosts.get(hostId)?.isUnreachable === true;
+    })
+    .map(({ identity }) => `us-${identity.pointId}`);
 }
 
 /** A source needs what the newest points of its replicas name, or will once a failback to it is kept; a stand-in what a failback asks it for. */

@@ -91,7 +91,10 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
     stageSidecars: ({ pointId, sidecars, ...command }, options) =>
       change('stageSidecars', command, options, (at) => stageSidecarsOf(at, pointId, sidecars)),
     discardPartial: (request, options) =>
-      change('discardPartial', request, options, (at) => discardPartialPoint(at, request.pointId)),
+      change('discardPartial', request, options, (at) => {
+        discardPartialPoint(at, request.pointId);
+        return at.folder.points.get(request.pointId)?.point ?? null;
+      }),
     points: (replicaId, options) =>
       call('points', options, () => listedPoints(requireFolder(host, replicaId))),
     replicas: (options) =>

@@ -44,7 +44,7 @@ test('a target lost while old points are retired does not cost the new one, nor 
   assert.equal((await points(stage)).length, 1);
 });
 
-test('a point whose sealing was never confirmed is found by the next run, which goes on from it', async () => {
+test('a point whose sealing was never confirmed, nor asked about, is found by the next run, which goes on from it', async () => {
   await using stage = await Stage.open();
   await stage.protect();
   await replicateWrites(stage, ['one']);
@@ -52,10 +52,77 @@ test('a point whose sealing was never confirmed is found by the next run, which 
   for (const nth of [1, 2, 3, 4]) {
     stage.world.faults.on('recovery.store.sealPartial', nth, 'fail-after');
   }
+  stage.world.faults.on('recovery.store.discardPartial', 1, 'fail');
   assert.equal((await stage.replicate()).state, 'failed');
   assert.equal((await points(stage)).length, 1);
   await replicateWrites(stage, ['three']);
   assert.equal((await points(stage)).length, 3);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+/** A run that has sealed its point and not heard so yet. */
+async function sealWithoutAnswer(stage: Stage, fault: 'fail-after' | 'away-after') {
+  await stage.protect();
+  await replicateWrites(stage, ['one']);
+  stage.vm.write(VDA, 1, 'two');
+  stage.world.faults.on('recovery.store.sealPartial', 1, fault);
+  const [run] = await stage.run(stage.life.controller.runJob('nightly', null, options));
+  assert.ok(run !== undefined);
+  const { id } = await stage.replica();
+  await stage.until(() => stage.recovery.replicas.get(id)?.points.size === 2);
+  return run;
+}
+
+test('a run that is cancelled in the moment of its seal lists the point, which the next run goes on from', async () => {
+  await using stage = await Stage.open();
+  const run = await sealWithoutAnswer(stage, 'fail-after');
+  await stage.run(stage.life.ports.durable.cancel(run.id));
+  const ended = await stage.run(stage.life.ports.durable.settled(run.id, options));
+  assert.equal(ended.state, 'cancelled');
+  const newest = (await points(stage)).at(-1);
+  assert.equal((await points(stage)).length, 2);
+  assert.equal((await stage.replica()).newestPointId, newest?.id);
+  assert.match(await history(stage, ended), /is sealed, and kept/);
+  assert.deepEqual(marks(stage), [`us-${newest?.id}`]);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  await replicateWrites(stage, ['three']);
+  assert.deepEqual(
+    (await points(stage)).at(-1)?.disks.map(({ transfer }) => transfer),
+    ['incremental', 'incremental'],
+  );
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a failover in the moment of a seal takes the point that is sealed', async () => {
+  await using stage = await Stage.open();
+  const run = await sealWithoutAnswer(stage, 'fail-after');
+  stage.production.isUnreachable = true;
+  assert.equal((await stage.failover()).state, 'succeeded');
+  assert.equal((await stage.life.ports.durable.operation(run.id))?.state, 'cancelled');
+  const newest = (await points(stage)).at(-1);
+  assert.equal((await points(stage)).length, 2);
+  assert.equal((await stage.replica()).failover?.pointId, newest?.id);
+  stage.production.isUnreachable = false;
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a seal that nobody can ask about is found out when the target is back; until then its mark stays', async () => {
+  await using stage = await Stage.open();
+  const run = await sealWithoutAnswer(stage, 'away-after');
+  stage.recovery.isUnreachable = true;
+  await stage.run(stage.life.ports.durable.cancel(run.id));
+  await stage.run(stage.life.ports.durable.settled(run.id, options));
+  assert.equal((await points(stage)).length, 1);
+  assert.equal(marks(stage).length, 2);
+  await stage.sweep();
+  assert.equal(marks(stage).length, 2);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+  stage.recovery.isUnreachable = false;
+  await stage.world.clock.advance(10 * 60_000);
+  await stage.sweep();
+  const newest = (await points(stage)).at(-1);
+  assert.equal((await points(stage)).length, 2);
+  assert.deepEqual(marks(stage), [`us-${newest?.id}`]);
   assert.deepEqual(await stage.violations('whenIdle'), []);
 });
 
@@ -65,6 +132,7 @@ test('the first point, sealed but never confirmed, makes the replica ready after
   for (const nth of [1, 2, 3, 4]) {
     stage.world.faults.on('recovery.store.sealPartial', nth, 'fail-after');
   }
+  stage.world.faults.on('recovery.store.discardPartial', 1, 'fail');
   assert.equal((await stage.replicate()).state, 'failed');
   assert.equal((await stage.replica()).phase, 'Pending');
   await stage.finish((controller) => controller.rescan('web-replica', true, options));

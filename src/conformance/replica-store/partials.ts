@@ -69,10 +69,11 @@ export function partialTests(suite: StoreTest): void {
   });
 
   storyTest(suite, 'a discarded partial leaves nothing; a sealed point stays', async (story) => {
-    await story.replicate('p1', null, BASE);
+    const sealed = await story.replicate('p1', null, BASE);
     await story.fill(await story.open(P2, P1, CHANGES), CHANGES);
     for (const id of [P2, P2, P1, pointId('never-there')]) {
-      await story.store.discardPartial({ ...story.command(), pointId: id }, NEVER);
+      const answer = await story.store.discardPartial({ ...story.command(), pointId: id }, NEVER);
+      assert.deepEqual(answer, id === P1 ? sealed : null);
     }
     await story.assertPoints();
     await assert.rejects(story.seal(P2, P1, CHANGES), { code: 'point-missing' });

@@ -234,14 +234,15 @@ export async function discardPartial(
   context: StoreContext,
   command: StoreCommand & { readonly pointId: PointId },
   options: CallOptions,
-): Promise<void> {
+): Promise<RestorePoint | null> {
   const layout = layoutOf(context, command.replicaId);
   await admit(layout, command);
   const { record, points } = await loadState(layout);
-  if (points.some(({ point }) => point.id === command.pointId)) return;
+  const sealed = points.find(({ point }) => point.id === command.pointId);
+  if (sealed !== undefined) return sealed.point;
   const partial = record.partials.find(({ pointId }) => pointId === command.pointId);
-  if (partial === undefined) return;
-  await dropPartial(context, layout, { record, partial }, options);
+  if (partial !== undefined) await dropPartial(context, layout, { record, partial }, options);
+  return null;
 }
 
 /**
