@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { hostId } from '../../src/domain/ids.ts';
 import type { SimulatedHost } from '../../src/simulator/host.ts';
 import { failback } from './failback-stage.ts';
-import { failoverOrder, options, Stage } from './stage.ts';
+import { failoverOrder, options, Stage, VDA } from './stage.ts';
 
 /** Another replica of the VM, far away, with a restore point. */
 async function protectFar(stage: Stage): Promise<SimulatedHost> {
@@ -80,4 +80,26 @@ test('a fence that a failed failover leaves to another replica is found again wi
   const whole = { hosts: null, sourceHost: null, repairs: false, isDryRun: false };
   await stage.run(stage.life.controller.rebuild(whole, options));
   assert.deepEqual(await leftOfFar(), left);
+});
+
+test('a failover that is refused, as the other replica is moving, leaves the run alone that it would have stopped', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await protectFar(stage);
+  const { controller, ports } = stage.life;
+  const { faults } = stage.world;
+  faults.on('far.mover.transfer', 1, 'slow', { delayMs: 20_000 });
+  stage.vm.write(VDA, 1, 'moved for a while');
+  const [run] = await stage.run(controller.runJob('far away', null, options));
+  faults.on('recovery.hypervisor.start', 1, 'slow', { delayMs: 5_000 });
+  await stage.run(
+    controller.failover('web-replica', failoverOrder('latest', 'power-off'), options),
+  );
+  await assert.rejects(
+    stage.run(controller.failover('web-far', failoverOrder('latest'), options)),
+    { code: 'sibling-moving' },
+  );
+  const { state } = await stage.run(ports.durable.settled(run?.id ?? assert.fail(), options));
+  assert.equal(state, 'succeeded');
 });

@@ -124,11 +124,12 @@ async function begin(
   const known = await knownOperation(ports, options);
   if (known !== null) return known;
   const id = freshOperationId(ports, options.seed);
+  await requireOthersStill(ports, replica, order);
   const current = await makeWay(ports, replica, order, options);
   if (order.allowedAs !== null) requireAllowed(current, order.allowedAs);
   const { kind, title, input, exclusive = [`replica:${replica.id}`], slots = [] } = order;
-  // Two that take the place of one VM at the same time would not see each other.
-  if (TAKING_PLACE.includes(kind)) requireStill(await siblingsMoving(ports, current));
+  // To make way takes its time.
+  await requireOthersStill(ports, current, order);
   return ports.durable.start({
     id,
     kind,
@@ -137,6 +138,15 @@ async function begin(
     input: { ...input, replicaId: replica.id },
     claims: { exclusive, slots: [...slots, ...placeSlots(kind, current)] },
   });
+}
+
+/** Two that take the place of one VM at the same time would not see each other. Throws `sibling-moving`. */
+async function requireOthersStill(
+  ports: ControllerPorts,
+  replica: Replica,
+  { kind }: Order,
+): Promise<void> {
+  if (TAKING_PLACE.includes(kind)) requireStill(await siblingsMoving(ports, replica));
 }
 
 /** Of two that are asked for in the same moment neither is under way yet: the second waits, and sees then what the first has done. */
