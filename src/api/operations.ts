@@ -2,6 +2,7 @@ import type {
   OperationAnswer,
   OperationEventAnswer,
   OperationProgressAnswer,
+  SeenOperationAnswer,
 } from '../contract/operation.ts';
 import { formatInstant, type Instant } from '../domain/instant.ts';
 import { formatEvent } from '../domain/operation/format-event.ts';
@@ -35,13 +36,15 @@ export function operationHandlers(controller: Controller): Pick<Handlers, Verbs>
         },
         options,
       );
-      return { items: operations.map(operationAnswer) };
+      const waits = await controller.waits(operations, options);
+      return { items: operations.map((operation) => seenOperationAnswer(operation, waits)) };
     },
     showOperation: async ({ parameters, options }) => {
       const operation = await controller.operation(parameters.operation, options);
       const history = await controller.history(operation.id, 0, options);
+      const waits = await controller.waits([operation], options);
       return {
-        ...operationAnswer(operation),
+        ...seenOperationAnswer(operation, waits),
         history: history.map((event) => eventAnswer(event, operation)),
       };
     },
@@ -69,6 +72,16 @@ export function operationAnswer(operation: OperationRecord): OperationAnswer {
     startedAt: instantOrNull(operation.startedAt),
     endedAt: instantOrNull(operation.endedAt),
   };
+}
+
+export type Waits = Awaited<ReturnType<Controller['waits']>>;
+
+export function seenOperationAnswer(operation: OperationRecord, waits: Waits): SeenOperationAnswer {
+  const waitsFor = (waits.get(operation.id) ?? []).map(({ heldBy, ...wait }) => ({
+    ...wait,
+    heldBy: heldBy.map(({ id, kind, title, state }) => ({ id, kind, title, state })),
+  }));
+  return { ...operationAnswer(operation), waitsFor };
 }
 
 function errorAnswer(error: NonNullable<OperationRecord['error']>) {

@@ -1,14 +1,16 @@
 import type { OverviewAnswer, ReplicaAnswer, SilentHostAnswer } from '../contract/replica.ts';
 import { formatInstant } from '../domain/instant.ts';
+import type { OperationRecord } from '../domain/operation/operation.ts';
 import { allowedCommands, allowedOperations } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { seedName } from '../domain/replication/seed.ts';
-import type { Controller, Overview, ReplicaView } from '../ports/controller.ts';
+import type { CallOptions } from '../ports/call.ts';
+import type { Controller, ReplicaView } from '../ports/controller.ts';
 import type { SilentHost } from '../ports/silent-host.ts';
 import { archiveAnswer } from './archives.ts';
 import { failbackAnswer } from './failbacks.ts';
 import type { Handlers } from './handlers.ts';
-import { operationAnswer } from './operations.ts';
+import { operationAnswer, seenOperationAnswer, type Waits } from './operations.ts';
 import { pointSelector } from './point-selector.ts';
 
 type Verbs =
@@ -22,13 +24,19 @@ type Verbs =
 
 export function replicaHandlers(controller: Controller): Pick<Handlers, Verbs> {
   return {
-    listReplicas: async ({ options }) => ({
-      items: (await controller.replicas(options)).map(replicaAnswer),
-    }),
-    showReplica: async ({ parameters, options }) =>
-      replicaAnswer(await controller.replica(parameters.replica, options)),
-    seedReplica: async ({ parameters, body, options }) =>
-      replicaAnswer(await controller.seedReplica(parameters.replica, body.from, options)),
+    listReplicas: async ({ options }) => {
+      const views = await controller.replicas(options);
+      const waits = await controller.waits(views.flatMap(openOperations), options);
+      return { items: views.map((view) => replicaAnswer(view, waits)) };
+    },
+    showReplica: async ({ parameters, options }) => {
+      const view = await controller.replica(parameters.replica, options);
+      return replicaAnswer(view, await controller.waits(openOperations(view), options));
+    },
+    seedReplica: async ({ parameters, body, options }) => {
+      const view = await controller.seedReplica(parameters.replica, body.from, options);
+      return replicaAnswer(view, await controller.waits(openOperations(view), options));
+    },
     rescanReplica: async ({ parameters, body, options }) =>
       operationAnswer(await controller.rescan(parameters.replica, body.repair, options)),
     verifyReplica: async ({ parameters, body, options }) => {
@@ -42,14 +50,26 @@ export function replicaHandlers(controller: Controller): Pick<Handlers, Verbs> {
   };
 }
 
-export function overviewAnswer(overview: Overview, version: string): OverviewAnswer {
+/** The operations that its answer shows. */
+function openOperations({ openOperation, openTests }: ReplicaView): readonly OperationRecord[] {
+  return openOperation === null ? openTests : [openOperation, ...openTests];
+}
+
+export async function overviewAnswer(
+  controller: Controller,
+  version: string,
+  options: CallOptions,
+): Promise<OverviewAnswer> {
+  const overview = await controller.overview(options);
+  const shown = [...overview.openOperations, ...overview.replicas.flatMap(openOperations)];
+  const waits = await controller.waits(shown, options);
   return {
     version,
     hostCount: overview.hostCount,
     silentHosts: overview.silentHosts.map(silentHostAnswer),
     jobCount: overview.jobCount,
-    replicas: overview.replicas.map(replicaAnswer),
-    openOperations: overview.openOperations.map(operationAnswer),
+    replicas: overview.replicas.map((view) => replicaAnswer(view, waits)),
+    openOperations: overview.openOperations.map((one) => seenOperationAnswer(one, waits)),
   };
 }
 
@@ -68,7 +88,7 @@ function silentHostAnswer({ host, since, because, replicas }: SilentHost): Silen
   };
 }
 
-function replicaAnswer(view: ReplicaView): ReplicaAnswer {
+function replicaAnswer(view: ReplicaView, waits: Waits): ReplicaAnswer {
   const { replica, conditions, openOperation, newestPointTakenAt } = view;
   return {
     id: replica.id,
@@ -98,8 +118,8 @@ function replicaAnswer(view: ReplicaView): ReplicaAnswer {
       message,
       since: formatInstant(since),
     })),
-    openOperation: openOperation === null ? null : operationAnswer(openOperation),
-    openTests: view.openTests.map(operationAnswer),
+    openOperation: openOperation === null ? null : seenOperationAnswer(openOperation, waits),
+    openTests: view.openTests.map((one) => seenOperationAnswer(one, waits)),
     lastTest: lastTestAnswer(view.lastTest),
     allowedOperations: [...allowedOperations(replica.phase)],
     allowedCommands: [...allowedCommands(replica.phase)],

@@ -9,7 +9,7 @@ import { UnderstudyError } from '../domain/error.ts';
 import { parseWindow } from '../domain/replication/window.ts';
 import { pointSelector } from './point-selector.ts';
 import { openApiRoom } from './testing/api-room.ts';
-import { VM_SUMMARY } from './testing/sample-values.ts';
+import { OPERATION, VM_SUMMARY } from './testing/sample-values.ts';
 
 const NAMES = Object.keys(ENDPOINTS) as EndpointName[];
 const PARAMETERS = {
@@ -130,6 +130,20 @@ test('a reference of any characters arrives as it was sent', async (t) => {
     }),
     { numRuns: 60 },
   );
+});
+
+test('every answer that looks at a queued operation says what it waits for', async (t) => {
+  const { request, fake } = openApiRoom(t);
+  const { id, kind, title } = OPERATION;
+  const wait = { message: 'others to end', limit: 64, taken: 64, hostId: null };
+  fake.answers.waits = new Map([[id, [{ ...wait, heldBy: [OPERATION] }]]]);
+  const waitsFor = [{ ...wait, heldBy: [{ id, kind, title, state: OPERATION.state }] }];
+  for (const name of ['listOperations', 'showOperation', 'listReplicas', 'showReplica'] as const) {
+    const { answer } = await request('GET', fillPath(ENDPOINTS[name].path, PARAMETERS));
+    assert.ok(JSON.stringify(answer).includes(`"waitsFor":${JSON.stringify(waitsFor)}`), name);
+  }
+  const { answer } = await request('GET', ENDPOINTS.overview.path);
+  assert.equal(JSON.stringify(answer).split(JSON.stringify(waitsFor)).length - 1, 2);
 });
 
 test('point selectors and defaults reach the controller parsed', async (t) => {

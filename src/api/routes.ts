@@ -45,7 +45,7 @@ export function registerRoutes(server: FastifyInstance, options: Options): void 
 
 function allHandlers({ controller, version }: Options): Handlers {
   return {
-    overview: async ({ options }) => overviewAnswer(await controller.overview(options), version),
+    overview: ({ options }) => overviewAnswer(controller, version, options),
     version: async () => ({ version }),
     ...hostHandlers(controller),
     ...guardHandlers(controller),

@@ -61,6 +61,33 @@ export const operationSchema = z.strictObject({
   endedAt: instantSchema.nullable(),
 });
 
+/** What a queued operation lacks. */
+export const waitSchema = z.strictObject({
+  /** To follow `Waits for`: `a place on host recovery, where 2 of 2 for transfers are taken: replicate op-1, replicate op-2`. */
+  message: z.string(),
+  limit: z.int().min(0),
+  /** By those that run, and those queued ones that come first. */
+  taken: z.int().min(0),
+  /** Whose limit it is, or where the VM is that one operation at a time may have; null: the server's own limit. */
+  hostId: idSchema.nullable(),
+  /** Empty where it is the server's own limit. */
+  heldBy: z.array(
+    z.strictObject({
+      id: idSchema,
+      kind: operationKindSchema,
+      title: z.string(),
+      state: operationStateSchema,
+    }),
+  ),
+});
+
+/** As it was looked at, not as it was accepted. */
+export const seenOperationSchema = z.strictObject({
+  ...operationSchema.shape,
+  /** What keeps it from beginning at this moment; empty unless it is queued. */
+  waitsFor: z.array(waitSchema),
+});
+
 export const operationEventSchema = z.strictObject({
   operationId: idSchema,
   /** Counts from 1 within the operation. */
@@ -100,7 +127,7 @@ export const operationProgressSchema = z.strictObject({
 });
 
 export const operationDetailSchema = z.strictObject({
-  ...operationSchema.shape,
+  ...seenOperationSchema.shape,
   history: z.array(operationEventSchema),
 });
 
@@ -118,6 +145,7 @@ export const operationFilterSchema = z.strictObject({
 });
 
 export type OperationAnswer = z.output<typeof operationSchema>;
+export type SeenOperationAnswer = z.output<typeof seenOperationSchema>;
 export type OperationDetailAnswer = z.output<typeof operationDetailSchema>;
 export type OperationEventAnswer = z.output<typeof operationEventSchema>;
 export type OperationProgressAnswer = z.output<typeof operationProgressSchema>;

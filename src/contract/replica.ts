@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { failbackRecordSchema } from './failback.ts';
-import { operationSchema } from './operation.ts';
+import { seenOperationSchema } from './operation.ts';
 import { seedAnswerSchema } from './seed.ts';
 import { idSchema, instantSchema } from './values.ts';
 
@@ -104,9 +104,9 @@ export const replicaSchema = z.strictObject({
   archives: z.array(archiveSchema),
   conditions: z.array(conditionSchema),
   /** The operation that has the replica right now. */
-  openOperation: operationSchema.nullable(),
+  openOperation: seenOperationSchema.nullable(),
   /** Test failovers and bisects under way, beside whatever else happens. */
-  openTests: z.array(operationSchema),
+  openTests: z.array(seenOperationSchema),
   /** The newest test failover that was carried out. */
   lastTest: lastTestSchema.nullable(),
   allowedOperations: z.array(z.string()),
@@ -161,7 +161,7 @@ export const overviewSchema = z.strictObject({
   jobCount: z.int(),
   replicas: z.array(replicaSchema),
   /** Operations that have not ended, newest first. */
-  openOperations: z.array(operationSchema),
+  openOperations: z.array(seenOperationSchema),
 });
 
 export type ReplicaAnswer = z.output<typeof replicaSchema>;

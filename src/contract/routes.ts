@@ -38,6 +38,7 @@ import {
   operationDetailSchema,
   operationFilterSchema,
   operationSchema,
+  seenOperationSchema,
 } from './operation.ts';
 import { pointDetailSchema, pointSchema } from './point.ts';
 import { rebuildReportSchema, rebuildRequestSchema } from './rebuild.ts';
@@ -206,7 +207,7 @@ export const ROUTES = {
   unfenceSource: beginning('Lift the fence around the source', unfenceSourceSchema),
 
   listOperations: {
-    ...reading('List operations, newest first', listOf(operationSchema)),
+    ...reading('List operations, newest first', listOf(seenOperationSchema)),
     query: operationFilterSchema,
   },
   showOperation: reading('Show an operation with its history', operationDetailSchema),

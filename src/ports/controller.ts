@@ -1,5 +1,5 @@
 import type { Host, HostDescription, HostKind } from '../domain/host/host.ts';
-import type { BranchId, ReplicaId } from '../domain/ids.ts';
+import type { BranchId, HostId, OperationId, ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Job } from '../domain/job/job.ts';
 import type {
@@ -163,6 +163,19 @@ export type Overview = {
   readonly replicas: readonly ReplicaView[];
   /** Unended operations, newest first. */
   readonly openOperations: readonly OperationRecord[];
+};
+
+export type Wait = {
+  /** To follow `Waits for`; without a full stop. */
+  readonly message: string;
+  /** How many may have it at once. */
+  readonly limit: number;
+  /** How many have it, or come first; at most the limit. */
+  readonly taken: number;
+  /** Whose limit it is, or where the VM is that one operation at a time may have; null: the server's own limit. */
+  readonly hostId: HostId | null;
+  /** Empty where it is the server's own limit. */
+  readonly heldBy: readonly OperationRecord[];
 };
 
 export interface Controller extends GuardControl {
@@ -356,6 +369,11 @@ export interface Controller extends GuardControl {
   /** Newest first. */
   operations(query: OperationQuery, options: CallOptions): Promise<readonly OperationRecord[]>;
   operation(reference: Reference, options: CallOptions): Promise<OperationRecord>;
+  /** What each of these that is queued waits for at this moment; the others are left out. */
+  waits(
+    operations: readonly OperationRecord[],
+    options: CallOptions,
+  ): Promise<ReadonlyMap<OperationId, readonly Wait[]>>;
   /** Events after `afterSequence` (0: all), in order. */
   history(
     operation: OperationRecord['id'],

@@ -32,6 +32,8 @@ export interface Durable {
   operation(id: OperationId): Promise<OperationRecord | null>;
   /** Newest first. `open`: only those that have not ended. */
   operations(filter: OperationFilter): Promise<readonly OperationRecord[]>;
+  /** What keeps each of these that is queued from beginning at this moment; the others are left out. */
+  waits(ids: readonly OperationId[]): Promise<ReadonlyMap<OperationId, readonly SlotWait[]>>;
   /** Events after `afterSequence` (0: all), in order. */
   history(id: OperationId, afterSequence: number): Promise<readonly OperationEvent[]>;
 
@@ -92,6 +94,17 @@ export type Claims = {
    * is listed several times is taken so many times at once; more often than its limit, it is never had.
    */
   readonly slots: readonly { readonly name: string; readonly limit: number }[];
+};
+
+/** A slot that an operation lacks. */
+export type SlotWait = {
+  /** Null: as many operations run as may at all. */
+  readonly name: string | null;
+  readonly limit: number;
+  /** How often it is taken, or kept for whoever comes first; at most the limit. */
+  readonly taken: number;
+  /** By whom: those that run, and those queued ones that come first. Empty without a name: whichever ends first will do. */
+  readonly heldBy: readonly OperationId[];
 };
 
 export type OperationDefinition = {

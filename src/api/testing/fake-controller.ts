@@ -201,6 +201,7 @@ export function createFakeController(): FakeController {
     testEvidence: async () => ({ type: 'text/plain', base64: 'aGVsbG8=' }),
     operations: async () => [...operations.values()],
     operation: async (reference) => find(reference),
+    waits: async () => new Map(),
     history: async (id, after) =>
       (histories.get(id) ?? []).filter((event) => event.sequence > after),
     retryOperation: async (reference) => find(reference),

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OPERATION, operationEvent } from '../../api/testing/sample-values.ts';
+import { HOST, OPERATION, operationEvent } from '../../api/testing/sample-values.ts';
 import { errorRecord, UnderstudyError } from '../../domain/error.ts';
+import { operationId } from '../../domain/ids.ts';
 import { openServedRoom } from '../testing/cli-room.ts';
 
 const ERROR = new UnderstudyError('host-unreachable', { host: 'b' });
@@ -41,4 +42,55 @@ test('a retry tells what happens from now on, not the failure before it', async 
   const { code, err } = await running;
   assert.equal(code, 0);
   assert.equal(err, `${OPERATION.title}: resumed\n`);
+});
+
+const MESSAGE = 'a place on host recovery, where 2 of 2 for transfers are taken: replicate op-b1';
+const WAITS = new Map([
+  [
+    OPERATION.id,
+    [
+      {
+        message: MESSAGE,
+        limit: 2,
+        taken: 2,
+        hostId: HOST.id,
+        heldBy: [{ ...OPERATION, id: operationId('op-b1') }],
+      },
+    ],
+  ],
+]);
+
+test('one that is queued says what it waits for, wherever it is looked at', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.put({ ...OPERATION, state: 'queued' });
+  fake.answers.waits = WAITS;
+  const shown = await run('operation show op-a1');
+  assert.equal(/^Waits for: +(.*)$/m.exec(shown.out)?.[1], MESSAGE);
+  const listed = await run('operation list');
+  assert.match(listed.out, /WAITS FOR/);
+  assert.ok(listed.out.includes(MESSAGE), listed.out);
+  const json = await run('operation show op-a1 -o json');
+  const [wait] = JSON.parse(json.out).waitsFor;
+  const { id, kind, title, state } = { ...OPERATION, id: 'op-b1' };
+  assert.deepEqual(wait.heldBy, [{ id, kind, title, state }]);
+  assert.equal(wait.hostId, HOST.id);
+});
+
+test('whoever follows one that is queued is told at once what it waits for', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.put({ ...OPERATION, state: 'queued' });
+  fake.answers.waits = WAITS;
+  const subscribed = fake.subscribed();
+  const running = run('operation follow op-a1');
+  await subscribed;
+  fake.put({ ...OPERATION, state: 'succeeded' });
+  fake.emit(operationEvent(1, 'succeeded'));
+  const { code, err } = await running;
+  assert.equal(code, 0);
+  assert.ok(err.includes(`Waits for ${MESSAGE}.`), err);
+});
+
+test('without anybody who waits the list has no column for it', async (t) => {
+  const { run } = await openServedRoom(t);
+  assert.doesNotMatch((await run('operation list')).out, /WAITS FOR/);
 });

@@ -3,6 +3,7 @@ import type {
   OperationAnswer,
   OperationDetailAnswer,
   OperationEventAnswer,
+  SeenOperationAnswer,
 } from '../../contract/operation.ts';
 import {
   choice,
@@ -110,8 +111,9 @@ function followCommand(operation: Command, runner: Runner): void {
     ['operation follow op-4f2a', 'operation follow op-4f2a -o ndjson | jq .type'],
   );
   runner.run(follow, async (session, [id = '']) => {
-    const { client, display, world, options } = session;
+    const { client, display, world, options, say } = session;
     const record = await client.call('showOperation', { parameters: { operation: id } });
+    for (const line of waitLines(record)) say(line);
     try {
       const onEvent = (event: OperationEventAnswer): void => {
         display.close();
@@ -208,14 +210,28 @@ function sayOutcome({ say }: Session, operation: OperationAnswer): void {
   if (state === 'suspended') say(nextOf(operation));
 }
 
-export function renderOperations(operations: readonly OperationAnswer[]): string {
+/** With what they wait for where they were looked at, and one of them has to wait. */
+export function renderOperations(
+  operations: readonly (OperationAnswer & Partial<Pick<SeenOperationAnswer, 'waitsFor'>>)[],
+): string {
+  const waits = { header: 'WAITS FOR', cell: waitsOf } as const;
   return renderTable(operations, [
     { header: 'ID', cell: (operation) => operation.id },
     { header: 'STATE', cell: (operation) => operation.state },
     { header: 'BEGAN', cell: (operation) => formatTime(operation.createdAt) },
     { header: 'WHAT', cell: (operation) => operation.title },
     { header: 'ERROR', cell: errorOf },
+    ...(operations.some((operation) => waitsOf(operation) !== '') ? [waits] : []),
   ]);
+}
+
+/** Empty for one that has not to wait. */
+export function waitsOf({ waitsFor = [] }: Partial<Pick<SeenOperationAnswer, 'waitsFor'>>): string {
+  return waitsFor.map(({ message }) => message).join('; ');
+}
+
+function waitLines({ waitsFor }: SeenOperationAnswer): readonly string[] {
+  return waitsFor.map(({ message }) => `Waits for ${message}.`);
 }
 
 export function renderOperation(operation: OperationAnswer): string {
@@ -239,7 +255,16 @@ function errorOf({ state, error }: OperationAnswer): string {
 function renderDetail(operation: OperationDetailAnswer): string {
   const lines = operation.history.map(({ line }) => line);
   const next = operation.state === 'suspended' ? [['Next', nextOf(operation)] as const] : [];
-  return renderOperation(operation) + renderDetails([...next, ['History', lines]]);
+  const { waitsFor } = operation;
+  const waits = waitsFor.length === 0 ? [] : [waitsFor.map(({ message }) => message)];
+  return (
+    renderOperation(operation) +
+    renderDetails([
+      ...waits.map((messages) => ['Waits for', messages] as const),
+      ...next,
+      ['History', lines],
+    ])
+  );
 }
 
 function nextOf({ id }: OperationAnswer): string {

@@ -26,3 +26,16 @@ test('an operation that waits for a person does not look like one that works', a
     assert.equal(/^Operation: +(.*)$/m.exec(shown.out)?.[1], line);
   }
 });
+
+test('a replica says what its queued operation and tests wait for', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  const queued = { ...OPERATION, state: 'queued' } as const;
+  const message = 'failover op-b1: one operation at a time takes the place of a VM';
+  const wait = { message, limit: 1, taken: 1, hostId: null, heldBy: [OPERATION] };
+  fake.answers.replica = { ...REPLICA_VIEW, openOperation: queued, openTests: [queued] };
+  fake.answers.waits = new Map([[OPERATION.id, [wait]]]);
+  const { out } = await run('replica show r');
+  const line = `${OPERATION.title} (op-a1), queued, waits for ${message}`;
+  assert.equal(/^Operation: +(.*)$/m.exec(out)?.[1], line);
+  assert.ok(out.includes(`queued: ${OPERATION.title} (op-a1), waits for ${message}`), out);
+});

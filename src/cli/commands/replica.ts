@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { OperationAnswer } from '../../contract/operation.ts';
+import type { OperationAnswer, SeenOperationAnswer } from '../../contract/operation.ts';
 import type { ReplicaAnswer } from '../../contract/replica.ts';
 import {
   group,
@@ -11,7 +11,7 @@ import {
 } from '../command-tree.ts';
 import { formatAge, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
-import { settleAndShow } from './operation.ts';
+import { settleAndShow, waitsOf } from './operation.ts';
 import { seedCommand } from './seed.ts';
 
 type RescanOptions = WaitOptions & { readonly repair?: boolean };
@@ -153,8 +153,11 @@ function nowOf({ kind, state }: OperationAnswer): string {
   return state === 'running' ? kind : `${kind} (${state})`;
 }
 
-function operationLine({ id, title, state }: OperationAnswer): string {
+function operationLine(operation: SeenOperationAnswer): string {
+  const { id, title, state } = operation;
   if (state === 'running') return `${title} (${id})`;
+  const waits = waitsOf(operation);
+  if (waits !== '') return `${title} (${id}), ${state}, waits for ${waits}`;
   const more = state === 'suspended' ? `: see \`understudy operation show ${id}\`` : '';
   return `${title} (${id}), ${state}${more}`;
 }
@@ -189,7 +192,11 @@ function failbackLines(failback: NonNullable<ReplicaAnswer['failback']>): readon
 }
 
 function testLines({ lastTest, openTests }: ReplicaAnswer): readonly string[] {
-  const open = openTests.map(({ id, title, state }) => `${state}: ${title} (${id})`);
+  const open = openTests.map((operation) => {
+    const { id, title, state } = operation;
+    const waits = waitsOf(operation);
+    return `${state}: ${title} (${id})${waits === '' ? '' : `, waits for ${waits}`}`;
+  });
   if (lastTest === null) return [...open, 'never proved: see `understudy test run`'];
   const { at, lastPassedAt, operationId, passed, pointId, summary } = lastTest;
   const verdict = passed ? 'passed' : 'failed';

@@ -114,6 +114,27 @@ export function claimTests(suite: DurableTest): void {
     await story.settled('three');
   });
 
+  storyTest(suite, 'one that is queued says what it waits for, and who has that', async (story) => {
+    const gates = new Map(['op-one', 'op-two'].map((id) => [id, gate()]));
+    const gateOf = (id: string) => gates.get(id) ?? gate();
+    story.define((context) =>
+      context.step('a', gated(story, context.operationId, gateOf(context.operationId))),
+    );
+    const claims = { slots: [{ name: 's', limit: 1 }] };
+    await story.start('one', { claims });
+    await gateOf('op-one').reached.promise;
+    await story.start('two', { claims });
+    const ids = ['one', 'two', 'nobody'].map(named);
+    const waits = async () => [...(await story.engine().waits(ids))];
+    const held = { name: 's', limit: 1, taken: 1, heldBy: [named('one')] };
+    assert.deepEqual(await waits(), [[named('two'), [held]]]);
+    gateOf('op-one').opened.resolve();
+    await gateOf('op-two').reached.promise;
+    assert.deepEqual(await waits(), []);
+    gateOf('op-two').opened.resolve();
+    await story.settled('two');
+  });
+
   storyTest(suite, 'slots and the queue survive a crash', async (story) => {
     const slots = [{ name: 's', limit: 1 }];
     const gates = [gate(), gate()];

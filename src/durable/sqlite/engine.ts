@@ -89,6 +89,7 @@ export function createSqliteDurable(settings: SqliteDurableSettings): SqliteDura
     },
     operation: async (id) => journal.operation(id)?.record ?? null,
     operations: async (filter) => journal.operations(filter).map(({ record }) => record),
+    waits: async (ids) => runner.waits(ids),
     history: async (id, afterSequence) => journal.history(id, afterSequence),
     settled: (id, { signal }) => settled(id, signal),
     async send(id, topic, message) {

@@ -1,12 +1,12 @@
 /** Runs operations when their slots are free, and knows the courses of those that run. */
 import type { OperationId } from '../../domain/ids.ts';
 import type { OperationKind } from '../../domain/operation/operation.ts';
-import type { OperationDefinition } from '../../ports/durable.ts';
+import type { OperationDefinition, SlotWait } from '../../ports/durable.ts';
 import type { Course } from './course.ts';
 import { execute } from './execution.ts';
 import { type EngineParts, untilHalted } from './parts.ts';
 import type { JournaledOperation } from './rows.ts';
-import { type SlotUser, startable } from './slots.ts';
+import { type SlotUser, startable, waitsOf } from './slots.ts';
 
 type Queued = SlotUser & { readonly kind: OperationKind };
 
@@ -49,14 +49,17 @@ export function createRunner(settings: {
 
   function pump(): void {
     if (parts.isHalted()) return;
-    const users = [...running.values()].map((user) =>
-      lending.has(user.id) ? { ...user, slots: [] } : user,
-    );
-    const ids = startable([...waiting.values()], users, settings.runningMax);
+    const ids = startable([...waiting.values()], users(), settings.runningMax);
     for (const id of ids) {
       const queued = waiting.get(id);
       if (queued !== undefined) launch(queued);
     }
+  }
+
+  function users(): readonly SlotUser[] {
+    return [...running.values()].map((user) =>
+      lending.has(user.id) ? { ...user, slots: [] } : user,
+    );
   }
 
   /** Many operations are accepted in one commit: one look at the queue serves all of them. */
@@ -86,6 +89,13 @@ export function createRunner(settings: {
       pumpSoon();
     },
     course: (id: OperationId) => courses.get(id),
+    /** What each of these that wait for their turn lacks. */
+    waits(ids: readonly OperationId[]): ReadonlyMap<OperationId, readonly SlotWait[]> {
+      const asked = ids.filter((id) => waiting.has(id));
+      if (asked.length === 0) return new Map();
+      const all = waitsOf([...waiting.values()], users(), settings.runningMax);
+      return new Map(asked.map((id) => [id, all.get(id) ?? []]));
+    },
     /** Aborts what is in flight and waits until it noticed and everything is written. */
     async halt(): Promise<void> {
       for (const course of courses.values()) course.abortInFlight();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { operationId } from '../../domain/ids.ts';
-import { type SlotUser, startable } from './slots.ts';
+import { type SlotUser, startable, waitsOf } from './slots.ts';
 
 const LIMIT = 2;
 
@@ -34,6 +34,26 @@ test('one that needs several slots keeps those that are free from all later ones
   const running = [user(1, 'a'), user(2, 'a'), user(3, 'b')];
   const waiting = [user(4, 'a', 'b'), user(5, 'b')];
   assert.deepEqual(numbers(startable(waiting, running, 64)), []);
+});
+
+test('who waits is told for what, and who has it or comes first', () => {
+  const running = [user(1, 'a'), user(2, 'a'), user(3, 'b')];
+  const waiting = [user(6, 'b'), user(4, 'a', 'b'), user(5, 'b', 'c'), user(7, 'c')];
+  const waits = waitsOf(waiting, running, 64);
+  const told = [4, 5, 6, 7].map((number) =>
+    waits
+      .get(operationId(`op-${number}`))
+      ?.map(({ name, taken, heldBy }) => [name, taken, ...numbers(heldBy)]),
+  );
+  assert.deepEqual(told, [[['a', 2, 1, 2]], [['b', 2, 3, 4]], [['b', 2, 3, 4]], []]);
+});
+
+test('one that waits although every slot is free waits for the others to end', () => {
+  const waits = waitsOf([user(3, 'b'), user(4, 'b')], [user(1, 'a'), user(2)], 3);
+  assert.deepEqual(waits.get(operationId('op-3')), []);
+  assert.deepEqual(waits.get(operationId('op-4')), [
+    { name: null, limit: 3, taken: 3, heldBy: [] },
+  ]);
 });
 
 test('no slot is given twice, and whoever was accepted first starts as soon as it fits', () => {

@@ -24,6 +24,7 @@ import * as replicas from './replicas.ts';
 import { runJob } from './run-job.ts';
 import { seedReplica } from './seeds.ts';
 import { bisect, endTest, testEvidence, testFailover } from './tests.ts';
+import { waitsOf } from './waits.ts';
 
 /** One face for whoever asks: each verb is a function of its noun's file. */
 export function createController(ports: ControllerPorts): Controller {
@@ -93,6 +94,7 @@ export function createController(ports: ControllerPorts): Controller {
     testEvidence: (operation, file, options) => testEvidence(ports, operation, file, options),
     operations: (query) => listOperations(ports, query),
     operation: (reference) => showOperation(ports, reference),
+    waits: (operations) => waitsOf(ports, operations),
     history: (operation, afterSequence) => ports.durable.history(operation, afterSequence),
     retryOperation: (reference) => retryOperation(ports, reference),
     answerOperation: (reference, answer) => answerOperation(ports, reference, answer),
