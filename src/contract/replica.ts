@@ -27,6 +27,7 @@ export const conditionSchema = z.strictObject({
     'unverified',
     'operation-suspended',
     'source-returned',
+    'former-source-unfenced',
     'source-left-fenced',
     'switchover-failed',
     'replica-startable',

@@ -175,24 +175,28 @@ async function recordReady(
   return ready;
 }
 
-/** A source that was not fenced, and whose place another VM has taken, may still come back; and another replica may still serve. */
+/** Whether another replica may still serve; and a source that nobody has seen at rest, and whose place another VM has taken, may come back. */
 async function unfencedAfter(
   ports: EnginePorts,
   replica: Replica,
   former: FormerSource | null,
   options: CallOptions,
 ): Promise<readonly CatalogChange[]> {
-  const { id, sourceVmName } = replica;
-  const conditions = await ports.catalog.conditions(id);
+  const { id: replicaId, sourceVmName } = replica;
+  const conditions = await ports.catalog.conditions(replicaId);
   const standing = conditions.find(({ name }) => name === 'unfenced-source');
-  if (standing === undefined) return [];
-  if (former !== null) {
-    const message =
-      `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
-      'Make sure that it does not: shut it down at its old host and remove it there.';
-    return [{ type: 'condition-raised', replicaId: id, condition: { ...standing, message } }];
-  }
-  return [await toldOfSiblings(ports, replica, sourceVmName, standing.since, options)];
+  const beside =
+    standing === undefined
+      ? []
+      : [await toldOfSiblings(ports, replica, sourceVmName, standing.since, options)];
+  if (former === null) return beside;
+  const { since } = standing ?? conditions.find(({ name }) => name === 'source-returned') ?? {};
+  const name = 'former-source-unfenced';
+  if (since === undefined) return [...beside, { type: 'condition-cleared', replicaId, name }];
+  const message =
+    `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
+    'Make sure that it does not: shut it down at its old host and remove it there.';
+  return [...beside, { type: 'condition-raised', replicaId, condition: { name, message, since } }];
 }
 
 /** Its state is a restore point now. What cannot be tidied this moment is registered: the sweeper comes back for it. */

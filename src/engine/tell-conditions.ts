@@ -56,12 +56,11 @@ export async function tellReturned(
   now: Instant,
 ): Promise<string | null> {
   const { name, sourceVmName, phase, id, failback } = replica;
-  const successor = failback?.home.name ?? sourceVmName;
-  const removeIt = `shut ${vm} down at its old host and remove it there.`;
+  const removeIt = removeFromOldHost(vm);
   const named = shellArgument(name);
   const message =
-    phase === 'Ready' || phase === 'Failback'
-      ? `The VM ${vm} runs and is connected again, whose place ${successor} has taken: ${removeIt}`
+    phase === 'Failback'
+      ? servesAgain(vm, failback?.home.name ?? sourceVmName)
       : `The source VM ${vm} runs and is connected again while its replica serves. ` +
         (phase === 'Permanent'
           ? `${name} is production now: ${removeIt}`
@@ -73,6 +72,37 @@ export async function tellReturned(
 
 export function withdrawReturned(ports: ControllerPorts, { id }: Replica): Promise<void> {
   return clear(ports, id, 'source-returned');
+}
+
+/** Of the VM whose place the source took for good. Answers the message when it is news, else null. */
+export async function tellFormer(
+  ports: ControllerPorts,
+  { id, sourceVmName }: Replica,
+  { name: vm }: WatchedVm,
+  now: Instant,
+): Promise<string | null> {
+  const message = servesAgain(vm, sourceVmName);
+  const isNews = await raise(ports, id, { name: 'former-source-unfenced', message, since: now });
+  return isNews ? message : null;
+}
+
+export async function isToldOfFormer(
+  { catalog }: ControllerPorts,
+  { id }: Replica,
+): Promise<boolean> {
+  return (await catalog.conditions(id)).some(({ name }) => name === 'former-source-unfenced');
+}
+
+export function withdrawFormer(ports: ControllerPorts, { id }: Replica): Promise<void> {
+  return clear(ports, id, 'former-source-unfenced');
+}
+
+function servesAgain(vm: string, successor: string): string {
+  return `The VM ${vm} runs and is connected again, whose place ${successor} has taken: ${removeFromOldHost(vm)}`;
+}
+
+function removeFromOldHost(vm: string): string {
+  return `shut ${vm} down at its old host and remove it there.`;
 }
 
 /** It serves again, or is gone for good. */

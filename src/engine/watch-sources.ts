@@ -5,8 +5,9 @@
  * are told what they must not start (keep-guards.ts).
  */
 import { asUnderstudyError } from '../domain/error.ts';
-import { type WatchedVm, watchedSource } from '../domain/failover/watched-source.ts';
+import { type WatchedVm, watchedFormer, watchedSource } from '../domain/failover/watched-source.ts';
 import type { HostId } from '../domain/ids.ts';
+import type { Instant } from '../domain/instant.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, mayServe, type VmSummary } from '../domain/vm/vm.ts';
@@ -17,7 +18,14 @@ import { keepGuards } from './keep-guards.ts';
 import { cleared } from './record-failover.ts';
 import { lookAtSiblings } from './siblings.ts';
 import { lookAtSource, SOURCE_ANSWER_MS } from './source-fence.ts';
-import { tellReturned, withdrawLeft, withdrawReturned } from './tell-conditions.ts';
+import {
+  isToldOfFormer,
+  tellFormer,
+  tellReturned,
+  withdrawFormer,
+  withdrawLeft,
+  withdrawReturned,
+} from './tell-conditions.ts';
 
 const LOOK_EVERY_MS = 5_000;
 const OPEN_OPERATIONS_MAX = 100_000;
@@ -41,13 +49,13 @@ export async function runSourceWatch(
   }
 }
 
-/** One look at every host that has the source of a serving replica. */
+/** One look at every host that has the source of a serving replica, or a VM that was one. */
 export async function watchSources(ports: ControllerPorts, watch: Watch): Promise<void> {
   const open = await ports.durable.operations({ open: true, limit: OPEN_OPERATIONS_MAX });
   const bySubject = Map.groupBy(open, ({ subject }) => subject);
   const isBusy = (replica: Replica) =>
     bySubject.get(replica.id)?.some((operation) => isAtSource(replica, operation)) === true;
-  const watched = new Map<HostId, Watched[]>();
+  const watched: Watched[] = [];
   const unwatched: Replica[] = [];
   const now = ports.clock.now();
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
@@ -58,13 +66,16 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
       if (!isBusy(replica)) unwatched.push(replica);
     }
     // What an operation is doing to the source right now, it finds out itself.
-    else if (!isBusy(replica)) {
-      watched.set(vm.hostId, [...(watched.get(vm.hostId) ?? []), { replica, vm }]);
-    }
+    else if (!isBusy(replica)) watched.push({ replica, vm, as: SOURCE });
+    const former = watchedFormer(replica, now, await isToldOfFormer(ports, replica));
+    if (former === null) await withdrawFormer(ports, replica);
+    else watched.push({ replica, vm: former, as: FORMER });
   }
   await Promise.all([
     keepGuards(ports, { replicas, isBusy }, watch),
-    ...[...watched].map(([host, sources]) => lookAtHost(ports, host, sources, watch)),
+    ...[...Map.groupBy(watched, ({ vm }) => vm.hostId)].map(([host, vms]) =>
+      lookAtHost(ports, host, vms, watch),
+    ),
     ...unwatched.map((replica) => withdrawUnfenced(ports, replica, watch)),
     ...replicas.filter((one) => !isBusy(one)).map((one) => lookAtLeft(ports, one, watch)),
   ]);
@@ -75,33 +86,47 @@ function isAtSource({ failover }: Replica, { id }: OperationRecord): boolean {
   return failover?.operationId !== id || failover.runningAfterMs === null;
 }
 
-type Watched = { readonly replica: Replica; readonly vm: WatchedVm };
+type Watched = { readonly replica: Replica; readonly vm: WatchedVm; readonly as: Part };
+
+/** What a VM is to a replica whose place it would take. */
+type Part = {
+  /** Looked up anew after a look, which takes its time. */
+  readonly watched: (replica: Replica, now: Instant) => WatchedVm | null;
+  /** Answers the message when it is news, else null. */
+  readonly tell: typeof tellReturned;
+  /** Seen to serve nobody. */
+  readonly withdraw: (ports: ControllerPorts, of: Replica, options: CallOptions) => Promise<void>;
+};
+
+const SOURCE: Part = {
+  watched: watchedSource,
+  tell: tellReturned,
+  // During a failover it is the fence that is looked at, not one moment.
+  withdraw: async (ports, replica, options) => {
+    await withdrawReturned(ports, replica);
+    await withdrawUnfenced(ports, replica, options);
+  },
+};
+
+const FORMER: Part = {
+  watched: (replica, now) => watchedFormer(replica, now, true),
+  tell: tellFormer,
+  withdraw: withdrawFormer,
+};
 
 async function lookAtHost(
   ports: ControllerPorts,
   host: HostId,
-  sources: readonly Watched[],
+  vms: readonly Watched[],
   watch: Watch,
 ): Promise<void> {
-  const vms = await listedVms(ports, host, watch);
-  if (vms === null) return;
-  for (const source of sources) {
-    const listed = vms.find(({ id }) => id === source.vm.vmId);
-    if (listed?.power === 'unknown') continue;
-    if (listed === undefined || listed.power === 'off')
-      await withdrawQuiet(ports, source.replica, watch);
-    else await lookAtRunning(ports, source, watch);
+  const listed = await listedVms(ports, host, watch);
+  if (listed === null) return;
+  for (const watched of vms) {
+    const power = listed.find(({ id }) => id === watched.vm.vmId)?.power ?? 'off';
+    if (power === 'off') await judge(ports, watched, false, watch);
+    else if (power !== 'unknown') await lookAtRunning(ports, watched, watch);
   }
-}
-
-/** Seen to serve nobody. During a failover it is the fence that is looked at, not one moment. */
-async function withdrawQuiet(
-  ports: ControllerPorts,
-  replica: Replica,
-  options: CallOptions,
-): Promise<void> {
-  await withdrawReturned(ports, replica);
-  await withdrawUnfenced(ports, replica, options);
 }
 
 /** What may have run beside the VM that took its place is seen to be off, cut off, or gone; so is what stands in for its other replicas. */
@@ -133,12 +158,13 @@ async function lookAtLeft(
   if (isServing(seen) || seen.power === 'absent') await withdrawLeft(ports, replica);
 }
 
-/** Null: no answer, which says nothing about any VM (invariant 10). */
+/** Null: no answer, which says nothing about any VM (invariant 10). On a host that a person has removed nobody is watched. */
 async function listedVms(
   ports: ControllerPorts,
   host: HostId,
   { signal }: CallOptions,
 ): Promise<readonly VmSummary[] | null> {
+  if ((await ports.catalog.host(host)) === null) return [];
   try {
     const { hypervisor } = await ports.hosts.ports(host);
     return await withDeadline(ports.clock, SOURCE_ANSWER_MS, { signal }, (deadline) =>
@@ -152,18 +178,27 @@ async function listedVms(
 
 async function lookAtRunning(
   ports: ControllerPorts,
-  { replica, vm }: Watched,
+  watched: Watched,
   watch: Watch,
 ): Promise<void> {
-  const { hypervisor } = await ports.hosts.ports(vm.hostId);
+  const { hostId, vmId } = watched.vm;
+  const { hypervisor } = await ports.hosts.ports(hostId);
   const parts = { hypervisor, clock: ports.clock };
-  const seen = await lookAtSource(parts, { sourceVmId: vm.vmId }, watch);
-  if (seen.power === 'unknown') return;
-  if (!isServing(seen)) return withdrawQuiet(ports, replica, watch);
+  const seen = await lookAtSource(parts, { sourceVmId: vmId }, watch);
+  if (seen.power !== 'unknown') await judge(ports, watched, isServing(seen), watch);
+}
+
+async function judge(
+  ports: ControllerPorts,
+  { replica, vm, as: part }: Watched,
+  serves: boolean,
+  watch: Watch,
+): Promise<void> {
   // Looking took its time: somebody may have undone the failover meanwhile.
   const now = ports.clock.now();
   const current = (await ports.catalog.replica(replica.id))?.value;
-  if (current === undefined || watchedSource(current, now)?.vmId !== vm.vmId) return;
-  const told = await tellReturned(ports, current, vm, now);
+  if (current === undefined || part.watched(current, now)?.vmId !== vm.vmId) return;
+  if (!serves) return part.withdraw(ports, current, watch);
+  const told = await part.tell(ports, current, vm, now);
   if (told !== null) watch.onReturned(told);
 }

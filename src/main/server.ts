@@ -108,7 +108,7 @@ function goOnInBackground(ports: ServerPorts, logger: Logger): AsyncDisposable {
       signal,
       onError: (error) =>
         logger.log('error', 'the watch on sources stumbled', { reason: String(error) }),
-      onReturned: (message) => logger.log('warning', message, { condition: 'source-returned' }),
+      onReturned: (message) => logger.log('warning', message, {}),
     }),
     runHostWatch(ports, {
       signal,

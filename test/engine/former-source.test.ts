@@ -1,6 +1,7 @@
 /** A VM whose place another one has taken for good may still come back with its host: that is told, and until then not forgotten. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { REPLACED_WATCHED_MS } from '../../src/domain/failover/watched-source.ts';
 import { watchSources } from '../../src/engine/watch-sources.ts';
 import { addElsewhere, commit, failback, switchOver } from './failback-stage.ts';
 import { failoverOrder, options, Stage } from './stage.ts';
@@ -28,8 +29,13 @@ async function failedBackElsewhere(stage: Stage, { commits = true } = {}): Promi
 test('the source of a lost host comes back after a failback elsewhere: told, until it is off', async () => {
   await using stage = await Stage.open();
   await failedBackElsewhere(stage);
-  assert.deepEqual(await stage.conditionNames(), ['unfenced-source'], 'nobody has seen it off');
+  assert.deepEqual(
+    await stage.conditionNames(),
+    ['former-source-unfenced'],
+    'nobody has seen it off',
+  );
   assert.deepEqual(await watch(stage), []);
+  assert.deepEqual(await stage.conditionNames(), ['former-source-unfenced'], 'silence is not off');
   stage.production.isUnreachable = false;
   const [told, ...more] = await watch(stage);
   assert.match(
@@ -37,15 +43,51 @@ test('the source of a lost host comes back after a failback elsewhere: told, unt
     /VM web runs .* whose place web-2 has taken: shut web down at its old host/,
   );
   assert.deepEqual(more, []);
-  assert.deepEqual(
-    new Set(await stage.conditionNames()),
-    new Set(['source-returned', 'unfenced-source']),
-  );
+  assert.deepEqual(await stage.conditionNames(), ['former-source-unfenced']);
   assert.deepEqual(await watch(stage), [], 'told once');
   stage.vm.stop();
   await watch(stage);
   assert.deepEqual(await stage.conditionNames(), []);
   assert.equal((await stage.replicate()).state, 'succeeded');
+});
+
+test('it is not forgotten when the VM that took its place is failed over, moved and taken back', async () => {
+  await using stage = await Stage.open();
+  await failedBackElsewhere(stage);
+  assert.equal((await stage.replicate()).state, 'succeeded');
+  const told = async () => (await stage.conditionNames()).includes('former-source-unfenced');
+  const failover = await stage.failover('latest', 'power-off');
+  assert.equal(failover.state, 'succeeded', failover.error?.message);
+  assert.ok(await told());
+  const { id } = await stage.replica();
+  const [oldest] = await stage.life.ports.catalog.points(id);
+  const hop = await stage.finish((controller) =>
+    controller.hop('web-replica', failoverOrder(oldest?.id ?? ''), options),
+  );
+  assert.equal(hop.state, 'succeeded', hop.error?.message);
+  assert.ok(await told());
+  stage.production.isUnreachable = false;
+  assert.match((await watch(stage))[0] ?? '', /VM web runs .* whose place web-2 has taken/);
+  assert.ok(await told());
+  const undo = await stage.undo();
+  assert.equal(undo.state, 'succeeded', undo.error?.message);
+  assert.ok(await told());
+  stage.vm.stop();
+  assert.deepEqual(await watch(stage), []);
+  assert.deepEqual(await stage.conditionNames(), []);
+});
+
+test('what runs beside its successor is told for as long as it does, and forgotten with its host', async () => {
+  await using stage = await Stage.open();
+  await failedBackElsewhere(stage);
+  stage.production.isUnreachable = false;
+  await watch(stage);
+  await stage.world.clock.advance(REPLACED_WATCHED_MS);
+  await watch(stage);
+  assert.deepEqual(await stage.conditionNames(), ['former-source-unfenced']);
+  await stage.run(stage.life.controller.removeHost(stage.production.id, options));
+  await watch(stage);
+  assert.deepEqual(await stage.conditionNames(), []);
 });
 
 test('a source that was off all the while is forgotten quietly', async () => {

@@ -4,7 +4,7 @@ import { hostId, vmId } from '../ids.ts';
 import { instant } from '../instant.ts';
 import type { Phase } from '../replica/phase.ts';
 import type { FailoverRecord, Replica } from '../replica/replica.ts';
-import { REPLACED_WATCHED_MS, watchedSource } from './watched-source.ts';
+import { REPLACED_WATCHED_MS, watchedFormer, watchedSource } from './watched-source.ts';
 
 const NOON = instant(Date.UTC(2026, 0, 1, 12));
 const LATE = instant(NOON + REPLACED_WATCHED_MS);
@@ -47,11 +47,15 @@ it('watches the source while its replica serves, connected, and nobody accepted 
   }
 });
 
-it('watches the former source where a failback went elsewhere', () => {
-  for (const phase of ['Pending', 'Ready'] as const) {
-    assert.equal(watchedSource(replica({ phase }), NOON), null);
-    assert.deepEqual(watchedSource(replica({ phase, isMoved: true }), NOON), FORMER);
+it('watches the former source where a failback went elsewhere, also when its successor is replaced', () => {
+  for (const phase of ['Pending', 'Ready', 'Failover', 'Failback', 'Permanent'] as const) {
+    assert.equal(watchedFormer(replica({ phase }), NOON, false), null);
+    assert.deepEqual(watchedFormer(replica({ phase, isMoved: true }), NOON, false), FORMER);
+    assert.equal(watchedFormer(replica({ phase, isMoved: true }), LATE, false), null);
+    assert.deepEqual(watchedFormer(replica({ phase, isMoved: true }), LATE, true), FORMER);
   }
+  assert.equal(watchedSource(replica({ phase: 'Ready', isMoved: true }), NOON), null);
+  assert.equal(watchedFormer(replica({ phase: 'Removed', isMoved: true }), NOON, true), null);
 });
 
 it('watches the source while a failback to another VM awaits its commit', () => {
@@ -63,8 +67,7 @@ it('watches the source while a failback to another VM awaits its commit', () => 
 });
 
 it('watches nobody otherwise, and what was replaced for good not for ever', () => {
-  assert.equal(watchedSource(replica({ phase: 'Removed', isMoved: true }), NOON), null);
-  assert.equal(watchedSource(replica({ phase: 'Ready', isMoved: true }), LATE), null);
+  assert.equal(watchedSource(replica({ phase: 'Removed' }), NOON), null);
   assert.equal(watchedSource(replica({ phase: 'Permanent' }), LATE), null);
   assert.deepEqual(watchedSource(replica({ phase: 'Failover' }), LATE), SOURCE);
 });

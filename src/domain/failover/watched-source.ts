@@ -1,4 +1,4 @@
-/** Which VM may come back beside the one that took its place, and must be told then. Pure. */
+/** Which VMs may come back beside the one that took their place, and must be told then. Pure. */
 import type { HostId, VmId } from '../ids.ts';
 import type { Instant } from '../instant.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -9,14 +9,10 @@ export type WatchedVm = { readonly hostId: HostId; readonly vmId: VmId; readonly
 /** So long after it was replaced for good it is looked for: a host that is repaired later than this is new. */
 export const REPLACED_WATCHED_MS = 30 * 24 * 3600 * 1000;
 
-/** Null: nobody can come back who is not expected. */
+/** The source, where the replica or another VM serves in its place; null: it cannot come back unexpected. */
 export function watchedSource(replica: Replica, now: Instant): WatchedVm | null {
-  const { phase, failover, failback, formerSource } = replica;
+  const { phase, failover, failback } = replica;
   switch (phase) {
-    case 'Pending':
-    case 'Ready':
-      if (formerSource === null || isLongAgo(formerSource.leftAt, now)) return null;
-      return { hostId: formerSource.hostId, vmId: formerSource.vmId, name: formerSource.name };
     case 'Failover':
     case 'ReadyToSwitch':
       return isUnexpected(replica) ? sourceOf(replica) : null;
@@ -28,6 +24,18 @@ export function watchedSource(replica: Replica, now: Instant): WatchedVm | null 
     default:
       return null;
   }
+}
+
+/** The VM whose place the source took for good, whatever became of that since; null: there is none, or it is looked for no more. */
+export function watchedFormer(
+  { phase, formerSource }: Replica,
+  now: Instant,
+  /** That it may serve has been told: that is looked at until it is not so. */
+  isTold: boolean,
+): WatchedVm | null {
+  if (phase === 'Removed' || formerSource === null) return null;
+  const { hostId, vmId, name, leftAt } = formerSource;
+  return isLongAgo(leftAt, now) && !isTold ? null : { hostId, vmId, name };
 }
 
 /** A replica that is not connected can meet nobody; an accepted duplicate is no news. */

@@ -100,6 +100,8 @@ export type ConditionName =
   | 'unverified'
   | 'operation-suspended'
   | 'source-returned'
+  /** The VM that was protected before a failback went to another one serves, or was never seen at rest. */
+  | 'former-source-unfenced'
   /** Off, or cut off: a failed operation found its place taken by another replica of the VM. */
   | 'source-left-fenced'
   /** Nobody may have been there to see it. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Host } from '../../domain/host/host.ts';
 import { type HostId, hostId } from '../../domain/ids.ts';
 import { hasEnded, type OperationRecord } from '../../domain/operation/operation.ts';
-import type { ConditionName, Replica } from '../../domain/replica/replica.ts';
+import type { ConditionName, FormerSource, Replica } from '../../domain/replica/replica.ts';
 import { flagIn } from '../../engine/input.ts';
 import type { CatalogChange } from '../../ports/catalog.ts';
 import type { CommandOptions, Controller } from '../../ports/controller.ts';
@@ -192,14 +192,22 @@ export class Site implements AsyncDisposable {
     const told = replicas.filter((one) => agreeing.has(one.id) || has(one, EXCUSES));
     for (const name of told.flatMap((one) => this.#namesOfSource(one))) this.#told.add(name);
     const returned = replicas.filter((one) => has(one, ['source-returned']));
-    return [...told, ...returned]
-      .flatMap((one) => this.#namesOfSource(one))
-      .filter((name) => this.#told.has(name));
+    const formers = replicas.filter((one) => has(one, ['former-source-unfenced']));
+    return [
+      ...[...told, ...returned].flatMap((one) => this.#namesOfSource(one)),
+      ...formers.flatMap(({ formerSource }) =>
+        formerSource === null ? [] : this.#namesOf(formerSource),
+      ),
+    ].filter((name) => this.#told.has(name));
   }
 
-  #namesOfSource({ sourceHostId, sourceVmId }: Replica): readonly string[] {
-    const vm = this.world.host(sourceHostId).vms.get(sourceVmId);
-    return vm === undefined ? [sourceVmId] : [sourceVmId, vm.state.identity];
+  #namesOfSource({ sourceHostId: hostId, sourceVmId: vmId }: Replica): readonly string[] {
+    return this.#namesOf({ hostId, vmId });
+  }
+
+  #namesOf({ hostId, vmId }: Pick<FormerSource, 'hostId' | 'vmId'>): readonly string[] {
+    const vm = this.world.host(hostId).vms.get(vmId);
+    return vm === undefined ? [vmId] : [vmId, vm.state.identity];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
