@@ -25,7 +25,7 @@ import { savedReplica } from './replica-facts.ts';
 import { besideSibling, lookAtSiblings, requireNoSibling } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
 import { switchoverSettled } from './tell-switchover.ts';
-import { makeStartable, startableSettled } from './tell-target.ts';
+import { makeStartable, startableRecorded } from './tell-target.ts';
 import {
   layersTemporary,
   orLeaveToSweeper,
@@ -158,10 +158,11 @@ function besideOthers(
 /** The layers, and what passes left at the replica, become temporary: they go now, or by the sweeper once their hosts answer. */
 async function recordFailover(
   context: OperationContext,
-  { replica, failover, failback, version }: Failback,
+  loaded: Failback,
   event: Extract<PhaseEvent, 'failback-cancelled' | 'failback-undone'>,
   more: readonly CatalogChange[],
 ): Promise<Replica> {
+  const { replica, failover, failback, version } = loaded;
   const now = await context.now('left-at');
   const fenced = { ...failover, ...addStopOf(failback, failover) };
   const value: Replica = apply(
@@ -176,7 +177,7 @@ async function recordFailover(
     savedReplica(value, version),
     ...left.map((temporary) => ({ type: 'temporary-registered', temporary }) as const),
     switchoverSettled(replica.id),
-    startableSettled(replica.id),
+    ...startableRecorded(context, loaded),
     ...more,
   ];
   await context.record('record-failover', changes, { undo: 'irreversible' });

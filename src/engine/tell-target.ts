@@ -10,7 +10,7 @@ import type { FailbackRecord } from '../domain/failover/failback.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import type { Catalog, CatalogChange, Temporary } from '../ports/catalog.ts';
+import type { CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import { withDeadline } from './deadline.ts';
@@ -25,7 +25,7 @@ const CONDITION = 'replica-startable';
 
 type Message = { readonly told: ToldFailback; readonly sidecars: readonly Sidecar[] };
 type Attempt = Pick<StepAttempt, 'key' | 'signal'>;
-type Teller = Pick<Failback, 'catalog' | 'target' | 'replica'>;
+type Teller = Pick<Failback, 'catalog' | 'clock' | 'target' | 'replica'>;
 
 /**
  * False: it does not know, or not all of it. Undone, the replica can start again. Throws `vm-not-off` where somebody has started the
@@ -76,26 +76,41 @@ export async function requireTold(context: OperationContext, failback: Failback)
 }
 
 /**
- * Before the way back from a switchover. When that fails production serves on, and the replica must not start any more: a target
- * that does not hear it then is told later, as after the switchover.
+ * Before the way back from a switchover. When that fails production serves on, and the replica must not start any more: it is
+ * registered before it can, so that the target is told also where the way back of the undo is given up, or the target does not hear it.
  */
-export function makeStartable(context: OperationContext, failback: Failback): Promise<null> {
-  return context.step<null>('unpark-replica', {
+export async function makeStartable(context: OperationContext, failback: Failback): Promise<void> {
+  const isUntold = (await findUntold(context, failback)) !== null;
+  const temporary = untoldTemporary(context.operationId, failback.replica, failback.failback, []);
+  if (!isUntold) {
+    const registered = { type: 'temporary-registered', temporary } as const;
+    await context.record('record-startable', [registered], { undo: 'nothing' });
+  }
+  await context.step<null>('unpark-replica', {
     do: async (attempt) => {
       await unpark(failback, attempt);
       return null;
     },
     undo: async (attempt) => {
-      if (await patiently(failback, attempt, (until) => park(failback, until))) return;
-      const { made } = untoldChanges(context, failback, [], failback.clock.now(), 'undo-failed');
-      await failback.catalog.apply(made);
+      const { catalog, replica } = failback;
+      const isParked = await patiently(failback, attempt, (until) => park(failback, until));
+      if (!isParked) await tellStartable(failback, 'undo-failed');
+      else if (!isUntold) await catalog.apply(told(replica.id, temporary));
     },
   });
 }
 
+/** The replica may start: whoever registered that it must not does not come back to it. */
+export function startableRecorded(
+  { operationId }: OperationContext,
+  { replica, failback }: Failback,
+): readonly CatalogChange[] {
+  return told(replica.id, untoldTemporary(operationId, replica, failback, []));
+}
+
 /** For the sweeper, too. A failback that was undone since has nothing to be told any more. */
 export async function tellUntold(
-  { catalog, target, replica }: Teller,
+  { catalog, clock, target, replica }: Teller,
   identity: Temporary['identity'],
   attempt: Attempt,
 ): Promise<void> {
@@ -105,32 +120,38 @@ export async function tellUntold(
   if (failover === null || replicaVmId === null) return;
   const { pointId, takenAt, changes } = switched;
   const told = { ...failback, switched: { pointId, takenAt, changes } };
-  const at = { catalog, target, replica, failover, replicaVmId };
+  const at = { catalog, clock, target, replica, failover, replicaVmId };
   const sidecars = sidecarsIn(identity);
   await tell(at, { told, sidecars }, attempt, 'if-there').catch(async (error) => {
-    if (asUnderstudyError(error).code === 'vm-not-off') await tellRunning(catalog, replica);
+    const isRunning = asUnderstudyError(error).code === 'vm-not-off';
+    await tellStartable({ catalog, clock, replica }, isRunning ? 'running' : 'undo-failed');
     throw error;
   });
 }
 
-/** Somebody was quicker, or its host started it: that is for a person to end, who knows why. */
-async function tellRunning(catalog: Catalog, { id, name }: Replica): Promise<void> {
-  const standing = (await catalog.conditions(id)).find((condition) => condition.name === CONDITION);
-  if (standing === undefined) return;
-  const message =
-    `${name} runs on its host although production has taken over, which does not have what ${name} writes: shut it down ` +
-    'there. Then it is kept from starting again.';
-  if (message === standing.message) return;
-  const condition = { ...standing, message };
+/** What a switchover has told stands until the replica is seen to run: then it says that. */
+async function tellStartable(
+  { catalog, clock, replica }: Pick<Failback, 'catalog' | 'clock' | 'replica'>,
+  because: keyof typeof STARTABLE,
+): Promise<void> {
+  const { id } = replica;
+  const standing = (await catalog.conditions(id)).find(({ name }) => name === CONDITION);
+  const message = STARTABLE[because](replica);
+  if (message === standing?.message || (standing !== undefined && because !== 'running')) return;
+  const condition = { name: CONDITION, message, since: standing?.since ?? clock.now() } as const;
   await catalog.apply([{ type: 'condition-raised', replicaId: id, condition }]);
 }
 
 const STARTABLE = {
+  /** Somebody was quicker, or its host started it: that is for a person to end, who knows why. */
+  running: ({ name }: Replica) =>
+    `${name} runs on its host although production has taken over, which does not have what ${name} writes: shut it down ` +
+    'there. Then it is kept from starting again.',
   switched: ({ name }: Replica) =>
     `Production has taken over while the host of ${name} did not answer, so that ${name} could be started there by hand: ` +
     'do not, until this failback is committed or undone. It is seen to when that host answers again.',
   'undo-failed': ({ name }: Replica) =>
-    `Production serves on: the undo of the failback has failed. As the host of ${name} did not answer, ${name} may be startable there ` +
+    `The undo of the failback has failed, so that production is to serve. As the host of ${name} did not answer, ${name} may be startable there ` +
     'by hand: do not, until this failback is committed or undone. It is seen to when that host answers again.',
 };
 
@@ -140,11 +161,10 @@ export function untoldChanges(
   { replica, failback }: Failback,
   sidecars: readonly Sidecar[],
   since: Instant,
-  because: keyof typeof STARTABLE = 'switched',
 ): { readonly made: readonly CatalogChange[]; readonly undone: readonly CatalogChange[] } {
   const temporary = untoldTemporary(operationId, replica, failback, sidecars);
   const { id } = replica;
-  const message = STARTABLE[because](replica);
+  const message = STARTABLE.switched(replica);
   const condition = { name: CONDITION, message, since } as const;
   return {
     made: [

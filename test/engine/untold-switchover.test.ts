@@ -10,21 +10,30 @@ import {
   replicaVm,
   switchOver,
   undo,
+  undoing,
 } from './failback-stage.ts';
 import { options, Stage } from './stage.ts';
 
-const CALLS = ['store.keepSidecars', 'hypervisor.placeDisks', 'store.noteBranch'];
+const CALLS = [
+  'recovery.store.keepSidecars',
+  'recovery.hypervisor.placeDisks',
+  'recovery.store.noteBranch',
+];
+
+function loseCalls(stage: Stage, calls: readonly string[], times = 99): void {
+  for (const call of calls) {
+    for (let nth = 1; nth <= times; nth += 1) {
+      stage.world.faults.on(call, nth, 'fail', { code: 'host-unreachable' });
+    }
+  }
+}
 
 /** Nothing that is to be told gets through. */
 async function switchedUntold(stage: Stage, calls = CALLS, times = 99): Promise<void> {
   await failedOver(stage);
   await failback(stage);
   replicaVm(stage).state.sidecars = new Map([['nvram', 'of the replica']]);
-  for (const call of calls) {
-    for (let nth = 1; nth <= times; nth += 1) {
-      stage.world.faults.on(`recovery.${call}`, nth, 'fail', { code: 'host-unreachable' });
-    }
-  }
+  loseCalls(stage, calls, times);
   await switchOver(stage);
   assert.equal(stage.vm.power, 'running');
   await assertTookOver(stage);
@@ -45,7 +54,7 @@ const namesOf = async (stage: Stage) => (await conditionsOf(stage)).map(({ name 
 
 test('a target that was away for a moment is told once production runs', async () => {
   await using stage = await Stage.open();
-  await switchedUntold(stage, ['store.keepSidecars'], 1);
+  await switchedUntold(stage, ['recovery.store.keepSidecars'], 1);
   assert.deepEqual(await namesOf(stage), []);
   assert.throws(() => replicaVm(stage).start(), /no such file/);
   assert.deepEqual(await stage.violations('whenIdle'), []);
@@ -91,6 +100,51 @@ test('undone before the target was told: the replica serves again, and nothing i
   await stage.sweep();
   assert.equal(replicaVm(stage).power, 'running');
   assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+/** Production's host is lost while it is to be stopped, and nobody waits for it to come back. */
+async function undoGivenUp(stage: Stage): Promise<void> {
+  await failedOver(stage);
+  await failback(stage);
+  await switchOver(stage);
+  loseCalls(stage, ['production.hypervisor.shutdown', 'production.hypervisor.start']);
+  const stuck = await stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
+  assert.equal(stuck.state, 'suspended');
+  assert.equal(stuck.error?.code, 'host-unreachable');
+  const given = await stage.finish((it) => it.cancelOperation(stuck.id, options));
+  assert.equal(given.state, 'failed');
+  assert.equal((await stage.replica()).phase, 'Failback');
+}
+
+test('the way back of an undo is given up half-way: the replica is kept from starting again', async () => {
+  await using stage = await Stage.open();
+  await undoGivenUp(stage);
+  await stage.sweep();
+  assert.throws(() => replicaVm(stage).start(), /no such file/);
+  assert.deepEqual(await namesOf(stage), []);
+  stage.world.faults.clear();
+  await undo(stage);
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('and one that was started in between, or whose host is lost, too, is told', async () => {
+  await using stage = await Stage.open();
+  await undoGivenUp(stage);
+  stage.recovery.isUnreachable = true;
+  await stage.sweep();
+  assert.match(
+    (await conditionsOf(stage))[0]?.message ?? '',
+    /production is to serve.*startable there/,
+  );
+  stage.recovery.isUnreachable = false;
+  replicaVm(stage).start();
+  await sweepLater(stage);
+  assert.match((await conditionsOf(stage))[0]?.message ?? '', /although production has taken over/);
+  replicaVm(stage).stop();
+  await sweepLater(stage);
+  assert.throws(() => replicaVm(stage).start(), /no such file/);
+  assert.deepEqual(await namesOf(stage), []);
 });
 
 test('a replica that somebody has started meanwhile is told, left to him, and not committed over', async () => {

@@ -18,7 +18,7 @@ expect web to be not unfenced-source
 fail back web to a new VM web-2 on spare
 switch web over
 commit the failback of web
-expect web-2 to be unfenced-source
+expect web-2 to be former-source-unfenced
 production answers again
 the sources are looked at
 expect web-2 to be source-returned
