@@ -21,7 +21,8 @@ commit the failback of web
 expect web-2 to be former-source-unfenced
 production answers again
 the sources are looked at
-expect web-2 to be source-returned
+expect the log to say web runs and is connected again
+expect web-2 to be former-source-unfenced
 shut down web on production
 the sources are looked at
-expect web-2 to be not unfenced-source
+expect web-2 to be not former-source-unfenced
