@@ -58,8 +58,7 @@ export const CONFLICTS = {
   },
   'sibling-serves': {
     kind: 'conflict',
-    message:
-      '{sibling}, of another replica of the VM, runs and is connected: {vm} would meet it on the network.',
+    message: '{who}, runs and is connected: {vm} would meet it on the network.',
     remedy:
       'Nothing was switched. Bring {replica} to its end first (see `understudy replica show {replica}`), or disconnect {sibling}, and try again.',
   },

@@ -3,6 +3,7 @@
  * are as they were before, its working layers gone, and the replica serves.
  */
 import { asUnderstudyError } from '../domain/error.ts';
+import { named } from '../domain/failover/connection.ts';
 import { addStopOf } from '../domain/failover/fencing.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
@@ -69,7 +70,7 @@ export function undoFailbackDefinition(ports: EnginePorts): OperationDefinition 
       await makeStartable(context, failback);
       const isOff = await stopProduction(context, failback, { deadlineMs, force });
       const more = besideOthers(failback, isOff ? null : failback.failback.home.name, sibling);
-      const replica = await recordFailover(context, failback, 'failback-undone', more);
+      const replica = await recordFailover(context, failback, 'failback-undone', more, !isOff);
       await holdSource(ports, context, { ...failback, replica });
       await startReplica(ports, context, { ...failback, replica }, isJustSeen);
       await leaveHome(context, failback, replica);
@@ -126,8 +127,10 @@ async function heedOthers(
   return context.step<string | null>('look-at-siblings', {
     do: async (attempt) => {
       onLook();
-      if (force)
-        return (await lookAtSiblings(ports, replica, attempt)).find(mayServe)?.name ?? null;
+      if (force) {
+        const beside = (await lookAtSiblings(ports, replica, attempt)).find(mayServe);
+        return beside === undefined ? null : named(beside);
+      }
       await requireNoSource(ports, replica, failback.home, attempt);
       return requireNoSibling(ports, replica, replica.name, attempt);
     },
@@ -144,7 +147,7 @@ function besideOthers(
 ): readonly CatalogChange[] {
   const since = failback.syncedAt;
   if (production !== null) {
-    const others = sibling === null ? '' : ` ${sibling}, of another replica of the VM, may, too.`;
+    const others = sibling === null ? '' : ` ${sibling}, may, too.`;
     const message =
       `The failback was undone although production VM ${production} could not be asked, so it may still run ` +
       `beside the replica.${others} Make sure that only one of them serves.`;
@@ -161,6 +164,8 @@ async function recordFailover(
   loaded: Failback,
   event: Extract<PhaseEvent, 'failback-cancelled' | 'failback-undone'>,
   more: readonly CatalogChange[],
+  /** Production could not be asked, and may go on. */
+  isLeftServing = false,
 ): Promise<Replica> {
   const { replica, failover, failback, version } = loaded;
   const now = await context.now('left-at');
@@ -170,7 +175,7 @@ async function recordFailover(
     event,
   );
   const left = [
-    layersTemporary(context.operationId, value, failback, now),
+    layersTemporary(context.operationId, value, failback, now, isLeftServing),
     replicaFreezeTemporary(passMarksKey(context), value, now),
   ];
   const changes = [

@@ -2,7 +2,7 @@
  * What a failed operation had made room with comes back on its way back; hours may have passed. Where another replica of the VM has
  * taken the place meanwhile, it stays as it is. That is told in the history, and as a condition until the source serves again.
  */
-import type { SiblingAtFailover } from '../domain/failover/connection.ts';
+import { named, type SiblingAtFailover } from '../domain/failover/connection.ts';
 import { addFence, type Fencing } from '../domain/failover/fencing.ts';
 import { sourceOf, type WatchedVm } from '../domain/failover/watched-source.ts';
 import type { Replica } from '../domain/replica/replica.ts';
@@ -131,7 +131,7 @@ async function tellLeft(
       : 'connect its NICs at its hypervisor: virsh domif-setlink VM MAC up, with --config and without. ' +
         `${name} remembers them, so that its next way back connects them, too.`;
   const message =
-    `${vm.name} ${is} left ${how}, as ${to.name}, of another replica of the VM, had taken its place. To go back to ${vm.name}, first undo what ` +
+    `${vm.name} ${is} left ${how}, as ${named(to)}, had taken its place. To go back to ${vm.name}, first undo what ` +
     `put ${to.name} there, if that still serves (\`understudy undo-failover ${place}\`, or what \`understudy replica show ${place}\` allows), then ${remedy}`;
   note(message);
   const isSource = vm.hostId === sourceHostId && vm.vmId === sourceVmId;

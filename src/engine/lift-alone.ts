@@ -1,4 +1,5 @@
 /** Gives a source back what a fence cut it off from, where it meets no other replica of the VM. */
+import { named } from '../domain/failover/connection.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { mayServe } from '../domain/vm/vm.ts';
 import type { StepAttempt } from '../ports/durable.ts';
@@ -23,7 +24,8 @@ export async function liftAlone(
   await lift();
   // Whoever comes from now on sees that the source serves.
   const [late] = await arriving();
-  if (late !== undefined) return late.sibling.name;
+  if (late !== undefined) return named(late.sibling);
   if (silent !== null) return silent;
-  return (await lookAtSiblings(ports, replica, attempt)).find(mayServe)?.name ?? null;
+  const beside = (await lookAtSiblings(ports, replica, attempt)).find(mayServe);
+  return beside === undefined ? null : named(beside);
 }

@@ -1,7 +1,7 @@
 /** Looks at the other replicas of a VM before one of them is let onto the network. */
 import { UnderstudyError } from '../domain/error.ts';
-import type { SiblingAtFailover } from '../domain/failover/connection.ts';
-import { standInsBeside } from '../domain/failover/siblings.ts';
+import { named, type SiblingAtFailover } from '../domain/failover/connection.ts';
+import { leftBeside, standInsBeside } from '../domain/failover/siblings.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, mayServe } from '../domain/vm/vm.ts';
@@ -11,6 +11,7 @@ import type { OperationContext } from '../ports/durable.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { cleared } from './record-failover.ts';
 import { lookAtSource } from './source-fence.ts';
+import { leftProduction } from './temporaries.ts';
 
 type Ports = Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>;
 
@@ -21,19 +22,22 @@ export async function lookAtSiblings(
   options: CallOptions,
 ): Promise<readonly SiblingAtFailover[]> {
   const all = (await catalog.replicas()).map(({ value }) => value);
+  const left = leftProduction(await catalog.temporaries());
   return Promise.all(
-    standInsBeside(replica, all).map(async ({ hostId, vmId, name, replicaName }) => {
-      const { hypervisor } = await hosts.ports(hostId);
-      const asked = { hypervisor, clock };
-      const { power, isConnected } = await lookAtSource(asked, { sourceVmId: vmId }, options);
-      return { name, replicaName, power, isConnected };
-    }),
+    [...standInsBeside(replica, all), ...leftBeside(replica, all, left)].map(
+      async ({ hostId, vmId, ...who }) => {
+        const { hypervisor } = await hosts.ports(hostId);
+        const asked = { hypervisor, clock };
+        const { power, isConnected } = await lookAtSource(asked, { sourceVmId: vmId }, options);
+        return { ...who, power, isConnected };
+      },
+    ),
   );
 }
 
 /**
- * Throws `sibling-serves` where `vm` would meet another replica of the same VM. Answers with one that cannot be asked, and so may
- * be met: nobody is kept waiting for it, and it is told.
+ * Throws `sibling-serves` where `vm` would meet another replica of the same VM. Answers with the name, as `named`, of one that cannot be
+ * asked, and so may be met: nobody is kept waiting for it, and it is told.
  */
 export function heedSiblings(
   ports: Ports,
@@ -60,20 +64,25 @@ export async function requireNoSibling(
 ): Promise<string | null> {
   const siblings = await lookAtSiblings(ports, replica, options);
   const serving = siblings.find(isServing);
-  if (serving === undefined) return siblings.find(({ power }) => power === 'unknown')?.name ?? null;
+  if (serving === undefined) {
+    const silent = siblings.find(({ power }) => power === 'unknown');
+    return silent === undefined ? null : named(silent);
+  }
   const { name: sibling, replicaName } = serving;
-  throw new UnderstudyError('sibling-serves', { vm, sibling, replica: replicaName });
+  const details = { vm, sibling, who: named(serving), replica: replicaName };
+  throw new UnderstudyError('sibling-serves', details);
 }
 
 /** Stays until every sibling is seen to serve nobody, or the replica's next way tells better. */
 export function besideSibling(
   { id: replicaId }: Replica,
   vm: string,
+  /** As `named` tells it. */
   sibling: string,
   since: Instant,
 ): CatalogChange {
   const message =
-    `${vm} is on the network, and ${sibling}, of another replica of the VM, may be so, too: it has not been seen at rest. ` +
+    `${vm} is on the network, and ${sibling}, may be so, too: it has not been seen at rest. ` +
     'Make sure that only one of them serves.';
   return {
     type: 'condition-raised',
@@ -91,5 +100,5 @@ export async function toldOfSiblings(
   options: CallOptions,
 ): Promise<CatalogChange> {
   const beside = (await lookAtSiblings(ports, replica, options)).find(mayServe);
-  return beside === undefined ? cleared(replica) : besideSibling(replica, vm, beside.name, since);
+  return beside === undefined ? cleared(replica) : besideSibling(replica, vm, named(beside), since);
 }

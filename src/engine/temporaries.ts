@@ -4,6 +4,7 @@
  */
 import { asUnderstudyError } from '../domain/error.ts';
 import type { FailbackRecord } from '../domain/failover/failback.ts';
+import type { LeftProduction } from '../domain/failover/siblings.ts';
 import {
   type BranchId,
   type HostId,
@@ -13,7 +14,9 @@ import {
   operationKey,
   type PointId,
   type ReplicaId,
+  replicaId,
   type VmId,
+  vmId,
 } from '../domain/ids.ts';
 import { type Instant, instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
@@ -142,15 +145,31 @@ export function layersTemporary(
   { id }: Replica,
   failback: Pick<FailbackRecord, 'id' | 'home'>,
   since: Instant,
+  /** The VM on them was production and could not be asked: it may go on. */
+  isLeftServing = false,
 ): Temporary {
-  const { hostId, vmId } = failback.home;
+  const { hostId, vmId, name } = failback.home;
   return {
     key: operationKey(operation, 'working-layers'),
     hostId,
     kind: 'working-layers',
-    identity: { replicaId: id, failbackId: failback.id, vmId: vmId ?? '' },
+    identity: {
+      replicaId: id,
+      failbackId: failback.id,
+      vmId: vmId ?? '',
+      ...(isLeftServing ? { mayServeAs: name } : {}),
+    },
     expiresAt: instant(since + LIFETIME_MS),
   };
+}
+
+/** Until its layers are gone, and it with them or stopped. */
+export function leftProduction(temporaries: readonly Temporary[]): readonly LeftProduction[] {
+  return temporaries.flatMap(({ hostId, identity }) => {
+    const { replicaId: owner, vmId: vm, mayServeAs: name } = identity;
+    if (owner === undefined || !vm || name === undefined) return [];
+    return [{ replicaId: replicaId(owner), hostId, vmId: vmId(vm), name }];
+  });
 }
 
 /** That production took over is to be told to a target that did not answer; with it, where its frozen sidecars are. */

@@ -16,7 +16,17 @@ export type SourceAtFailover = {
 export type SiblingAtFailover = SourceAtFailover & {
   readonly name: string;
   readonly replicaName: string;
+  /** What it is, a sentence part; absent: of another replica of the VM. */
+  readonly origin?: string;
 };
+
+/** As a sentence part, after which comes a comma. */
+export function named({
+  name,
+  origin = 'of another replica of the VM',
+}: Pick<SiblingAtFailover, 'name' | 'origin'>): string {
+  return `${name}, ${origin}`;
+}
 
 export type ConnectionDecision = {
   readonly connect: boolean;
@@ -59,7 +69,7 @@ function decideBesideSiblings(
   const serving = siblings.find(isServing);
   const silent = siblings.find(({ power }) => power === 'unknown');
   if (serving !== undefined) {
-    const because = `${serving.name}, of another replica of the VM, is running and connected`;
+    const because = `${named(serving)}, is running and connected`;
     return acceptsDuplicate
       ? {
           connect: true,
@@ -69,7 +79,7 @@ function decideBesideSiblings(
       : { connect: false, because, isUnfenced: false };
   }
   if (silent === undefined) return decision;
-  const because = `${decision.because}; ${silent.name}, of another replica of the VM, does not answer and may still be running`;
+  const because = `${decision.because}; ${named(silent)}, does not answer and may still be running`;
   return { connect: true, because, isUnfenced: true };
 }
 

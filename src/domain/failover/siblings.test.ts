@@ -4,7 +4,7 @@ import { hostId, replicaId, vmId } from '../ids.ts';
 import type { Phase } from '../replica/phase.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { FailbackHome } from './failback.ts';
-import { failbackHolding, failbackTo, siblingsOf, standInsBeside } from './siblings.ts';
+import { failbackHolding, failbackTo, leftBeside, siblingsOf, standInsBeside } from './siblings.ts';
 
 const WEB = vmId('00000000-0000-4000-8000-000000000001');
 const NEAR_VM = vmId('00000000-0000-4000-8000-000000000002');
@@ -44,6 +44,22 @@ it('counts a replica as a stand-in in every phase in which it may run', () => {
   for (const phase of ['Pending', 'Ready', 'Removed'] as const) {
     assert.deepEqual(standInsBeside(far, [far, replica('near', { phase })]), [], phase);
   }
+});
+
+it('counts what a forced undo left serving, for its own replica and the others of the VM, but not the source', () => {
+  const near = replica('near');
+  const web2 = { hostId: hostId('spare'), vmId: COPY, name: 'web-2' };
+  const left = [{ ...web2, replicaId: near.id }];
+  const origin = 'production before a failback was undone';
+  for (const one of [near, far]) {
+    assert.deepEqual(leftBeside(one, [far, near], left), [
+      { ...web2, replicaName: 'near', origin },
+    ]);
+  }
+  const another = replica('another', { sourceVmId: COPY });
+  assert.deepEqual(leftBeside(another, [another, near], left), []);
+  const source = { ...SOURCE, name: 'web', replicaId: near.id };
+  assert.deepEqual(leftBeside(near, [near], [source]), []);
 });
 
 it('counts the VM that a failback went to, unless it is the source itself', () => {

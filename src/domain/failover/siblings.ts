@@ -2,6 +2,7 @@
  * A VM may have several replicas, one beside it and one far away. Whichever of them has taken its place, the others must know:
  * two machines of one identity must not meet. Pure.
  */
+import type { HostId, ReplicaId, VmId } from '../ids.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { FailbackHome } from './failback.ts';
 import { isElsewhere, sourceOf, type WatchedVm } from './watched-source.ts';
@@ -9,6 +10,16 @@ import { isElsewhere, sourceOf, type WatchedVm } from './watched-source.ts';
 export type StandIn = WatchedVm & {
   /** Of the replica by which it came to stand there. */
   readonly replicaName: string;
+  /** What it is, a sentence part; absent: of another replica of the VM. */
+  readonly origin?: string;
+};
+
+/** What was production when its failback was undone past its host: it may serve, until its host answers and it is stopped. */
+export type LeftProduction = {
+  readonly replicaId: ReplicaId;
+  readonly hostId: HostId;
+  readonly vmId: VmId;
+  readonly name: string;
 };
 
 /** The other replicas of the same machine: of the same VM, or of one that a failback has put in its place for good. */
@@ -23,6 +34,22 @@ export function standInsBeside(replica: Replica, all: readonly Replica[]): reado
     const source = sourceOf(other);
     const there = isSame(source, own) ? [] : [{ ...source, replicaName: other.name }];
     return [...there, ...standInsOf(other)];
+  });
+}
+
+/** The same of what forced undos of failbacks may have left serving, of this replica's own, too. */
+export function leftBeside(
+  replica: Replica,
+  all: readonly Replica[],
+  left: readonly LeftProduction[],
+): readonly StandIn[] {
+  const ofMachine = [replica, ...siblingsOf(replica, all)];
+  return left.flatMap(({ replicaId, ...vm }) => {
+    const owner = ofMachine.find(({ id }) => id === replicaId);
+    // The source is looked at as what it is.
+    if (owner === undefined || isSame(vm, sourceOf(replica))) return [];
+    const origin = 'production before a failback was undone';
+    return [{ ...vm, replicaName: owner.name, origin }];
   });
 }
 

@@ -1,5 +1,6 @@
 /** Failback and what follows it: what it would mean, and how each part is asked for. */
 import { UnderstudyError } from '../../domain/error.ts';
+import { named } from '../../domain/failover/connection.ts';
 import {
   type FailbackHome,
   homeRefusal,
@@ -166,7 +167,7 @@ export async function besideOthers(
   }
   const sibling = (await lookAtSiblings(ports, replica, options)).find(isServing);
   if (sibling === undefined) return null;
-  return `${sibling.name}, of another replica of the VM, runs and is connected`;
+  return `${named(sibling)}, runs and is connected`;
 }
 
 function refusalOf(
