@@ -44,6 +44,20 @@ test('a retry tells what happens from now on, not the failure before it', async 
   assert.equal(err, `${OPERATION.title}: resumed\n`);
 });
 
+test('whoever answers an operation is not asked again what they have answered', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.put({ ...OPERATION, state: 'running' });
+  fake.emit({ ...operationEvent(1, 'note', 'ask-1'), message: 'Answer with wait|power-off.' });
+  const subscribed = fake.subscribed();
+  const running = run('operation answer op-a1 wait');
+  await subscribed;
+  fake.put({ ...OPERATION, state: 'succeeded' });
+  fake.emit(operationEvent(2, 'succeeded'));
+  const { code, err } = await running;
+  assert.equal(code, 0);
+  assert.doesNotMatch(err, /Answer with/);
+});
+
 const MESSAGE = 'a place on host recovery, where 2 of 2 for transfers are taken: replicate op-b1';
 const WAITS = new Map([
   [

@@ -154,11 +154,12 @@ function answerCommand(operation: Command, runner: Runner): void {
   );
   runner.run<WaitOptions>(answer, async (session, [id = '', said = ''], { wait }) => {
     const chosen = ANSWERS.find((candidate) => candidate === said) ?? 'wait';
+    const after = await newsAfter(session, id);
     const accepted = await session.client.call('answerOperation', {
       parameters: { operation: id },
       body: { answer: chosen },
     });
-    return settleAndShow(session, accepted, wait);
+    return settleAndShow(session, accepted, wait, { after });
   });
 }
 
