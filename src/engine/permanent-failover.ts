@@ -7,10 +7,12 @@
  * Flattening only reads the layers below, so until the record is written every restore point is intact and the
  * failover can still be undone.
  */
+import { named } from '../domain/failover/connection.ts';
 import { type DiskKey, replicaId, type VmId } from '../domain/ids.ts';
 import { excludeVm } from '../domain/job/job.ts';
 import { apply } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { mayServe } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -20,8 +22,11 @@ import { endTests } from './end-tests.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { textIn } from './input.ts';
 import { mergeProgress } from './merge-progress.ts';
+import { cleared } from './record-failover.ts';
 import { recordGathered } from './record-gathered.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
+import { besideText, lookAtSiblings } from './siblings.ts';
+import { lookAtSource } from './source-fence.ts';
 
 export function permanentFailoverDefinition(ports: EnginePorts): OperationDefinition {
   return {
@@ -85,11 +90,11 @@ async function recordPermanent(
     { ...replica, epoch: replica.epoch + 1, newestPointId: null, archives: [] },
     'failover-made-permanent',
   );
-  await recordGathered(context, 'record-permanent', async () => [
+  await recordGathered(context, 'record-permanent', async (attempt) => [
     savedReplica(permanent, version),
     ...(await exclusions(ports, replica)),
     ...(await forgottenPoints(ports, replica)),
-    ...(await clearedConditions(ports, replica)),
+    ...(await clearedConditions(ports, replica, attempt)),
   ]);
   return permanent;
 }
@@ -116,21 +121,46 @@ async function forgottenPoints(
   return points.map((point) => ({ type: 'point-removed', replicaId: id, pointId: point.id }));
 }
 
-/** That the source was never fenced stays true, and two of one identity may meet. */
+/** What may still meet it stays told, as far as that is so now. */
 async function clearedConditions(
   ports: EnginePorts,
-  { id, name, sourceVmName }: Replica,
+  replica: Replica,
+  options: CallOptions,
 ): Promise<readonly CatalogChange[]> {
+  const { id } = replica;
   const conditions = await ports.catalog.conditions(id);
-  return conditions.map((condition) => {
-    if (condition.name !== 'unfenced-source') {
-      return { type: 'condition-cleared', replicaId: id, name: condition.name };
-    }
-    const message =
-      `${name} is production now, and its source VM ${sourceVmName} was not fenced, so that it may still run. ` +
-      'Make sure that it does not: shut it down at its host and remove it there.';
-    return { type: 'condition-raised', replicaId: id, condition: { ...condition, message } };
-  });
+  const others = conditions.filter(({ name }) => name !== 'unfenced-source');
+  const standing = conditions.find(({ name }) => name === 'unfenced-source');
+  const beside = standing === undefined ? null : await whoMayServe(ports, replica, options);
+  return [
+    ...others.map(({ name }) => ({ type: 'condition-cleared', replicaId: id, name }) as const),
+    standing === undefined || beside === null
+      ? cleared(replica)
+      : { type: 'condition-raised', replicaId: id, condition: { ...standing, message: beside } },
+  ];
+}
+
+/** Null: everybody else is seen at rest. */
+async function whoMayServe(
+  ports: EnginePorts,
+  replica: Replica,
+  options: CallOptions,
+): Promise<string | null> {
+  const { name, sourceHostId, sourceVmName } = replica;
+  const { hypervisor } = await ports.hosts.ports(sourceHostId);
+  const [source, siblings] = await Promise.all([
+    lookAtSource({ hypervisor, clock: ports.clock }, replica, options),
+    lookAtSiblings(ports, replica, options),
+  ]);
+  const sibling = siblings.find(mayServe);
+  const ofSource =
+    `${name} is production now, and its source VM ${sourceVmName} was not fenced, so that it may still run. ` +
+    'Make sure that it does not: shut it down at its host and remove it there.';
+  const told = [
+    ...(mayServe(source) ? [ofSource] : []),
+    ...(sibling === undefined ? [] : [besideText(name, named(sibling))]),
+  ];
+  return told.length === 0 ? null : told.join(' ');
 }
 
 async function dropChain(

@@ -81,14 +81,15 @@ export function besideSibling(
   sibling: string,
   since: Instant,
 ): CatalogChange {
-  const message =
+  const condition = { name: 'unfenced-source', message: besideText(vm, sibling), since } as const;
+  return { type: 'condition-raised', replicaId, condition };
+}
+
+export function besideText(vm: string, sibling: string): string {
+  return (
     `${vm} is on the network, and ${sibling}, may be so, too: it has not been seen at rest. ` +
-    'Make sure that only one of them serves.';
-  return {
-    type: 'condition-raised',
-    replicaId,
-    condition: { name: 'unfenced-source', message, since },
-  };
+    'Make sure that only one of them serves.'
+  );
 }
 
 /** What remains to be told when the source itself meets nobody any more: a sibling that may serve beside `vm`, or nothing. */
