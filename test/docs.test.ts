@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { conditionSchema } from '../src/contract/replica.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PAGES = [...pagesIn('.', false), ...pagesIn('docs', true)];
@@ -42,4 +43,10 @@ test('the index of concepts has every page', () => {
     missing.map((page) => relative(dirname(index), page)),
     [],
   );
+});
+
+test('every condition is explained', () => {
+  const page = readFileSync(join(ROOT, 'docs', 'concepts', 'conditions.md'), 'utf8');
+  const explained = [...page.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name]) => name);
+  assert.deepEqual(explained.toSorted(), conditionSchema.shape.name.options.toSorted());
 });
