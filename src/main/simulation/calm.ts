@@ -87,10 +87,14 @@ async function decideAll(site: Site, turn: number): Promise<readonly string[]> {
   return failures;
 }
 
-/** A commit seals a point over layers that somebody may have changed: refused, with the advice to repair them first. */
+/** What is refused with advice is asked for again when a person has followed it: to repair changed layers, to shut the source down. */
 async function takeWayOut(site: Site, way: WayOut, replica: Replica): Promise<string> {
   const begin = (controller: Controller) => way.begin(controller, replica);
   const ended = await outcome(site, begin);
+  if (ended.startsWith('source-serves')) {
+    site.world.host(replica.sourceHostId).vms.get(replica.sourceVmId)?.stop();
+    return outcome(site, begin);
+  }
   const conditions = await site.living.ports.catalog.conditions(replica.id);
   if (ended === 'succeeded' || !conditions.some(({ name }) => name === 'drifted')) return ended;
   const repaired = await repair(site, replica);
