@@ -113,7 +113,7 @@ export const CONFLICTS = {
   'host-in-use': {
     kind: 'conflict',
     message: 'Host {host} is used by {what}.',
-    remedy: 'Delete that first.',
+    remedy: 'Delete that first, or bring to its end the failback that goes there.',
   },
   'image-in-use': {
     kind: 'conflict',

@@ -1,7 +1,7 @@
 /** Looks at the other replicas of a VM before one of them is let onto the network. */
-import { UnderstudyError } from '../domain/error.ts';
+import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { named, type SiblingAtFailover } from '../domain/failover/connection.ts';
-import { leftBeside, standInsBeside } from '../domain/failover/siblings.ts';
+import { leftBeside, type StandIn, standInsBeside } from '../domain/failover/siblings.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, mayServe } from '../domain/vm/vm.ts';
@@ -17,22 +17,32 @@ type Ports = Pick<EnginePorts, 'catalog' | 'hosts' | 'clock'>;
 
 /** All at once: an outage does not wait for each that does not answer. */
 export async function lookAtSiblings(
-  { catalog, hosts, clock }: Ports,
+  ports: Ports,
   replica: Replica,
   options: CallOptions,
 ): Promise<readonly SiblingAtFailover[]> {
+  const { catalog } = ports;
   const all = (await catalog.replicas()).map(({ value }) => value);
   const left = leftProduction(await catalog.temporaries());
-  return Promise.all(
-    [...standInsBeside(replica, all), ...leftBeside(replica, all, left)].map(
-      async ({ hostId, vmId, ...who }) => {
-        const { hypervisor } = await hosts.ports(hostId);
-        const asked = { hypervisor, clock };
-        const { power, isConnected } = await lookAtSource(asked, { sourceVmId: vmId }, options);
-        return { ...who, power, isConnected };
-      },
-    ),
-  );
+  const standIns = [...standInsBeside(replica, all), ...leftBeside(replica, all, left)];
+  return Promise.all(standIns.map((standIn) => lookAt(ports, standIn, options)));
+}
+
+/** The host of a replica that was made permanent may have been removed since: then nobody can say what runs there. */
+async function lookAt(
+  { hosts, clock }: Ports,
+  { hostId, vmId, ...who }: StandIn,
+  options: CallOptions,
+): Promise<SiblingAtFailover> {
+  try {
+    const { hypervisor } = await hosts.ports(hostId);
+    const asked = { hypervisor, clock };
+    const { power, isConnected } = await lookAtSource(asked, { sourceVmId: vmId }, options);
+    return { ...who, power, isConnected };
+  } catch (error) {
+    if (asUnderstudyError(error).code !== 'host-missing') throw error;
+    return { ...who, power: 'unknown', isConnected: false };
+  }
 }
 
 /**

@@ -1,8 +1,10 @@
 /** What people ask for at the wrong moment, twice, or of something that is half there. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { hostId } from '../../src/domain/ids.ts';
 import { findOperation, resolve } from '../../src/engine/control/references.ts';
 import { sweepAll } from '../../src/engine/scheduler.ts';
+import { failedOver, MANUAL, switchOver, undo } from './failback-stage.ts';
 import { failoverOrder, options, Stage } from './stage.ts';
 
 function addSecondVm(stage: Stage): void {
@@ -266,4 +268,22 @@ test('housekeeping makes way for whoever ends a job or makes one, and is done la
   await stage.world.clock.advance(3_600_000);
   await stage.sweep();
   assert.deepEqual(await stage.violations('whenIdle'), []);
+});
+
+test('a host that a failback goes to is not removed while it is undecided', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  const spare = stage.world.addHost({ id: hostId('spare') });
+  await stage.knowHost(spare.id);
+  const { controller, ports } = stage.life;
+  const removal = () => stage.run(controller.removeHost('spare', options));
+  const order = { ...MANUAL, to: { type: 'new', host: 'spare', name: 'web-2' } } as const;
+  const { id } = await stage.run(controller.failback('web-replica', order, options));
+  await assert.rejects(removal, { code: 'host-in-use' });
+  await stage.run(ports.durable.settled(id, options));
+  await assert.rejects(removal, { code: 'host-in-use' });
+  await switchOver(stage);
+  await assert.rejects(removal, { code: 'host-in-use' });
+  await undo(stage);
+  await removal();
 });

@@ -1,7 +1,7 @@
 /** Several replicas of one VM, wished for at the same moment. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostId } from '../../src/domain/ids.ts';
+import { type HostId, hostId } from '../../src/domain/ids.ts';
 import type { SimulatedHost } from '../../src/simulator/host.ts';
 import { failback } from './failback-stage.ts';
 import { failoverOrder, options, Stage, VDA } from './stage.ts';
@@ -100,4 +100,24 @@ test('a failover that is refused, as the other replica is moving, leaves the run
   );
   const { state } = await stage.run(ports.durable.settled(run?.id ?? assert.fail(), options));
   assert.equal(state, 'succeeded');
+});
+
+test('the host of a replica that was made permanent is removed: the other one is failed over, and it is told that nobody can tell', async () => {
+  await using stage = await Stage.open();
+  await stage.protect();
+  await stage.replicate();
+  await protectFar(stage);
+  const { controller, ports } = stage.life;
+  await stage.failover('latest', 'power-off');
+  await stage.finish((of) => of.permanentFailover('web-replica', options));
+  await stage.run(controller.deleteJob('nightly', options));
+  await stage.run(controller.removeHost('recovery', options));
+  // As the server's own directory, which has only hosts that the catalogue has.
+  (stage.world.hosts as Map<HostId, SimulatedHost>).delete(stage.recovery.id);
+  const order = failoverOrder('latest');
+  const done = await stage.finish((of) => of.failover('web-far', order, options));
+  assert.equal(done.state, 'succeeded', done.error?.message);
+  const { id } = await stage.replica();
+  const told = await ports.catalog.conditions(id);
+  assert.match(told.map(({ message }) => message).join(), /web-replica, of another replica/);
 });

@@ -1,10 +1,12 @@
 import { asUnderstudyError, UnderstudyError } from '../../domain/error.ts';
 import type { Host } from '../../domain/host/host.ts';
 import { hostId } from '../../domain/ids.ts';
+import type { Replica } from '../../domain/replica/replica.ts';
 import { shellArgument } from '../../domain/shell-argument.ts';
 import type { VmSummary } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { AddHost, CommandOptions, HostView, Reference } from '../../ports/controller.ts';
+import { textIn } from '../input.ts';
 import type { ControllerPorts } from './controller-ports.ts';
 import { byName, findHost } from './references.ts';
 
@@ -93,14 +95,13 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
   const { value: host } = await findHost(ports.catalog, reference);
   const jobs = (await ports.catalog.jobs()).map(({ value }) => value);
   const replicas = (await ports.catalog.replicas()).map(({ value }) => value);
+  const failbacks = { kind: 'failback', open: true, limit: OPEN_FAILBACKS_MAX } as const;
+  const goingThere = (await ports.durable.operations(failbacks))
+    .filter(({ input }) => textIn(input, 'homeHostId') === host.id)
+    .map(({ subject }) => subject);
   const users = [
     ...jobs.filter((job) => job.sourceHostId === host.id || job.targetHostId === host.id),
-    ...replicas.filter(
-      (replica) =>
-        (replica.sourceHostId === host.id || replica.targetHostId === host.id) &&
-        replica.phase !== 'Removed' &&
-        replica.phase !== 'Permanent',
-    ),
+    ...replicas.filter((replica) => isUsing(replica, host) || goingThere.includes(replica.id)),
   ];
   if (users.length > 0) {
     throw new UnderstudyError('host-in-use', { host: host.name, what: someNames(users) });
@@ -112,6 +113,15 @@ export async function removeHost(ports: ControllerPorts, reference: Reference): 
   await ports.catalog.apply([{ type: 'host-removed', hostId: host.id }]);
   return host;
 }
+
+/** Also by a failback that goes there: without it neither a commit nor an undo would lead on. */
+function isUsing({ sourceHostId, targetHostId, failback, phase }: Replica, { id }: Host): boolean {
+  if (phase === 'Removed' || phase === 'Permanent') return false;
+  return sourceHostId === id || targetHostId === id || failback?.home.hostId === id;
+}
+
+/** Enough for every replica there is: each has one at most. */
+const OPEN_FAILBACKS_MAX = 100_000;
 
 const NAMES_MAX = 5;
 
