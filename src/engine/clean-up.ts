@@ -18,7 +18,7 @@ import { archiveBranch, powerOffReplica } from './leave-branch.ts';
 import { cleared } from './record-failover.ts';
 import type { ReplicaFacts, ReplicaSettings } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
-import { toldOfSiblings } from './siblings.ts';
+import { toldOfSource } from './siblings.ts';
 import { tellLeftFence } from './tell-folder.ts';
 import { whyLater } from './why-later.ts';
 
@@ -196,7 +196,7 @@ function unfencedAfter(
       const since = ports.clock.now();
       if (!(await hasCondition(ports.catalog, replica.id, 'unfenced-source')))
         return cleared(replica);
-      return toldOfSiblings(ports, replica, replica.sourceVmName, since, attempt);
+      return toldOfSource(ports, replica, since, attempt);
     },
     undo: 'nothing',
   });

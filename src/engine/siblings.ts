@@ -1,7 +1,13 @@
 /** Looks at the other replicas of a VM before one of them is let onto the network. */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { named, type SiblingAtFailover } from '../domain/failover/connection.ts';
-import { leftBeside, type StandIn, standInsBeside } from '../domain/failover/siblings.ts';
+import {
+  leftBeside,
+  type StandIn,
+  siblingsOf,
+  standInsBeside,
+} from '../domain/failover/siblings.ts';
+import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { isServing, mayServe } from '../domain/vm/vm.ts';
@@ -24,8 +30,22 @@ export async function lookAtSiblings(
   const { catalog } = ports;
   const all = (await catalog.replicas()).map(({ value }) => value);
   const left = leftProduction(await catalog.temporaries());
-  const standIns = [...standInsBeside(replica, all), ...leftBeside(replica, all, left)];
+  const uncleaned = await uncleanedOf(ports, siblingsOf(replica, all));
+  const standIns = [...standInsBeside(replica, all, uncleaned), ...leftBeside(replica, all, left)];
   return Promise.all(standIns.map((standIn) => lookAt(ports, standIn, options)));
+}
+
+/** Given up by force past their hosts, where they may go on. */
+async function uncleanedOf(
+  { catalog }: Ports,
+  replicas: readonly Replica[],
+): Promise<readonly ReplicaId[]> {
+  const found: ReplicaId[] = [];
+  for (const { id } of replicas) {
+    const conditions = await catalog.conditions(id);
+    if (conditions.some(({ name }) => name === 'cleanup-pending')) found.push(id);
+  }
+  return found;
 }
 
 /** The host of a replica that was made permanent may have been removed since: then nobody can say what runs there. */
@@ -100,6 +120,19 @@ export function besideText(vm: string, sibling: string): string {
     `${vm} is on the network, and ${sibling}, may be so, too: it has not been seen at rest. ` +
     'Make sure that only one of them serves.'
   );
+}
+
+/** What remains to be told of a source whose replica is at rest again: a sibling that may serve beside it, where it may serve itself. */
+export async function toldOfSource(
+  ports: Ports,
+  replica: Replica,
+  since: Instant,
+  options: CallOptions,
+): Promise<CatalogChange> {
+  const { hypervisor } = await ports.hosts.ports(replica.sourceHostId);
+  const seen = await lookAtSource({ hypervisor, clock: ports.clock }, replica, options);
+  if (!mayServe(seen)) return cleared(replica);
+  return toldOfSiblings(ports, replica, replica.sourceVmName, since, options);
 }
 
 /** What remains to be told when the source itself meets nobody any more: a sibling that may serve beside `vm`, or nothing. */

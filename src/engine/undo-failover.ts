@@ -36,7 +36,7 @@ import {
   savedReplica,
 } from './replica-facts.ts';
 import { defineAtRest } from './rest-replica.ts';
-import { besideSibling, toldOfSiblings } from './siblings.ts';
+import { besideSibling, toldOfSource } from './siblings.ts';
 import { liftFence } from './source-fence.ts';
 import type { MovingPorts } from './taking-place.ts';
 import { tellLeftFence } from './tell-folder.ts';
@@ -192,7 +192,7 @@ function toldBeside(
         ({ name }) => name === 'unfenced-source',
       );
       if (!isTold || !failover.isSourceReleased) return cleared(ready);
-      return toldOfSiblings(ports, ready, ready.sourceVmName, now, attempt);
+      return toldOfSource(ports, ready, now, attempt);
     },
     undo: 'nothing',
   });

@@ -46,6 +46,14 @@ it('counts a replica as a stand-in in every phase in which it may run', () => {
   }
 });
 
+it('counts a replica at rest whose VM nobody has seen off since it was given up by force', () => {
+  const near = replica('near');
+  const standIn = { hostId: hostId('near'), vmId: NEAR_VM, name: 'near', replicaName: 'near' };
+  assert.deepEqual(standInsBeside(far, [far, near], [near.id]), [standIn]);
+  const removed = replica('near', { phase: 'Removed' });
+  assert.deepEqual(standInsBeside(far, [far, removed], [near.id]), []);
+});
+
 it('counts what a forced undo left serving, for its own replica and the others of the VM, but not the source', () => {
   const near = replica('near');
   const web2 = { hostId: hostId('spare'), vmId: COPY, name: 'web-2' };

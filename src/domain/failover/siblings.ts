@@ -28,12 +28,17 @@ export function siblingsOf(replica: Replica, all: readonly Replica[]): readonly 
 }
 
 /** What may serve in the place of this replica's source because of another one of the same machine. */
-export function standInsBeside(replica: Replica, all: readonly Replica[]): readonly StandIn[] {
+export function standInsBeside(
+  replica: Replica,
+  all: readonly Replica[],
+  /** Of replicas that were given up by force, and of which nobody has seen the VM off. */
+  uncleaned: readonly ReplicaId[] = [],
+): readonly StandIn[] {
   const own = sourceOf(replica);
   return siblingsOf(replica, all).flatMap((other) => {
     const source = sourceOf(other);
     const there = isSame(source, own) ? [] : [{ ...source, replicaName: other.name }];
-    return [...there, ...standInsOf(other)];
+    return [...there, ...standInsOf(other, uncleaned.includes(other.id))];
   });
 }
 
@@ -74,9 +79,10 @@ function isSame(one: Place, other: Place): boolean {
   return one.hostId === other.hostId && one.vmId === other.vmId;
 }
 
-function standInsOf(replica: Replica): readonly StandIn[] {
+function standInsOf(replica: Replica, isUncleaned: boolean): readonly StandIn[] {
   const { phase, name, targetHostId, targetVmId, failback } = replica;
-  if (phase === 'Pending' || phase === 'Ready' || phase === 'Removed') return [];
+  const isAtRest = phase === 'Pending' || phase === 'Ready';
+  if (phase === 'Removed' || (isAtRest && !isUncleaned)) return [];
   const found: StandIn[] = [];
   if (targetVmId !== null) {
     found.push({ hostId: targetHostId, vmId: targetVmId, name, replicaName: name });
