@@ -17,6 +17,12 @@ export const CONFLICTS = {
     message: 'The data folder {path} is used by another server.',
     remedy: 'Stop that server first; two must never share a folder.',
   },
+  'data-folder-full': {
+    kind: 'conflict',
+    message: 'There is no room to write to {path}.',
+    remedy:
+      'Make room there, and start the server again if it has ended. What was recorded is kept, and what was under way goes on.',
+  },
   'already-protected': {
     kind: 'conflict',
     message: 'VM {vm} already has a replica on that host, made by job {job}.',

@@ -35,6 +35,7 @@ import { runSourceWatch } from '../engine/watch-sources.ts';
 import { createMover } from '../host/mover/mover.ts';
 import { createSqliteCatalog } from '../store/catalog.ts';
 import { openDataFolder } from '../store/database.ts';
+import { storeError } from '../store/errors.ts';
 import { CATALOG_SCHEMA } from '../store/schema.ts';
 import { systemClock } from '../system/clock.ts';
 import { systemIds } from '../system/ids.ts';
@@ -60,8 +61,15 @@ export type RunningServer = {
   close(): Promise<void>;
 };
 
-/** A start that fails closes what was opened, in the reverse order, as an end does. */
+/** Throws what keeps it from starting, e.g. `data-folder-in-use`, `data-folder-full`. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  return openServer(options).catch((error: unknown) => {
+    throw storeError(options.dataFolder, error);
+  });
+}
+
+/** A start that fails closes what was opened, in the reverse order, as an end does. */
+async function openServer(options: ServerOptions): Promise<RunningServer> {
   const { dataFolder, version } = options;
   const listen = parseListenAddress(options.listen);
   await using opened = new AsyncDisposableStack();

@@ -128,7 +128,7 @@ test('a full data folder is told as such, and nothing of the change stays', asyn
   database.exec('PRAGMA max_page_count = 1');
   const wide = { ...sample.host, address: 'x'.repeat(1_000_000) };
   const change: CatalogChange = { type: 'host-saved', host: wide, expectedVersion: null };
-  await assert.rejects(catalog.apply([change]), { code: 'target-full' });
+  await assert.rejects(catalog.apply([change]), { code: 'data-folder-full' });
   assert.deepEqual(await catalog.hosts(), []);
   database.close();
 });

@@ -4,12 +4,12 @@ import { UnderstudyError } from '../domain/error.ts';
 const FILE_CODES = new Set([10, 11, 14, 26]);
 const SQLITE_FULL = 13;
 
-/** What SQLite says of a file, in our words. */
+/** What SQLite or the system says of a file of the data folder, in our words. */
 export function storeError(path: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof UnderstudyError) return error;
   const code = 'errcode' in error ? Number(error.errcode) & 0xff : null;
-  if (code === SQLITE_FULL)
-    return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
+  if (code === SQLITE_FULL || ('code' in error && error.code === 'ENOSPC'))
+    return new UnderstudyError('data-folder-full', { path }, error);
   if (code === null || !FILE_CODES.has(code)) return error;
   return new UnderstudyError('invalid-file', { path, reason: error.message }, error);
 }
