@@ -8,7 +8,7 @@ import type { FailbackHome } from '../domain/failover/failback.ts';
 import { isElsewhere } from '../domain/failover/watched-source.ts';
 import type { VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
-import type { Replica } from '../domain/replica/replica.ts';
+import type { Condition, Replica } from '../domain/replica/replica.ts';
 import { isServing } from '../domain/vm/vm.ts';
 import type { CallOptions } from '../ports/call.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
@@ -39,6 +39,11 @@ export type Unasked = {
   readonly isSource: boolean;
   /** Stands in for another replica of the VM. */
   readonly sibling: string | null;
+};
+
+export type UnaskedAtSwitchover = Unasked & {
+  /** What the failover told of others that may serve; null: nothing, or nothing that is told otherwise now. */
+  readonly standing: Condition | null;
 };
 
 export type Heeded = Unasked & {
@@ -113,11 +118,27 @@ export async function requireNoSource(
   throw new UnderstudyError('source-serves', { replica: name, vm: sourceVmName });
 }
 
+/** With what a switchover that is taken back tells again. */
+export async function besideStanding(
+  { catalog }: Pick<EnginePorts, 'catalog'>,
+  context: OperationContext,
+  { id }: Replica,
+  unasked: Unasked,
+): Promise<UnaskedAtSwitchover> {
+  if (unasked.sibling === null) return { ...unasked, standing: null };
+  const standing = await context.step<Condition | null>('look-at-conditions', {
+    do: async () =>
+      (await catalog.conditions(id)).find(({ name }) => name === 'unfenced-source') ?? null,
+    undo: 'nothing',
+  });
+  return { ...unasked, standing };
+}
+
 /** What a switchover past somebody who could not be asked tells, and what takes it back. */
 export function unfencedBeside(
   replica: Replica,
   { name }: FailbackHome,
-  { isSource, sibling }: Unasked,
+  { isSource, sibling, standing }: UnaskedAtSwitchover,
   since: Instant,
 ): { readonly made: readonly CatalogChange[]; readonly undone: readonly CatalogChange[] } {
   if (isSource) {
@@ -131,9 +152,14 @@ export function unfencedBeside(
     };
   }
   if (sibling === null) return { made: [], undone: [] };
+  const made = [besideSibling(replica, name, sibling, since)];
+  if (standing !== null) {
+    const told = { type: 'condition-raised', replicaId: replica.id, condition: standing } as const;
+    return { made, undone: [told] };
+  }
   const isBack = replica.failover?.isConnected === true;
   return {
-    made: [besideSibling(replica, name, sibling, since)],
+    made,
     undone: [isBack ? besideSibling(replica, replica.name, sibling, since) : cleared(replica)],
   };
 }

@@ -24,7 +24,13 @@ import type { EnginePorts } from './engine-ports.ts';
 import { type Failback, loadFailback } from './failback-facts.ts';
 import { beginPass, endPass, type Moved } from './failback-pass.ts';
 import { releaseSource } from './guard-source.ts';
-import { heedAgain, heedSource, type Unasked, unfencedBeside } from './heed-source.ts';
+import {
+  besideStanding,
+  heedAgain,
+  heedSource,
+  type UnaskedAtSwitchover,
+  unfencedBeside,
+} from './heed-source.ts';
 import { numberIn } from './input.ts';
 import { savedReplica } from './replica-facts.ts';
 import { shutDownReplica } from './shut-down-replica.ts';
@@ -93,7 +99,8 @@ async function moveOver(
     beginPass(part, nextPass(failback)),
   );
   const attached = await attachLayers(context, failback, moved, input);
-  const switched = await recordSwitched(context, failback, moved, { ...attached, unasked });
+  const beside = await besideStanding(ports, context, failback.replica, unasked);
+  const switched = await recordSwitched(context, failback, moved, { ...attached, beside });
   await release(ports, context, failback, switched.value);
   const addresses = await addressesToTrust(
     context,
@@ -112,11 +119,13 @@ async function followUp(part: OperationContext, failback: Failback): Promise<Fai
   return { ...failback, replica, failback: value, version };
 }
 
+type Beside = { readonly beside: UnaskedAtSwitchover };
+
 async function recordSwitched(
   context: OperationContext,
   failback: Failback,
   moved: Moved,
-  { vmId, pointId: id, changes, isTold, unasked }: Attached & { readonly unasked: Unasked },
+  { vmId, pointId: id, changes, isTold, beside }: Attached & Beside,
 ): Promise<Versioned<Replica>> {
   const record = await synced(context, failback, moved);
   const switchedAt = await context.now('switched-at');
@@ -140,7 +149,7 @@ async function recordSwitched(
   const back: Replica = { ...replica, epoch: epoch + 1 };
   const { sidecars } = moved.frozen;
   const untold = isTold ? null : untoldChanges(context, failback, sidecars, switchedAt);
-  const unfenced = unfencedBeside(replica, home, unasked, switchedAt);
+  const unfenced = unfencedBeside(replica, home, beside, switchedAt);
   const made = [...(untold?.made ?? []), ...unfenced.made];
   const undone = [...(untold?.undone ?? []), ...unfenced.undone];
   await context.record('record-switched', [savedReplica(value, version), ...made], {
