@@ -25,7 +25,7 @@ export type VerdictRun = {
   count: number;
 };
 
-/** What a lane has for itself: room for a chunk, and for the records of its blocks. */
+/** Room for the content of chunks, and for the records of its blocks. */
 export type Workspace = {
   readonly buffer: Buffer;
   /** The buffer block by block. */
@@ -44,13 +44,26 @@ export function createWorkspace(contentBytesMax: number): Workspace {
   return { buffer, blocks, records: Buffer.allocUnsafeSlow(length * RECORD_BYTES) };
 }
 
+/** The part of a workspace from its block `first` on that one of several chunks fills. */
+export function partOf(
+  { buffer, blocks, records }: Workspace,
+  { first, count }: { readonly first: number; readonly count: number },
+): Workspace {
+  const end = first + count;
+  return {
+    buffer: buffer.subarray(first * BLOCK_BYTES, end * BLOCK_BYTES),
+    blocks: blocks.slice(first, end),
+    records: records.subarray(first * RECORD_BYTES, end * RECORD_BYTES),
+  };
+}
+
 /**
- * Judges the blocks of a chunk that fill the buffer, and puts their records into the workspace. Where nobody wants records
+ * Judges the blocks of a chunk, which fill the buffer, and puts their records into the workspace. Where nobody wants records
  * and there are no hashes to compare with, none are made.
  */
 export function judgeBlocks(
   { blocks, records }: Workspace,
-  { firstBlock, blockCount, knownHashes }: Chunk,
+  { firstBlock, knownHashes }: Pick<Chunk, 'firstBlock' | 'knownHashes'>,
   {
     targetReads,
     wantsRecords,
@@ -59,7 +72,6 @@ export function judgeBlocks(
   const runs: VerdictRun[] = [];
   const isHashing = wantsRecords || knownHashes !== null;
   for (const [index, block] of blocks.entries()) {
-    if (index === blockCount) break;
     const at = index * RECORD_BYTES;
     // Comparing stops at the first difference, so this costs nothing for blocks with content.
     const isZero = block.equals(ZERO_BLOCK);

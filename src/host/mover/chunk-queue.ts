@@ -5,14 +5,20 @@ import type { Batch, WorkRun } from './batches.ts';
 /** One request's worth of a run. */
 export type Chunk = WorkRun;
 
+/** What one taker works on at a time: chunks whose content fits into its buffer. */
+export type Load = readonly Chunk[];
+
+/** Zeros need no room in a buffer, but each is a request. */
+const CHUNKS_MAX = 16;
+
 /**
- * Cuts batches into chunks for several takers, and asks for the next batch while the current one is being
- * worked on. A content chunk has at most `contentBytesMax`; zeros are not cut.
+ * Cuts batches into loads for several takers, and asks for the next batch while the current one is being
+ * worked on. A load has at most `contentBytesMax` of content: a large run is cut, small ones share a load. Zeros are not cut.
  */
 export class ChunkQueue {
   readonly #nextBatch: () => Promise<Batch | null>;
   readonly #blocksMax: number;
-  #chunks: Iterator<Chunk> = [].values();
+  #loads: Iterator<Load> = [].values();
   #upcoming: Promise<Batch | null>;
   #loading: Promise<boolean> | null = null;
 
@@ -25,11 +31,11 @@ export class ChunkQueue {
     this.#upcoming = this.#askForBatch();
   }
 
-  /** Null after the last chunk of the last batch. */
-  async next(): Promise<Chunk | null> {
+  /** Null after the last load of the last batch. */
+  async next(): Promise<Load | null> {
     for (;;) {
-      const chunk = this.#chunks.next();
-      if (!chunk.done) return chunk.value;
+      const load = this.#loads.next();
+      if (!load.done) return load.value;
       this.#loading ??= this.#load();
       if (!(await this.#loading)) return null;
     }
@@ -38,7 +44,7 @@ export class ChunkQueue {
   async #load(): Promise<boolean> {
     const batch = await this.#upcoming;
     if (batch === null) return false;
-    this.#chunks = chunksOf(batch, this.#blocksMax);
+    this.#loads = loadsOf(batch, this.#blocksMax);
     this.#upcoming = this.#askForBatch();
     this.#loading = null;
     return true;
@@ -50,6 +56,23 @@ export class ChunkQueue {
     batch.catch(() => {});
     return batch;
   }
+}
+
+function* loadsOf(batch: Batch, blocksMax: number): Generator<Load, undefined> {
+  let load: Chunk[] = [];
+  let contentBlocks = 0;
+  for (const chunk of chunksOf(batch, blocksMax)) {
+    const blockCount = chunk.kind === 'content' ? chunk.blockCount : 0;
+    if (load.length === CHUNKS_MAX || contentBlocks + blockCount > blocksMax) {
+      yield load;
+      load = [];
+      contentBlocks = 0;
+    }
+    load.push(chunk);
+    contentBlocks += blockCount;
+  }
+  if (load.length > 0) yield load;
+  return undefined;
 }
 
 function* chunksOf(batch: Batch, blocksMax: number): Generator<Chunk, undefined> {

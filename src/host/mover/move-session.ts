@@ -8,7 +8,7 @@ import { addBlocks, type BlockSet, noBlocks, union } from '../../domain/disk/blo
 import type { CallOptions } from '../../ports/call.ts';
 import type { BlockEndpoint, MoveOptions } from '../../ports/mover.ts';
 import { type Batch, contextsFor, emptyTotals, mapRuns, planBatches } from './batches.ts';
-import { LANES, moveBlocks, type Sink } from './block-mover.ts';
+import { moveBlocks, type Sink } from './block-mover.ts';
 import type { NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { flushIfPossible, hasMultipleConnections, openEndpoint } from './endpoint.ts';
@@ -158,7 +158,7 @@ class Session {
     const connections = output === null ? [source] : [source, output.target];
     const sharesWell = connections.every(hasMultipleConnections);
     return isSmall || !sharesWell || this.#settings.workerCount === 0
-      ? [await this.#moveHere(source, output, nextBatch, LANES)]
+      ? [await this.#moveHere(source, output, nextBatch)]
       : await this.#moveInWorkers(source, output, nextBatch);
   }
 
@@ -166,7 +166,6 @@ class Session {
     source: NbdConnection,
     output: Output | null,
     nextBatch: () => Promise<Batch | null>,
-    laneCount: number,
   ): Promise<BlockSet | null> {
     const { counters } = this;
     const { sizeBytes } = this.#request;
@@ -178,7 +177,7 @@ class Session {
     const release = () => counters.setAllowance(Number.MAX_SAFE_INTEGER);
     this.#options.signal.addEventListener('abort', release, { once: true });
     try {
-      await moveBlocks({ source, sizeBytes, counters, nextBatch, sink, laneCount });
+      await moveBlocks({ source, sizeBytes, counters, nextBatch, sink });
       return sink.type === 'verify' ? sink.wrong : null;
     } finally {
       this.#options.signal.removeEventListener('abort', release);
@@ -218,7 +217,7 @@ class Session {
     const atOnce = Math.min(Math.max(1, pool.idleCount), workerCount);
     const later = work.isLong.then((isLong) => (isLong ? run(workerCount - atOnce) : []));
     const untilReady = async () => (missing === 0 ? null : await work.next());
-    const here = this.#moveHere(source, output, untilReady, LANES).then((found) => [found]);
+    const here = this.#moveHere(source, output, untilReady).then((found) => [found]);
     const wrong = await Promise.all([here.catch(stopAll), run(atOnce)]);
     work.end();
     const more = await later;

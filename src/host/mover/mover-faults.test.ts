@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { BLOCK_BYTES } from '../../domain/bytes.ts';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
 import { operationId, operationKey } from '../../domain/ids.ts';
@@ -186,6 +187,29 @@ for (const fault of CASES) {
     await assert.rejects(transferCase(fault, SMALL), hasCode(fault.code));
   });
 }
+
+test('a failure is told at once, although what moves beside it hangs', async () => {
+  const disk = Buffer.alloc(SMALL, 1);
+  const extents = Array.from({ length: SMALL / BLOCK_BYTES }, (_, index) => ({
+    lengthBytes: BLOCK_BYTES,
+    flags: index % 2 === 0 ? 0 : 3,
+  }));
+  const fault = ({ type, ordinal }: FakeRequest): Fault | null => {
+    if (type !== READ) return null;
+    return ordinal === 5 ? { type: 'error', wireError: 5 } : { type: 'hang' };
+  };
+  const contexts = { 'base:allocation': extents };
+  await using source = await startFakeServer({ folder, name: 'scattered', disk, contexts, fault });
+  await using target = await startFakeServer({ folder, name: 'room', disk: Buffer.alloc(SMALL) });
+  const request = requestFor(source.endpoint, target.endpoint, SMALL);
+  const { signal } = new AbortController();
+  // Neither the limit of silence nor an abort ends it: only the failure can.
+  await assert.rejects(
+    patientMover.transfer(request, { signal }),
+    hasCode('block-transfer-failed'),
+  );
+  await Promise.all([source.idle(), target.idle()]);
+});
 
 /** This thread's part of a large transfer, which comes first, comes to a halt, so that workers have the rest. */
 const halted = ({ type, ordinal, connection }: FakeRequest): Fault | null =>

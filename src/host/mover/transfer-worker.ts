@@ -12,7 +12,7 @@ import type { BlockSet } from '../../domain/disk/block-set.ts';
 import { asUnderstudyError, type ErrorRecord, errorRecord } from '../../domain/error.ts';
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Batch } from './batches.ts';
-import { LANES, moveBlocks, type Sink } from './block-mover.ts';
+import { moveBlocks, type Sink } from './block-mover.ts';
 import { connectNbd, type NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { flushIfPossible } from './endpoint.ts';
@@ -69,7 +69,7 @@ async function work(
   say({ type: 'connected' });
   const counters = new Counters(order.counterMemory);
   const { sizeBytes } = order;
-  await moveBlocks({ source, sizeBytes, counters, nextBatch, sink, laneCount: LANES });
+  await moveBlocks({ source, sizeBytes, counters, nextBatch, sink });
   source.close();
   if (sink.type === 'verify') return sink.wrong;
   await flushIfPossible(sink.target);
