@@ -27,9 +27,13 @@ export async function admitRun(
   const tooLittle = await context.step<string | null>('prepare-target', {
     do: async (attempt) => {
       await requireSourceFree(ports.catalog, run.replica);
-      const why = keepsReserve ? await whyRefused(ports, run, attempt) : null;
-      if (why === null) await tellFolder(ports.catalog, run.target, run.replica, attempt);
-      return why;
+      const bytes = keepsReserve ? await neededBytes(ports, run, attempt) : null;
+      const why = bytes === null ? null : await whyTooLittle(ports, run, bytes, attempt);
+      if (why !== null) return why;
+      // The freeze that comes next waits for the host of the source, and leaves the processor to others.
+      if (bytes !== null) ports.mover.prepare(bytes);
+      await tellFolder(ports.catalog, run.target, run.replica, attempt);
+      return null;
     },
     undo: 'nothing',
   });
@@ -52,10 +56,6 @@ export async function requireSourceFree(catalog: Catalog, replica: Replica): Pro
   if (holding === null) return;
   const details = { replica: holding.name, vm: replica.sourceVmName };
   throw new UnderstudyError('source-held', details);
-}
-
-async function whyRefused(ports: EnginePorts, run: Candidate, options: CallOptions) {
-  return whyTooLittle(ports, run, await neededBytes(ports, run, options), options);
 }
 
 /** Retention is applied after a run: without this, what it wants gone would keep every run from beginning. */

@@ -108,6 +108,13 @@ export type MoveOptions = CallOptions & {
  */
 export interface Mover {
   /**
+   * Says that about so many bytes will be moved soon, while something else is waited for. Where that is much, what a transfer
+   * would have to wait for is begun. Returns at once, never throws, and may be repeated; where no transfer follows, all of it
+   * ends by itself.
+   */
+  prepare(expectedBytes: number): void;
+
+  /**
    * Reads the selected extents, hashes each 64 KiB block (SHA-256, the last block padded with zeros), writes what must be written, and flushes the target.
    * Resolves only after the flush was acknowledged and the records are durable.
    * Throws `connection-lost`, `block-transfer-failed`, `target-full`, `invalid-endpoint`, `cancelled`.

@@ -52,6 +52,7 @@ export function createSimulatedMover(parts: Parts & { readonly gate: CallGate })
   const callTo = (endpoint: BlockEndpoint, method: keyof Mover) =>
     ({ host: hostOf(around.endpoints.view(endpoint).hostId), port: 'mover', method }) as const;
   return {
+    prepare: () => {},
     transfer: async (request, options) =>
       gate.call(callTo(request.target, 'transfer'), options, (passing) =>
         transfer(parts, request, options, passing),

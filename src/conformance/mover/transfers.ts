@@ -58,6 +58,14 @@ export function transferTests(test: MoverTest): void {
     return first;
   }
 
+  it('a mover that was prepared, even several times, moves as any other', async () => {
+    const { mover } = test.harness();
+    for (const bytes of [0, 1e12, 1e12]) mover.prepare(bytes);
+    const { read, records } = await move({ source: { blocks: CONTENT } });
+    assert.deepEqual(read, reading(CONTENT));
+    assert.deepEqual(records, WITHOUT_ZEROS);
+  });
+
   it('makes a fresh base equal, and records every block that is not zero', async () => {
     const { result, read, records } = await move({ source: { blocks: CONTENT } });
     assert.deepEqual(read, reading(CONTENT));

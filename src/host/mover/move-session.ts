@@ -22,7 +22,7 @@ import { type Stage, supervise } from './supervision.ts';
 import type { WorkerOrder } from './transfer-worker.ts';
 
 /** Below this, starting a worker (60 ms of processor time) costs more than it gains. */
-const WORKERS_FROM_BYTES = 64 * MIB;
+export const WORKERS_FROM_BYTES = 64 * MIB;
 /** 256 MiB of work at most; a batch is a few KiB, at most 40 where every other block is another extent. */
 const BATCHES_AHEAD_MAX = 64;
 

@@ -12,7 +12,7 @@ import type {
   VerifyResult,
 } from '../../ports/mover.ts';
 import { openHashTable } from '../hash-table/reader.ts';
-import { runSession } from './move-session.ts';
+import { runSession, WORKERS_FROM_BYTES } from './move-session.ts';
 import type { MoverLimits, MoverSettings, SessionRequest } from './session-request.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -51,6 +51,9 @@ export function createMover(input: {
     limits: { ...LIMITS, ...input.limits },
   };
   return {
+    prepare: (expectedBytes) => {
+      if (expectedBytes >= WORKERS_FROM_BYTES) settings.pool.prepare();
+    },
     transfer: (request, options) => transfer(settings, request, options),
     verify: (request, options) => verify(settings, request, options),
     survey: (request, options) => survey(settings, request, options),

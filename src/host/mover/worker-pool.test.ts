@@ -127,6 +127,42 @@ test('the next transfer gets the threads of the one before', async () => {
   await server.idle();
 });
 
+test('a thread that was prepared is there for the next transfer', async () => {
+  await using server = await disk();
+  await using counting = countingPool();
+  const { pool, started, clock } = counting;
+  pool.prepare();
+  pool.prepare();
+  assert.equal(started.length, 1);
+  assert.equal(clock.sleepers, 1);
+  const found = await pool.run(request(server.order()), { signal });
+  assert.equal(wrongBlocks(found), 64 / 8);
+  assert.equal(started.length, 2);
+  pool.prepare();
+  assert.equal(started.length, 2);
+});
+
+test('a thread that was prepared for nothing ends', async () => {
+  await using counting = countingPool();
+  const { pool, started, clock } = counting;
+  pool.prepare();
+  clock.pass();
+  await started[0]?.ended;
+  assert.equal(pool.idleCount, 0);
+});
+
+test('where no thread can wait or be started, nothing is prepared, and nobody fails', async () => {
+  await using counting = countingPool(0);
+  counting.pool.prepare();
+  assert.equal(counting.started.length, 0);
+  const start = () => {
+    throw new Error('no room for another thread');
+  };
+  const pool = new WorkerPool({ clock: stoppedClock(), idleMs: IDLE_MS, idleMax: 2, start });
+  pool.prepare();
+  assert.equal(pool.idleCount, 0);
+});
+
 test('transfers at the same time have threads of their own, and not more stay than may', async () => {
   await using server = await disk();
   await using counting = countingPool();
@@ -225,18 +261,35 @@ const ENDS_BY_ITSELF = `
   const exhausted = new Promise(() => {});
   const counterMemory = new SharedArrayBuffer(64);
   const request = { workerCount: 2, order: { ...JSON.parse(order), counterMemory } };
+  pool.prepare();
   await pool.run({ ...request, nextBatch, connected, exhausted }, { signal: new AbortController().signal });
   console.log('moved');
 `;
 
+const ENDS_UNUSED = `
+  const [poolModule, clockModule] = process.argv.slice(1);
+  const { WorkerPool } = await import(poolModule);
+  const { systemClock } = await import(clockModule);
+  new WorkerPool({ clock: systemClock(), idleMs: 3_600_000, idleMax: 2 }).prepare();
+  console.log('prepared');
+`;
+
 test('a process with idle threads can end', async () => {
   await using server = await disk();
+  const { counterMemory: _, ...order } = server.order();
+  assert.equal(await outputOf(ENDS_BY_ITSELF, JSON.stringify(order)), 'moved');
+});
+
+test('a process whose thread was prepared for nothing can end', async () => {
+  assert.equal(await outputOf(ENDS_UNUSED), 'prepared');
+});
+
+async function outputOf(script: string, ...more: readonly string[]): Promise<string> {
   const modules = ['./worker-pool.ts', '../../system/clock.ts'].map(
     (path) => new URL(path, import.meta.url).href,
   );
-  const { counterMemory: _, ...order } = server.order();
-  const args = ['--input-type=module', '-e', ENDS_BY_ITSELF, ...modules, JSON.stringify(order)];
+  const args = ['--input-type=module', '-e', script, ...modules, ...more];
   // Had the threads, or the hour that they may wait, held it, it would have been killed, which is an error.
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 });
-  assert.equal(stdout.trim(), 'moved');
-});
+  return stdout.trim();
+}

@@ -8,7 +8,7 @@
  *                        │  └────────── take ──────────┘
  *                        └─ failure, abort, death ─▶ ended
  *
- * Idle threads never keep the process alive.
+ * One may be started before there is a transfer; it waits like those. Idle threads never keep the process alive.
  */
 import type { BlockSet } from '../../domain/disk/block-set.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -46,6 +46,14 @@ export class WorkerPool {
     return this.#idle.length;
   }
 
+  /** Has a thread ready for a transfer to come, unless one is. What cannot be started, nobody hears of before it is needed. */
+  prepare(): void {
+    if (this.#idle.length > 0 || this.#idleMax === 0) return;
+    try {
+      this.#letWait(this.#start());
+    } catch {}
+  }
+
   /**
    * Lets several threads share the batches; resolves with the wrong blocks that each found. When one fails, or
    * the signal is aborted, all are ended. In any case none of them is at work when it settles.
@@ -76,6 +84,10 @@ export class WorkerPool {
 
   async #putBack(thread: TransferThread): Promise<void> {
     if (!thread.isFree || this.#idle.length >= this.#idleMax) return await thread.end();
+    this.#letWait(thread);
+  }
+
+  #letWait(thread: TransferThread): void {
     const idle = { thread, leave: new AbortController() };
     this.#idle = [...this.#idle, idle];
     thread.releaseProcess();
