@@ -3,8 +3,9 @@
  *
  *   B0      qemu-img convert between servers as they come
  *   B1      qemu-img convert between servers started with GLIBC_TUNABLES (as ours are)
- *   first   ours between tuned servers, hashing every block: the first transfer in the life of a process
- *   next    the same in the same process, while its workers are still there: the next disk of a VM, the next VM of a job
+ *   cold    ours between tuned servers, hashing every block: the first transfer in the life of a process, out of the blue
+ *   first   the same in another process, after it was said that it will come and a pause as long as a freeze is: the first run of a VM
+ *   next    another in the process of `first`, while its workers are still there: the next disk of a VM, the next VM of a job
  *
  *   node bench/mover.ts [--size-mib 2048] [--rounds 3] [--sparse-mib 8192] [--extents 1024]
  *                       [--extent-kib 1024] [--daemon] [--no-compile-cache]
@@ -12,8 +13,8 @@
  * Runs are alternated and ratios are of medians, because single runs vary by a third on a busy machine. Each
  * run begins with an empty target, servers of its own and memory for the target's pages that was in use just before (what a
  * virtual machine has given back to its host costs up to fifteen times as much to write to), and ends with a flush. The mover's process is started as the server is
- * (bin/understudy.js). Its time is that of the transfer with the start of its threads, without
- * that of its process, which in life runs anyway; and its compiled code is kept in a private folder from one
+ * (bin/understudy.js). Its time is that of the transfer with the start of its threads (but of one that was prepared), without
+ * that of its process, which in life runs anyway; what it adds to the memory counts what was prepared, and so does its processor time. Its compiled code is kept in a private folder from one
  * run to the next, as a server's is (`--no-compile-cache`: compile everything anew). A first round is not counted.
  *
  * What is possible: B1's processor time and that of SHA-256 for the same bytes, spread over all cores that never wait. Where TMPDIR
@@ -57,7 +58,10 @@ const { values } = parseArgs({
   },
 });
 
-const OURS = ['first', 'next'] as const;
+/** The shortest freeze that was seen: libvirt's `backup-begin` and the look at the VM before it. */
+const FREEZE_MS = 140;
+
+const OURS = ['cold', 'first', 'next'] as const;
 const CONTESTANTS = ['B0', 'B1', ...OURS] as const;
 type Contestant = (typeof CONTESTANTS)[number];
 type Figures = {
@@ -102,11 +106,12 @@ function makeSparse(path: string): void {
 async function series(title: string, source: string, dataMib: number): Promise<void> {
   // Else the first flush of a contestant would also pay for the source's own unwritten pages.
   run('sync', '-f', source);
-  const results: Record<Contestant, Figures[]> = { B0: [], B1: [], first: [], next: [] };
-  await raceOurs(source);
+  const results: Record<Contestant, Figures[]> = { B0: [], B1: [], cold: [], first: [], next: [] };
+  await raceCold(source);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     results.B0.push(await race('B0', source, convert));
-    const [first, next] = await raceOurs(source);
+    results.cold.push(await raceCold(source));
+    const [first, next] = await racePrepared(source);
     results.first.push(first);
     results.next.push(next);
     results.B1.push(await race('B1', source, convert));
@@ -160,10 +165,15 @@ function report(contestant: Contestant, figures: readonly Figures[], dataMib: nu
 type Ends = readonly [source: RunningServer, target: RunningServer];
 type Run = (ends: Ends, sizeBytes: number) => Promise<Omit<Figures, 'serverCpuSeconds'>>;
 
-/** Two transfers of one process. What the first made is not compared, so that the second follows at once; both do the same. */
-async function raceOurs(source: string): Promise<readonly [Figures, Figures]> {
+async function raceCold(source: string): Promise<Figures> {
   await using mover = startMover();
-  const first = await race('first', source, mover.move);
+  return await race('cold', source, mover.move);
+}
+
+/** Two transfers of one process. What the first made is not compared, so that the second follows at once; both do the same. */
+async function racePrepared(source: string): Promise<readonly [Figures, Figures]> {
+  await using mover = startMover();
+  const first = await race('first', source, mover.moveAfterFreeze);
   const next = await race('next', source, mover.move);
   run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
   return [first, next];
@@ -208,7 +218,7 @@ async function convert([from, to]: Ends): ReturnType<Run> {
 }
 
 /** The mover's process, with the flags and the limits of the server. */
-function startMover(): AsyncDisposable & { readonly move: Run } {
+function startMover(): AsyncDisposable & { readonly move: Run; readonly moveAfterFreeze: Run } {
   // mkdtemp made the folder for us alone: nobody else may write what is run from a compile cache.
   const cache = { NODE_COMPILE_CACHE: join(folder, 'compiled') };
   const env = {
@@ -221,9 +231,11 @@ function startMover(): AsyncDisposable & { readonly move: Run } {
   const args = ['--optimize-for-size', join(import.meta.dirname, 'mover-run.ts')];
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
   const answers = createInterface({ input: child.stdout });
-  return {
-    move: async ([from, to], sizeBytes) => {
-      const order = [from.endpoint, to.endpoint, sizeBytes, join(folder, 'spool')];
+  const runAfter =
+    (freezeMs: number | null): Run =>
+    async ([source, target], sizeBytes) => {
+      const request = { source: source.endpoint, target: target.endpoint, sizeBytes };
+      const order = { ...request, recordsPath: join(folder, 'spool'), freezeMs };
       child.stdin.write(`${JSON.stringify(order)}\n`);
       const ended = once(child, 'close').then(([code]) => {
         throw new Error(`the mover ended with ${code}`);
@@ -231,7 +243,10 @@ function startMover(): AsyncDisposable & { readonly move: Run } {
       const [line] = await Promise.race([once(answers, 'line'), ended]);
       const { addedBytes, ...figures } = JSON.parse(line);
       return { ...figures, addedMib: addedBytes / MIB };
-    },
+    };
+  return {
+    move: runAfter(null),
+    moveAfterFreeze: runAfter(FREEZE_MS),
     async [Symbol.asyncDispose]() {
       const closed = once(child, 'close');
       child.stdin.end();
