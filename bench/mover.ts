@@ -17,7 +17,8 @@
  * that of its process, which in life runs anyway; what it adds to the memory counts what was prepared, and so does its processor time. Its compiled code is kept in a private folder from one
  * run to the next, as a server's is (`--no-compile-cache`: compile everything anew). A first round is not counted.
  *
- * What is possible: B1's processor time and that of SHA-256 for the same bytes, spread over all cores that never wait. Where TMPDIR
+ * What is possible at the cost of B1: its processor time and that of SHA-256 for the same bytes, spread over all cores that never wait. Who costs
+ * the servers less can do better. Where TMPDIR
  * is a tmpfs the processor is the limit; else it is often the kernel, which makes writers wait while it writes pages out.
  */
 import { spawn } from 'node:child_process';
