@@ -194,7 +194,7 @@ async function unfencedAfter(
   const name = 'former-source-unfenced';
   if (since === undefined) return [...beside, { type: 'condition-cleared', replicaId, name }];
   const message =
-    `${former.name} was not fenced, so that it may still run beside ${sourceVmName}, which took its place. ` +
+    `${former.name} has not been seen at rest since ${sourceVmName} took its place, so that it may still run beside it. ` +
     'Make sure that it does not: shut it down at its old host and remove it there.';
   return [...beside, { type: 'condition-raised', replicaId, condition: { name, message, since } }];
 }

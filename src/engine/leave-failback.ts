@@ -8,6 +8,7 @@ import { addStopOf } from '../domain/failover/fencing.ts';
 import { type OperationKey, operationKey } from '../domain/ids.ts';
 import { apply, type PhaseEvent } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
+import { shellArgument } from '../domain/shell-argument.ts';
 import { mayServe } from '../domain/vm/vm.ts';
 import type { CatalogChange } from '../ports/catalog.ts';
 import type { OperationContext, OperationDefinition } from '../ports/durable.ts';
@@ -25,7 +26,7 @@ import { refuseMerged } from './refuse-merged.ts';
 import { savedReplica } from './replica-facts.ts';
 import { besideSibling, lookAtSiblings, requireNoSibling } from './siblings.ts';
 import { tellBranchOrNot } from './tell-branch.ts';
-import { switchoverSettled } from './tell-switchover.ts';
+import { switchoverSettled, wasLeftOff } from './tell-switchover.ts';
 import { makeStartable, startableRecorded } from './tell-target.ts';
 import {
   layersTemporary,
@@ -34,7 +35,7 @@ import {
   replicaFreezeTemporary,
 } from './temporaries.ts';
 
-/** ReadyToSwitch → Failover: the replica never stopped serving. */
+/** ReadyToSwitch → Failover: the replica never stopped serving, unless a switchover failed and could not start it again. */
 export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinition {
   return {
     kind: 'cancel-failback',
@@ -42,7 +43,9 @@ export function cancelFailbackDefinition(ports: EnginePorts): OperationDefinitio
       const failback = await loadFailback(ports, context, input, 'cancel-failback');
       // Found when the catalogue was rebuilt: a switchover that was cut off may have parked it.
       if (failback.failback.syncedMark === null) await unparkReplica(context, failback);
+      const isLeftOff = await wasLeftOff(ports, context, failback.replica);
       const replica = await recordFailover(context, failback, 'failback-cancelled', []);
+      if (isLeftOff) await startLeftOff(ports, context, { ...failback, replica });
       await leaveHome(context, failback, replica);
       await sweepPasses(context, failback);
       return null;
@@ -203,6 +206,35 @@ async function startReplica(
     },
     undo: 'nothing',
   });
+}
+
+/** It is left off where somebody serves in its place by now. */
+async function startLeftOff(
+  ports: EnginePorts,
+  context: OperationContext,
+  { target, replica, replicaVmId: vmId }: Failback,
+): Promise<void> {
+  const serving = await context.step<string | null>('start-replica', {
+    do: async ({ key, signal }) => {
+      try {
+        await requireMeetsNobody(ports, { replica, target, vmId }, { signal });
+      } catch (error) {
+        const { code, details } = asUnderstudyError(error);
+        if (code === 'started-beside-source') return replica.sourceVmName;
+        if (code === 'sibling-serves') return String(details.sibling);
+        throw error;
+      }
+      await target.hypervisor.start({ key, vmId }, { signal });
+      return null;
+    },
+    undo: 'nothing',
+  });
+  if (serving === null) return;
+  const undo = `\`understudy undo-failover ${shellArgument(replica.name)}\``;
+  await context.note(
+    'note-left-off',
+    `${replica.name} stays off, because ${serving} serves. ${undo} brings its failover to an end.`,
+  );
 }
 
 async function leaveHome(

@@ -86,6 +86,18 @@ export async function tellStartedByHand(
   await Promise.all(replicas.filter(({ phase }) => phase === 'ReadyToSwitch').map(look));
 }
 
+/** Whether a switchover left the replica off that was to serve again, and nobody has started it since. */
+export function wasLeftOff(
+  { catalog }: Pick<EnginePorts, 'catalog'>,
+  context: OperationContext,
+  replica: Replica,
+): Promise<boolean> {
+  return context.step<boolean>('look-for-switchover', {
+    do: async () => (await toldToStayOff(catalog, replica)) !== null,
+    undo: 'nothing',
+  });
+}
+
 function goesBack(replica: Replica, why: string): string {
   return `The switchover failed and is taken back to ${replica.name}: ${why} ${whatLeadsOn(replica)}`;
 }

@@ -63,7 +63,7 @@ export async function watchSources(ports: ControllerPorts, watch: Watch): Promis
     const vm = watchedSource(replica, now);
     if (vm === null) {
       await withdrawReturned(ports, replica);
-      if (!isBusy(replica)) unwatched.push(replica);
+      if (replica.phase === 'Ready' && !isBusy(replica)) unwatched.push(replica);
     }
     // What an operation is doing to the source right now, it finds out itself.
     else if (!isBusy(replica)) watched.push({ replica, vm, as: SOURCE });
@@ -104,7 +104,7 @@ const SOURCE: Part = {
   // During a failover it is the fence that is looked at, not one moment.
   withdraw: async (ports, replica, options) => {
     await withdrawReturned(ports, replica);
-    await withdrawUnfenced(ports, replica, options);
+    if (replica.phase === 'Permanent') await withdrawUnfenced(ports, replica, options);
   },
 };
 
@@ -135,7 +135,6 @@ async function withdrawUnfenced(
   replica: Replica,
   options: CallOptions,
 ): Promise<void> {
-  if (replica.phase !== 'Ready') return;
   const conditions = await ports.catalog.conditions(replica.id);
   if (!conditions.some(({ name }) => name === 'unfenced-source')) return;
   const siblings = await lookAtSiblings(ports, replica, options);

@@ -115,6 +115,15 @@ test('made permanent beside a source that was accepted or could not be asked: th
     const [condition] = await stage.life.ports.catalog.conditions(id);
     assert.equal(condition?.name, 'unfenced-source');
     assert.match(condition?.message ?? '', /web-replica is production now.*remove it there/);
+    stage.production.isUnreachable = false;
+    await watch(stage);
+    assert.deepEqual(
+      new Set(await stage.conditionNames()),
+      new Set(['unfenced-source', 'source-returned']),
+    );
+    stage.vm.stop();
+    await watch(stage);
+    assert.deepEqual(await stage.conditionNames(), []);
   }
 });
 

@@ -19,8 +19,9 @@ export function watchedSource(replica: Replica, now: Instant): WatchedVm | null 
     case 'Failback': // production serves; where that is another VM, this one must not
       return failback !== null && isElsewhere(replica, failback.home) ? sourceOf(replica) : null;
     case 'Permanent':
-      if (failover === null || isLongAgo(failover.startedAt, now)) return null;
-      return isUnexpected(replica) ? sourceOf(replica) : null;
+      // What was accepted beside a failover is not beside production.
+      if (failover?.isConnected !== true || isLongAgo(failover.startedAt, now)) return null;
+      return sourceOf(replica);
     default:
       return null;
   }
