@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type OperationDetailAnswer, operationSchema } from '../../../src/contract/operation.ts';
+import {
+  type OperationDetailAnswer,
+  seenOperationSchema,
+} from '../../../src/contract/operation.ts';
 import type { ReplicaAnswer } from '../../../src/contract/replica.ts';
 import { run } from '../../../src/rig/command.ts';
 import type { PrivateHost } from '../../../src/rig/private-host.ts';
@@ -123,7 +126,7 @@ export async function untilSwitched(
   assert.ok(failback, 'a failback is under way');
   const list = ['operation', 'list', '--kind', 'switch-over', '--subject', id];
   const begun = await until('a switchover begins', async () =>
-    (await ask(list, z.array(operationSchema))).find(
+    (await ask(list, z.array(seenOperationSchema))).find(
       ({ createdAt }) => createdAt >= failback.startedAt,
     ),
   );
