@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, suite, type TestContext, test } from 'node:test';
 import { z } from 'zod';
-import { type OperationAnswer, operationSchema } from '../../src/contract/operation.ts';
+import { type OperationAnswer, seenOperationSchema } from '../../src/contract/operation.ts';
 import { run } from '../../src/rig/command.ts';
 import { BLOCK, type BlockVm, MIB } from './stage/block-vm.ts';
 import { watchEvents } from './stage/event-log.ts';
@@ -119,7 +119,7 @@ suite('production takes over by itself', { skip: skipReason() }, () => {
     serving.write('vdb', { offset: (10 + value) * MIB, length: 3 * BLOCK, value: 0x50 + value });
 
   const operations = (kind: OperationAnswer['kind']): Promise<readonly OperationAnswer[]> =>
-    stage.ask(['operation', 'list', '--kind', kind], z.array(operationSchema));
+    stage.ask(['operation', 'list', '--kind', kind], z.array(seenOperationSchema));
 
   /** Nobody ordered it. @returns the switchover. */
   const requireSwitched = async (t: TestContext, serving: StandIn): Promise<OperationAnswer> => {
