@@ -9,7 +9,6 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
-  createWriteStream,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -39,7 +38,7 @@ import { storeError } from '../store/errors.ts';
 import { CATALOG_SCHEMA } from '../store/schema.ts';
 import { systemClock } from '../system/clock.ts';
 import { systemIds } from '../system/ids.ts';
-import { jsonLogger, type Logger } from '../system/logger.ts';
+import { jsonLogger, type Logger, logFile } from '../system/logger.ts';
 import { systemProcesses } from '../system/processes.ts';
 import { createHostDirectory } from './host-directory.ts';
 
@@ -97,7 +96,7 @@ async function openServer(options: ServerOptions): Promise<RunningServer> {
 
 function openLog(path: string, dataFolder: string, opened: AsyncDisposableStack): Logger {
   mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
-  const stream = createWriteStream(path, { flags: 'a', mode: 0o600 });
+  const stream = logFile(path);
   opened.defer(() => new Promise<void>((done) => stream.end(done)));
   return jsonLogger({ stream, clock: systemClock(), levelMin: 'info' });
 }

@@ -1,4 +1,5 @@
-import type { Writable } from 'node:stream';
+import { close, openSync, write } from 'node:fs';
+import { Writable } from 'node:stream';
 import { formatInstant } from '../domain/instant.ts';
 import type { Clock } from '../ports/clock.ts';
 
@@ -33,4 +34,13 @@ export function jsonLogger(settings: {
       stream.write(`${JSON.stringify({ ...head, ...fields, ...head })}\n`);
     },
   };
+}
+
+/** Appends to a file of ours alone. What finds no room is lost; what comes when there is room again is not. Throws what `open` throws. */
+export function logFile(path: string): Writable {
+  const file = openSync(path, 'a', 0o600);
+  return new Writable({
+    write: (line: Buffer, _encoding, done) => write(file, line, () => done()),
+    final: (done) => close(file, done),
+  });
 }

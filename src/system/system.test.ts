@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { mkdtempDisposable, readFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { manualClock } from '../conformance/manual-clock.ts';
 import { operationId } from '../domain/ids.ts';
 import { systemClock } from './clock.ts';
 import { systemIds } from './ids.ts';
-import { jsonLogger } from './logger.ts';
+import { jsonLogger, logFile } from './logger.ts';
 
 test('ids are valid, distinct and sorted by age', () => {
   const ids = systemIds();
@@ -42,4 +45,28 @@ test('the logger writes one line per event, and fields cannot forge it', () => {
     message: 'it broke',
     host: 'a\nb',
   });
+});
+
+test('a log that finds no room for a line goes on with the next', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'log-'));
+  const path = join(folder.path, 'log.jsonl');
+  const written = async (to: string, ...messages: readonly string[]) => {
+    const stream = logFile(to);
+    const logger = jsonLogger({ stream, clock: manualClock(), levelMin: 'info' });
+    for (const message of messages) {
+      logger.log('info', message);
+      await new Promise<void>((done) => stream.write('', () => done()));
+    }
+    assert.ok(stream.writable);
+    await new Promise<void>((done) => stream.end(done));
+  };
+  await written('/dev/full', 'lost', 'lost as well');
+  await written(path, 'one', 'two');
+  await written(path, 'three');
+  const lines = (await readFile(path, 'utf8')).trim().split('\n');
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).message),
+    ['one', 'two', 'three'],
+  );
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
