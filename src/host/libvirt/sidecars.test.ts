@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -70,6 +70,40 @@ describe('sidecars', () => {
         assert.equal(back, own);
       });
     }
+  });
+
+  it('set aside in an archive that cannot be read any more stay where they are, and so does what is there now', async () => {
+    await withFolder(async (folder) => {
+      const id = vmId('11111111-2222-4333-8444-555555555555');
+      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+      const state = join(tools.swtpmFolder, id, 'tpm2');
+      await mkdir(state, { recursive: true });
+      await writeFile(join(state, 'tpm2-00.permall'), 'own');
+      const kept = { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') };
+      const damaged = 'x'.repeat(2048);
+      await writeFile(kept.path, damaged);
+      await assert.rejects(restoreTpm(tools, kept, { signal }), { code: 'access-denied' });
+      assert.equal(await readFile(kept.path, 'utf8'), damaged);
+      assert.equal(await readFile(join(state, 'tpm2-00.permall'), 'utf8'), 'own');
+    });
+  });
+
+  it('are for nobody else to read: a TPM holds the keys of its guest', async () => {
+    await withFolder(async (folder) => {
+      const vm = describedAs(EVERYTHING.replace(NVRAM, join(folder, 'absent')));
+      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+      const state = join(tools.swtpmFolder, vm.id, 'tpm2');
+      await mkdir(state, { recursive: true });
+      await writeFile(join(state, 'tpm2-00.permall'), 'secret');
+      const [collected] = await collectSidecars(tools, { vm, folder }, { signal });
+      const path = join(folder, 'kept.tar');
+      // As an attempt that was cut off has left it, made by others' rules.
+      await writeFile(`${path}.new`, 'half', { mode: 0o644 });
+      await keepTpm(tools, { vmId: vm.id, text: EVERYTHING, path }, { signal });
+      for (const archive of [collected?.path ?? '', path]) {
+        assert.equal((await stat(archive)).mode & 0o777, 0o600, archive);
+      }
+    });
   });
 
   it('of a VM that never ran are none', async () => {

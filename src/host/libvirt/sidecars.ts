@@ -5,7 +5,7 @@
  * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
@@ -49,8 +49,8 @@ export async function collectSidecars(
   const state = tpmFolder(tools, domain, vm.id);
   if (state !== null && (await exists(state))) {
     const path = join(folder, 'tpm.tar');
-    const args = ['--create', '--file', path, '--exclude=.lock', '--directory', state, '.'];
-    await tar(tools.processes, args, { path: state, options });
+    const content = ['--directory', state, '.'];
+    await archiveTpm(tools.processes, { path, content, state }, options);
     sidecars.push({ name: 'tpm', path });
   }
   return sidecars;
@@ -86,12 +86,14 @@ export async function keepTpm(
   const content = (await exists(state))
     ? ['--directory', state, '.']
     : ['--files-from', '/dev/null'];
-  const args = ['--create', '--file', `${path}.new`, '--exclude=.lock', ...content];
-  await tar(tools.processes, args, { path: state, options });
+  await archiveTpm(tools.processes, { path: `${path}.new`, content, state }, options);
   await rename(`${path}.new`, path).catch(denied(path));
 }
 
-/** Puts back what `keepTpm` set aside; nothing set aside, or a VM that is gone (`text` null), is success. */
+/**
+ * Puts back what `keepTpm` set aside; nothing set aside, or a VM that is gone (`text` null), is success. Throws
+ * `access-denied`, also for an archive that cannot be read: it may be all that is left, so it and the state stay.
+ */
 export async function restoreTpm(
   tools: SidecarTools,
   {
@@ -102,14 +104,11 @@ export async function restoreTpm(
   options: CallOptions,
 ): Promise<void> {
   if (text === null || !(await exists(path))) return;
+  const listed = await tar(tools.processes, ['--list', '--file', path], { path, options });
   const state = tpmFolder(tools, parseRoot(text, 'domain', vmId), vmId);
   if (state !== null) await rm(state, { recursive: true, force: true }).catch(denied(state));
-  const { stdout } = await tools.processes.run(
-    { command: 'tar', arguments: ['--list', '--file', path] },
-    options,
-  );
   // An empty folder would keep libvirt from setting up a new chip.
-  if (stdout !== '') {
+  if (listed !== '') {
     await placeTpm(tools, { sidecars: [{ name: 'tpm', path }], vmId, text }, options);
   }
   await rm(path, { force: true }).catch(denied(path));
@@ -140,13 +139,34 @@ function tpmFolder({ swtpmFolder }: SidecarTools, domain: XmlElement, id: VmId):
   return join(swtpmFolder ?? SWTPM_FOLDER, id, version);
 }
 
+/** Durable when it resolves, and for nobody else to read: a TPM holds the keys of its guest. */
+async function archiveTpm(
+  processes: Processes,
+  {
+    path,
+    content,
+    state,
+  }: { readonly path: string; readonly content: readonly string[]; readonly state: string },
+  options: CallOptions,
+): Promise<void> {
+  // tar leaves a file that is there its rights.
+  await rm(path, { force: true }).catch(denied(path));
+  await using archive = await open(path, 'wx', 0o600).catch(denied(path));
+  const args = ['--create', '--file', path, '--exclude=.lock', ...content];
+  await tar(processes, args, { path: state, options });
+  await archive.sync();
+}
+
+/** What it prints. */
 async function tar(
   processes: Processes,
   args: readonly string[],
   { path, options }: { path: string; options: CallOptions },
-): Promise<void> {
-  const { exitCode, stderr } = await processes.run({ command: 'tar', arguments: args }, options);
+): Promise<string> {
+  const command = { command: 'tar', arguments: args };
+  const { exitCode, stdout, stderr } = await processes.run(command, options);
   if (exitCode !== 0) return denied(path)(new Error(stderr.trim().split('\n').at(-1)));
+  return stdout;
 }
 
 function exists(path: string): Promise<boolean> {
