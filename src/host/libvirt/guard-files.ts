@@ -42,13 +42,16 @@ export async function readGuards(folder: string): Promise<readonly HeldVm[] | nu
 
 type Held = { readonly vmId: VmId; readonly replicaId: ReplicaId };
 
-/** A damaged one holds its VM all the same, so it is told; of epoch 0 it gives way to any other. */
+/**
+ * A damaged one holds its VM all the same, so it is told; of epoch 0 it gives way to any other. What is no file holds
+ * nobody: the hook passes over it.
+ */
 export async function readGuard(folder: string, held: Held): Promise<HeldVm | null> {
   let text: string;
   try {
     text = await readFile(pathOf(folder, held), 'utf8');
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return null;
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'EISDIR') return null;
     throw error;
   }
   const [reason = '', memory = ''] = text.split('\n');

@@ -1,7 +1,7 @@
 /** The hook as libvirt runs it: with the VM's name, the operation, and the definition on stdin. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -90,6 +90,22 @@ test('a guard that was damaged holds all the same, is told, and gives way to a w
   assert.match(call(places.hookPath, xml(HELD)).said, /kept from starting/);
   assert.deepEqual((await readGuards(guards))?.[0]?.epoch, 0);
   await writeGuard(guards, GUARD);
+  assert.deepEqual(await readGuards(guards), [GUARD]);
+});
+
+test('a hook that may not be run is not installed, as libvirt passes it over', async (t) => {
+  const { places } = await installed(t);
+  chmodSync(places.hookPath, 0o644);
+  assert.equal(await isHookInstalled(places), false);
+  await installHook(places);
+  assert.equal(await isHookInstalled(places), true);
+});
+
+test('what is no file holds nobody, and hides no guard', async (t) => {
+  const { places, guards } = await installed(t);
+  await writeGuard(guards, GUARD);
+  mkdirSync(join(guards, `${FREE}.rp-2`));
+  assert.equal(call(places.hookPath, xml(FREE)).status, 0);
   assert.deepEqual(await readGuards(guards), [GUARD]);
 });
 

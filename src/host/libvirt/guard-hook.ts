@@ -7,7 +7,7 @@
  * Whether there are hooks at all libvirt looks up when it starts and when it is reloaded; from then on what the folder of
  * guards holds decides. The hook speaks to nobody: libvirt waits for it, so that asking libvirt would never be answered.
  */
-import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import { syncFolder } from './layers-record.ts';
@@ -68,8 +68,7 @@ export async function installHook({
   await writable(guardsFolder, async () => {
     for (const folder of [qemuFolder, guardsFolder]) await mkdir(folder, { recursive: true });
     // libvirt runs whatever is executable in `qemu.d`, also what was left half-written: so it is written elsewhere.
-    await writeThrough(join(guardsFolder, '.hook'), hookPath, HOOK);
-    await chmod(hookPath, 0o755);
+    await writeThrough(join(guardsFolder, '.hook'), hookPath, HOOK, 0o755);
     await syncFolder(qemuFolder);
   });
 }
@@ -82,9 +81,11 @@ export async function removeHook({ hookPath, guardsFolder }: HookPlaces): Promis
   });
 }
 
+/** libvirt passes over one that may not be run. */
 export async function isHookInstalled({ hookPath }: HookPlaces): Promise<boolean> {
   try {
-    return (await readFile(hookPath, 'utf8')) === HOOK;
+    const { mode } = await stat(hookPath);
+    return (mode & 0o111) !== 0 && (await readFile(hookPath, 'utf8')) === HOOK;
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return false;
     throw error;
@@ -92,9 +93,16 @@ export async function isHookInstalled({ hookPath }: HookPlaces): Promise<boolean
 }
 
 /** Durable and whole, or not there. `temporary` must be no name that the hook looks for. */
-export async function writeThrough(temporary: string, path: string, text: string): Promise<void> {
+export async function writeThrough(
+  temporary: string,
+  path: string,
+  text: string,
+  mode = 0o644,
+): Promise<void> {
   {
-    await using file = await open(temporary, 'w', 0o644);
+    await using file = await open(temporary, 'w', mode);
+    // Whatever our umask, and also one that a killed writer left.
+    await file.chmod(mode);
     await file.writeFile(text);
     await file.sync();
   }
