@@ -22,6 +22,8 @@ export function openEventStream(response: ServerResponse): EventStream {
   const closing = new AbortController();
   response.on('close', () => closing.abort());
   response.on('error', () => closing.abort());
+  // Nobody is told a second time.
+  if (response.closed) closing.abort();
   response.writeHead(200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store',

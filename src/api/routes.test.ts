@@ -76,6 +76,17 @@ test('an unknown query field, a bad limit and an empty reference are refused', a
   }
 });
 
+test('a body nested without end is refused as a wrong one, not taken for a bug', async (t) => {
+  const { request, logged } = openApiRoom(t);
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  const headers = { 'content-type': 'application/json', 'idempotency-key': 'k-1' };
+  for (const body of [deep, `{"name":${deep}}`]) {
+    const { status } = await request('POST', '/api/v1/jobs', { headers, body });
+    assert.equal(status, 400);
+  }
+  assert.deepEqual(logged, []);
+});
+
 test('bodies of other types, broken or too large are refused with a problem', async (t) => {
   const { request } = openApiRoom(t);
   const cases: [string, string | undefined, number][] = [
