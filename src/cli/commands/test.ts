@@ -17,8 +17,10 @@ import {
   waitOptions,
 } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
+import { Failure } from '../failure.ts';
 import { exitCodeOfOperation } from '../follow.ts';
 import { count, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
+import { errorCode } from '../location.ts';
 import { parseCount, parseSeconds } from '../quantities.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
@@ -155,7 +157,7 @@ function evidenceCommand(test: Command, runner: Runner): void {
   runner.run<EvidenceOptions>(evidence, async (session, [id = ''], { to = '.' }) => {
     const { client } = session;
     const operation = await client.call('showOperation', { parameters: { operation: id } });
-    await mkdir(to, { recursive: true });
+    await mkdir(to, { recursive: true }).catch(cannotSave(to));
     const saved: { readonly path: string; readonly bytes: number }[] = [];
     for (const { testId, pointId, evidence: files } of testsOf(operation)) {
       for (const { name } of files) {
@@ -163,7 +165,7 @@ function evidenceCommand(test: Command, runner: Runner): void {
         const { base64 } = await client.call('testEvidence', { parameters });
         const content = Buffer.from(base64, 'base64');
         const path = join(to, `${pointId}-${testId}-${name}`);
-        await writeFile(path, content);
+        await writeFile(path, content).catch(cannotSave(path));
         saved.push({ path, bytes: content.length });
       }
     }
@@ -175,6 +177,12 @@ function evidenceCommand(test: Command, runner: Runner): void {
     );
     return saved.length === 0 ? EXIT.missing : EXIT.ok;
   });
+}
+
+function cannotSave(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new Failure(`${path} cannot be written (${errorCode(cause)}).`, EXIT.failed, { cause });
+  };
 }
 
 type BisectOptions = WaitOptions & { readonly probe: readonly string[] };
