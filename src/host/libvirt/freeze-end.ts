@@ -77,8 +77,9 @@ async function settleBeginning(
     await clock.sleep(POLL_MS, options);
   }
   // Thawing what is not frozen is harmless; a guest without an agent cannot have been frozen by one.
-  await context.virsh.run(['domfsthaw', '--', vmId], options).catch((error: unknown) => {
-    if (!hasCode(error, 'guest-not-answering', 'hypervisor-refused', 'vm-missing', 'vm-busy'))
-      throw error;
+  await context.virsh.run(['domfsthaw', '--', vmId], options).catch(async (error: unknown) => {
+    // Whoever has its turn now says nothing about its file systems.
+    if (hasCode(error, 'vm-busy')) return thaw(context, vmId);
+    if (!hasCode(error, 'guest-not-answering', 'hypervisor-refused', 'vm-missing')) throw error;
   });
 }
