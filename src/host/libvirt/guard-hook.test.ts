@@ -5,11 +5,13 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { UnderstudyError } from '../../domain/error.ts';
 import { replicaId, vmId } from '../../domain/ids.ts';
 import { instant } from '../../domain/instant.ts';
 import { readGuards, removeGuard, writeGuard } from './guard-files.ts';
 import { hookPlaces, installHook, isHookInstalled, removeHook } from './guard-hook.ts';
 import { createLibvirtStartGuard } from './start-guard.ts';
+import type { Virsh } from './virsh.ts';
 
 const HELD = vmId('11111111-2222-4333-8444-555555555555');
 const FREE = vmId('99999999-2222-4333-8444-555555555555');
@@ -153,4 +155,26 @@ test('a session daemon and another machine are refused; without a folder of its 
     assert.deepEqual([await none.held(options), (await none.prove(options)).state], [[], 'absent']);
     await assert.rejects(none.hold(GUARD, options), { code: 'guard-absent' });
   }
+});
+
+test('a probe that a killed process left running does not make the guard look dormant', async (t) => {
+  const { folder } = await installed(t);
+  let isLeft = true;
+  const run: Virsh['run'] = async ([action]) => {
+    if (action === 'destroy') {
+      if (!isLeft) throw new UnderstudyError('vm-missing', { vm: 'probe', host: 'lab' });
+      isLeft = false;
+      return '';
+    }
+    const reason = "domain 'understudy-guard-probe' already exists";
+    if (isLeft) throw new UnderstudyError('hypervisor-refused', { action: 'create', reason });
+    throw new UnderstudyError('start-held', { vm: 'probe', host: 'lab', reason: 'a test' });
+  };
+  const guard = createLibvirtStartGuard({
+    virsh: { uri: 'qemu:///system', hostName: 'lab', run },
+    hooksFolder: folder,
+    traits: async () => ({ machines: [], domainType: 'qemu' }),
+  });
+  const { state } = await guard.prove({ signal: new AbortController().signal });
+  assert.equal(state, 'active');
 });

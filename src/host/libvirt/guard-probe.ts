@@ -40,6 +40,7 @@ export async function proveHook(
     await writable(guardsFolder, () =>
       writeThrough(join(guardsFolder, '.new-probe'), guard, 'This is only a test.\n'),
     );
+    await end(virsh, { signal });
     await virsh.run(['create', '--paused', { file: probeXml(domainType) }], { signal });
     return { state: 'dormant', because: `The host started a VM that the guard held. ${RELOAD}` };
   } catch (error) {
