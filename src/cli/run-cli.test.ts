@@ -452,6 +452,17 @@ test('a planned failover of several begins only when all are known, and says who
   assert.match(partly.err, /VM web is not off/);
 });
 
+test('a rescan of all says which one was refused, and waits for the others all the same', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  fake.put(DONE);
+  fake.answers.replicas = [REPLICA_VIEW, REPLICA_VIEW];
+  fake.failNext('rescan', new UnderstudyError('vm-not-off', { vm: 'web' }));
+  const partly = await run('rescan');
+  assert.equal(partly.code, 3);
+  assert.match(partly.out, /succeeded/);
+  assert.match(partly.err, /VM web is not off/);
+});
+
 test('a blocked job lists what blocks it and is exit code 3; warnings do not stop it', async (t) => {
   const { run, fake } = await openServedRoom(t);
   const blocking = { severity: 'blocks', element: 'disk vdb', message: 'it is a CD' } as const;

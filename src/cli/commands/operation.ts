@@ -205,6 +205,26 @@ export async function settleAndShow(
   return exitCodeOfAll([settled], wait);
 }
 
+/**
+ * The end of every command that begins several, `asked` of each: what one of them is refused for is said, and the others are
+ * waited for all the same. Throws the first refusal.
+ */
+export async function settleAndShowAll(
+  session: Session,
+  asked: readonly Promise<OperationAnswer>[],
+  { wait, show }: WaitOptions & { readonly show: (settled: readonly OperationAnswer[]) => void },
+): Promise<number> {
+  const answers = await Promise.allSettled(asked);
+  const accepted = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const [refused, ...more] = answers.filter((one) => one.status === 'rejected');
+  if (accepted.length === 0 && refused !== undefined) throw refused.reason;
+  const settled = await session.settle(accepted, wait);
+  show(settled);
+  for (const { reason } of more) if (reason instanceof Error) session.say(reason.message);
+  if (refused !== undefined) throw refused.reason;
+  return exitCodeOfAll(settled, wait);
+}
+
 function sayOutcome({ say }: Session, operation: OperationAnswer): void {
   const { title, state, error } = operation;
   if (error !== null) say(`${title} is ${state}: ${error.message}`);

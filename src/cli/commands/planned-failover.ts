@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { PlannedFailoverBody } from '../../contract/failover.ts';
 import { choice, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
 import { parseCount, parseSeconds } from '../quantities.ts';
-import { exitCodeOfAll, type Session } from '../session.ts';
-import { renderOperations, settleAndShow } from './operation.ts';
+import type { Session } from '../session.ts';
+import { renderOperations, settleAndShow, settleAndShowAll } from './operation.ts';
 
 type PlannedOptions = WaitOptions & {
   readonly reason?: string;
@@ -46,7 +46,13 @@ export function plannedFailoverCommand(program: Command, runner: Runner): void {
       const accepted = await session.client.call('plannedFailover', { parameters, body });
       return settleAndShow(session, accepted, options.wait);
     }
-    return failOverAll(session, ids, body, options.wait);
+    const asked = ids.map((replica) =>
+      session.client.call('plannedFailover', { parameters: { replica }, body }),
+    );
+    return settleAndShowAll(session, asked, {
+      wait: options.wait,
+      show: (items) => session.show({ items }, (shown) => renderOperations(shown.items)),
+    });
   });
 }
 
@@ -56,31 +62,6 @@ async function idsOf({ client }: Session, replicas: readonly string[]): Promise<
     replicas.map((replica) => client.call('showReplica', { parameters: { replica } })),
   );
   return [...new Set(found.map(({ id }) => id))];
-}
-
-/** What one of them is refused for is said, and the others are waited for all the same. */
-async function failOverAll(
-  session: Session,
-  replicas: readonly string[],
-  body: PlannedFailoverBody,
-  wait: boolean,
-): Promise<number> {
-  const asked = await Promise.allSettled(
-    replicas.map((replica) =>
-      session.client.call('plannedFailover', { parameters: { replica }, body }),
-    ),
-  );
-  const accepted = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  const refusals: unknown[] = asked.flatMap((one) =>
-    one.status === 'rejected' ? [one.reason] : [],
-  );
-  const [first, ...more] = refusals;
-  if (accepted.length === 0) throw first;
-  const settled = await session.settle(accepted, wait);
-  session.show({ items: settled }, ({ items }) => renderOperations(items));
-  for (const refusal of more) if (refusal instanceof Error) session.say(refusal.message);
-  if (first !== undefined) throw first;
-  return exitCodeOfAll(settled, wait);
 }
 
 function request(options: PlannedOptions): PlannedFailoverBody {

@@ -6,9 +6,9 @@ import { escapeText } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
 import { findingLine, findingsLeft } from '../results.ts';
-import { exitCodeOfAll, type Session } from '../session.ts';
+import type { Session } from '../session.ts';
 import { renderTable } from '../table.ts';
-import { renderOperations } from './operation.ts';
+import { renderOperations, settleAndShowAll } from './operation.ts';
 
 type RescanOptions = WaitOptions & {
   readonly rebuild?: boolean;
@@ -69,17 +69,16 @@ async function rebuild(session: Session, options: RescanOptions): Promise<number
 
 async function rescanAll(session: Session, { repair, wait }: RescanOptions): Promise<number> {
   const replicas = (await session.client.call('listReplicas')).items;
-  const begun = await Promise.all(
-    replicas.map(({ id }) =>
-      session.client.call('rescanReplica', {
-        parameters: { replica: id },
-        body: { repair: repair === true },
-      }),
-    ),
+  const asked = replicas.map(({ id }) =>
+    session.client.call('rescanReplica', {
+      parameters: { replica: id },
+      body: { repair: repair === true },
+    }),
   );
-  const settled = await session.settle(begun, wait);
-  session.showList(settled, renderRescans);
-  return exitCodeOfAll(settled, wait);
+  return settleAndShowAll(session, asked, {
+    wait,
+    show: (settled) => session.showList(settled, renderRescans),
+  });
 }
 
 /** Below the table what each of them left, so that one command tells all. */
