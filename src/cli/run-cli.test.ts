@@ -452,6 +452,18 @@ test('a planned failover of several begins only when all are known, and says who
   assert.match(partly.err, /VM web is not off/);
 });
 
+test('the version of a server is not reachable only where none is reached', async (t) => {
+  const alone = await (await openCliRoom(t)).run('version');
+  assert.deepEqual([alone.code, alone.out], [0, 'understudy 9.9.9 (server: not reachable)\n']);
+  const { run } = await openServedRoom(t);
+  const bogus = await run('--server bogus version');
+  assert.equal(bogus.code, 2);
+  assert.match(bogus.err, /not "bogus"/);
+  const strange = await run('version', { environment: { UNDERSTUDY_TOKEN: 'wrong' } });
+  assert.equal(strange.code, 2);
+  assert.equal(strange.out, '');
+});
+
 test('a rescan of all says which one was refused, and waits for the others all the same', async (t) => {
   const { run, fake } = await openServedRoom(t);
   fake.put(DONE);

@@ -6,7 +6,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { WriteStream } from 'node:tty';
-import { exitCodeOf } from '../cli/exit-codes.ts';
+import { EXIT, exitCodeOf } from '../cli/exit-codes.ts';
 import { Failure } from '../cli/failure.ts';
 import { runCli } from '../cli/run-cli.ts';
 import type { CliWorld, Output, ServeOptions } from '../cli/world.ts';
@@ -14,8 +14,12 @@ import { UnderstudyError } from '../domain/error.ts';
 
 const interrupt = new AbortController();
 process.on('SIGINT', () => interrupt.abort());
-// A reader that went away, as in `understudy … | head`, is no error of ours.
-process.stdout.on('error', () => process.exit(0));
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+  // A reader that went away, as in `understudy … | head`, is no error of ours.
+  if (code === 'EPIPE') process.exit(EXIT.ok);
+  process.stderr.write(`understudy: what there is to say cannot be written (${code})\n`);
+  process.exit(EXIT.failed);
+});
 
 const version: string = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -54,8 +58,6 @@ function defaultDataFolder(): string {
   return join(base, 'understudy');
 }
 
-const EXIT_FAULT = 70;
-
 /** Loaded only here, so that every other command starts without the server's modules. */
 async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
   const { startServer } = await import('./server.ts');
@@ -69,7 +71,7 @@ async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
     version,
     onFault: (error) => {
       process.stderr.write(`understudy ends: its journal cannot be written (${String(error)})\n`);
-      end.resolve(EXIT_FAULT);
+      end.resolve(EXIT.bug);
     },
   }).catch(refuseToServe);
   process.stderr.write(`understudy ${version} listens on ${server.address}\n`);

@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import type { OverviewAnswer, SilentHostAnswer } from '../../contract/replica.ts';
 import { choiceArgument, leaf, notEmpty, type Runner } from '../command-tree.ts';
 import { completionScript, SHELLS } from '../completion.ts';
-import { usageFailure } from '../failure.ts';
+import { EXIT } from '../exit-codes.ts';
+import { Failure, usageFailure } from '../failure.ts';
 import { count, formatAge } from '../format.ts';
 import { dataFolder } from '../location.ts';
 import { renderTable } from '../table.ts';
@@ -35,10 +36,13 @@ export function serverCommands(program: Command, runner: Runner): void {
     'version -o json',
   ]);
   runner.run(version, async ({ client, show, world }) => {
-    // Without a server the question still has half an answer.
     const server = await client.call('version').then(
       (answer) => answer.version,
-      () => null,
+      (error) => {
+        // Without a server the question still has half an answer.
+        if (error instanceof Failure && error.exitCode === EXIT.unreachable) return null;
+        throw error;
+      },
     );
     show(
       { client: world.version, server },

@@ -1,0 +1,19 @@
+/** The program as the system runs it, with an output that cannot be written to. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const PROGRAM = fileURLToPath(new URL('../src/main/cli.ts', import.meta.url));
+
+test('an output that is lost on a full disk is no success', (t) => {
+  const full = openSync('/dev/full', 'w');
+  t.after(() => closeSync(full));
+  const { status, stderr } = spawnSync(process.execPath, [PROGRAM, 'completion', 'bash'], {
+    stdio: ['ignore', full, 'pipe'],
+    encoding: 'utf8',
+  });
+  assert.equal(stderr, 'understudy: what there is to say cannot be written (ENOSPC)\n');
+  assert.equal(status, 1);
+});
