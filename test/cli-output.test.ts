@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -16,4 +17,15 @@ test('an output that is lost on a full disk is no success', (t) => {
   });
   assert.equal(stderr, 'understudy: what there is to say cannot be written (ENOSPC)\n');
   assert.equal(status, 1);
+});
+
+test('the exit code tells also when nobody hears why', (t) => {
+  const full = openSync('/dev/full', 'w');
+  t.after(() => closeSync(full));
+  const nowhere = join(import.meta.dirname, 'no-such-data-folder');
+  const { status } = spawnSync(process.execPath, [PROGRAM, '--data', nowhere, 'status'], {
+    stdio: ['ignore', 'ignore', full],
+    env: { ...process.env, UNDERSTUDY_SERVER: '', UNDERSTUDY_TOKEN: '' },
+  });
+  assert.equal(status, 69);
 });

@@ -20,6 +20,8 @@ process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
   process.stderr.write(`understudy: what there is to say cannot be written (${code})\n`);
   process.exit(EXIT.failed);
 });
+// What is said beside the answer is lost then; what was asked for is done all the same, and the exit code tells.
+process.stderr.on('error', () => undefined);
 
 const version: string = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
