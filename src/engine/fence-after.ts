@@ -21,7 +21,7 @@ import type { EnginePorts } from './engine-ports.ts';
 import { holdSource, releaseSource } from './guard-source.ts';
 import { fenceIn, flagIn, textIn } from './input.ts';
 import { leavesFenced } from './leave-place.ts';
-import { liftAlone } from './lift-alone.ts';
+import { liftAlone, liftBeside } from './lift-alone.ts';
 import { cleared } from './record-failover.ts';
 import { loadReplica, type ReplicaFacts, savedReplica } from './replica-facts.ts';
 import { besideSibling, heedSiblings, toldOfSiblings } from './siblings.ts';
@@ -91,9 +91,8 @@ async function unfence(
   const sibling = await context.step<string | null>('lift-fence', {
     do: async (attempt) => {
       const lift = () => liftFence(source.hypervisor, facts.replica, failover, attempt);
-      if (!acceptsDuplicate) return liftAlone(ports, facts.replica, attempt, lift);
-      await lift();
-      return null;
+      const lifted = acceptsDuplicate ? liftBeside : liftAlone;
+      return lifted(ports, facts.replica, attempt, lift);
     },
     // Lifted again by whoever tries again; what was lifted half-way is still recorded as a fence.
     undo: 'nothing',

@@ -18,14 +18,38 @@ export async function liftAlone(
   attempt: StepAttempt,
   lift: () => Promise<void>,
 ): Promise<string | null> {
-  const arriving = async () => (await siblingsMoving(ports, replica)).filter(isArriving);
-  requireStill(await arriving());
+  requireStill(await siblingsArriving(ports, replica));
   const silent = await requireNoSibling(ports, replica, replica.sourceVmName, attempt);
   await lift();
   // Whoever comes from now on sees that the source serves.
-  const [late] = await arriving();
-  if (late !== undefined) return named(late.sibling);
-  if (silent !== null) return silent;
+  const [late] = await siblingsArriving(ports, replica);
+  return late === undefined ? (silent ?? metAmong(ports, replica, attempt)) : named(late.sibling);
+}
+
+/** Where a person accepts that two serve: answers with the other replica that the source meets, or may meet, which is told. */
+export async function liftBeside(
+  ports: EnginePorts & MovingPorts,
+  replica: Replica,
+  attempt: StepAttempt,
+  lift: () => Promise<void>,
+): Promise<string | null> {
+  await lift();
+  const [arriving] = await siblingsArriving(ports, replica);
+  return arriving === undefined ? metAmong(ports, replica, attempt) : named(arriving.sibling);
+}
+
+async function siblingsArriving(
+  ports: EnginePorts & MovingPorts,
+  replica: Replica,
+): ReturnType<typeof siblingsMoving> {
+  return (await siblingsMoving(ports, replica)).filter(isArriving);
+}
+
+async function metAmong(
+  ports: EnginePorts,
+  replica: Replica,
+  attempt: StepAttempt,
+): Promise<string | null> {
   const beside = (await lookAtSiblings(ports, replica, attempt)).find(mayServe);
   return beside === undefined ? null : named(beside);
 }
