@@ -8,7 +8,7 @@
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { operationDetailSchema, operationSchema } from '../../src/contract/operation.ts';
@@ -182,6 +182,9 @@ suite('firmware and TPM state', { skip: reason() }, () => {
   async function stateOfPoint(point: PointAnswer) {
     const folder = join(stage.storageFolder, await id(), 'points');
     const [nvram, tpm] = [join(folder, `${point.id}.nvram`), join(folder, `${point.id}.tpm`)];
+    for (const path of [nvram, tpm]) {
+      assert.equal((await stat(path)).mode & 0o777, 0o400, 'they may hold keys');
+    }
     const listed = await run('tar', ['--list', '--file', tpm]);
     const names = [nvram, ...listed.split('\n').filter((name) => name.endsWith('permall'))];
     const marks = listed.includes('./mark')

@@ -15,6 +15,8 @@ export const RESTING_BRANCH = 'only-in-failover';
 /** Others may pass through to the disks (QEMU runs as its own user) but not list what is there. */
 export const FOLDER_MODE = 0o711;
 export const SEALED_MODE = 0o444;
+/** They may hold keys, and no QEMU opens those of a point: a branch has copies of its own. */
+export const SIDECAR_MODE = 0o400;
 export const PARTIAL_MODE = 0o644;
 export const BRANCH_MODE = 0o660;
 

@@ -19,7 +19,13 @@ import { copyDurably, syncFile, syncFolder } from './durable-file.ts';
 import { isNoSpace } from './errors.ts';
 import { identityOf, imageProblem, readImageHeader } from './identity.ts';
 import { requireContent } from './image-content.ts';
-import { backingOfLayer, type LayerPlace, type ReplicaLayout, SEALED_MODE } from './layout.ts';
+import {
+  backingOfLayer,
+  type LayerPlace,
+  type ReplicaLayout,
+  SEALED_MODE,
+  SIDECAR_MODE,
+} from './layout.ts';
 import { writePoint } from './point-file.ts';
 import {
   type PartialPoint,
@@ -88,7 +94,7 @@ export async function stageSidecars(
     throw new UnderstudyError('point-missing', { replica: replicaId, point: pointId });
   }
   for (const { name, path } of sidecars) {
-    await copyDurably(path, layout.pointSidecar(pointId, name), SEALED_MODE);
+    await copyDurably(path, layout.pointSidecar(pointId, name), SIDECAR_MODE);
   }
   context.crashPoint('stage: sidecars copied');
   return staged;
@@ -189,7 +195,7 @@ async function publish(
   { point, sidecars }: { readonly point: RestorePoint; readonly sidecars: readonly Sidecar[] },
 ): Promise<void> {
   for (const { name, path } of sidecars) {
-    await copyDurably(path, layout.pointSidecar(point.id, name), SEALED_MODE);
+    await copyDurably(path, layout.pointSidecar(point.id, name), SIDECAR_MODE);
   }
   context.crashPoint('seal: sidecars copied');
   await writePoint(layout, { point, sidecars: sidecars.map(({ name }) => name) });
