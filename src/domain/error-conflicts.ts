@@ -32,7 +32,7 @@ export const CONFLICTS = {
   'disk-in-use': {
     kind: 'conflict',
     message: 'Disk {disk} of VM {vm} is in use: {reason}.',
-    remedy: '',
+    remedy: 'End what has it open (a VM that runs on it is shut down) and try again.',
   },
   'duplicate-refused': {
     kind: 'conflict',

@@ -25,6 +25,19 @@ export async function powerOffReplica(
   await unless('vm-missing', hypervisor.powerOff({ key, vmId: targetVmId }, { signal }));
 }
 
+/** As `powerOffReplica`, where somebody has started it since. */
+export async function powerOffAgain(
+  target: HostPorts,
+  replica: Replica,
+  attempt: Attempt,
+): Promise<void> {
+  const { targetVmId } = replica;
+  if (targetVmId === null) return;
+  const { signal } = attempt;
+  const power = await unless('vm-missing', target.hypervisor.power(targetVmId, { signal }));
+  if (power !== 'off' && power !== null) await powerOffReplica(target, replica, attempt);
+}
+
 export async function archiveBranch(
   { store }: Pick<HostPorts, 'store'>,
   { id: replicaId, epoch }: Replica,
@@ -56,10 +69,11 @@ export async function removeBranch(
   await target.store.deleteBranch({ key, replicaId, epoch, branchId }, options);
 }
 
-async function unless(expected: ErrorCode, work: Promise<unknown>): Promise<void> {
+async function unless<Result>(expected: ErrorCode, work: Promise<Result>): Promise<Result | null> {
   try {
-    await work;
+    return await work;
   } catch (error) {
-    if (asUnderstudyError(error).code !== expected) throw error;
+    if (asUnderstudyError(error).code === expected) return null;
+    throw error;
   }
 }

@@ -25,7 +25,7 @@ import { actingFor } from './acting-for.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import { releaseSource } from './guard-source.ts';
 import { flagIn, textIn } from './input.ts';
-import { archiveBranch, powerOffReplica } from './leave-branch.ts';
+import { archiveBranch, powerOffAgain, powerOffReplica } from './leave-branch.ts';
 import { liftAlone } from './lift-alone.ts';
 import { cleared } from './record-failover.ts';
 import {
@@ -162,8 +162,9 @@ const powerOff: LeavingStep = {
 
 const archive: LeavingStep = {
   title: 'archive-branch',
-  // Also what a hop had to leave as it was.
-  run: async ({ catalog }, { target, ready }, attempt) => {
+  // Also what a hop had to leave as it was. Somebody may have started the replica since it was powered off.
+  run: async ({ catalog }, { facts, target, ready }, attempt) => {
+    await powerOffAgain(target, facts.replica, attempt);
     await tellLeftFence(catalog, target, ready, attempt);
     for (const archived of ready.archives) await archiveBranch(target, ready, archived, attempt);
   },
