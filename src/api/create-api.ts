@@ -8,6 +8,7 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { ALL_EVENTS_PATH, OPERATION_EVENTS_PATH } from '../contract/endpoints.ts';
 import { openApiDocument } from '../contract/openapi.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Controller } from '../ports/controller.ts';
 import { accessCheck } from './access.ts';
 import { lastSequence, streamAll, streamOperation } from './event-routes.ts';
@@ -24,6 +25,7 @@ export type ApiLogger = {
 
 export type ApiOptions = {
   readonly controller: Controller;
+  readonly clock: Clock;
   /** The only key to the server; compared in constant time. */
   readonly token: string;
   readonly logger: ApiLogger;
@@ -46,7 +48,7 @@ export type Api = {
 };
 
 export function createApi(options: ApiOptions): Api {
-  const { controller, version } = options;
+  const { controller, clock, version } = options;
   const server = Fastify({
     logger: false,
     bodyLimit: BODY_BYTES_MAX,
@@ -60,7 +62,7 @@ export function createApi(options: ApiOptions): Api {
   server.addHook('onRequest', async (request) => check(request.headers));
   failureReporter(server, options.logger);
   registerRoutes(server, { controller, version });
-  registerStreams(server, controller);
+  registerStreams(server, { controller, clock });
   server.get('/openapi.json', async () => openApiDocument(version));
   return {
     server,
@@ -69,7 +71,10 @@ export function createApi(options: ApiOptions): Api {
   };
 }
 
-function registerStreams(server: FastifyInstance, controller: Controller): void {
+function registerStreams(
+  server: FastifyInstance,
+  { controller, clock }: Pick<ApiOptions, 'controller' | 'clock'>,
+): void {
   const open = new Set<EventStream>();
   server.addHook('preClose', async () => {
     for (const stream of open) stream.end();
@@ -86,12 +91,13 @@ function registerStreams(server: FastifyInstance, controller: Controller): void 
     const options = { signal: goneSignal(reply.raw) };
     const operation = await controller.operation(request.params.operation, options);
     reply.hijack();
-    const stream = openEventStream(reply.raw);
-    void run(stream, () => streamOperation({ controller, operation, afterSequence, stream }));
+    const stream = openEventStream(reply.raw, clock);
+    const streaming = { controller, clock, operation, afterSequence, stream };
+    void run(stream, () => streamOperation(streaming));
   });
   server.get(ALL_EVENTS_PATH, async (_request, reply) => {
     reply.hijack();
-    const stream = openEventStream(reply.raw);
+    const stream = openEventStream(reply.raw, clock);
     void run(stream, () => streamAll(controller, stream));
   });
 }

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { operationEventSchema, operationSchema } from '../contract/operation.ts';
+import { STREAM_BEAT_MS } from '../contract/endpoints.ts';
+import { operationEventSchema, operationSchema, waitsSchema } from '../contract/operation.ts';
+import { operationId } from '../domain/ids.ts';
+import type { Wait } from '../ports/controller.ts';
 import { type ApiRoom, openApiRoom, TOKEN } from './testing/api-room.ts';
-import { OPERATION, operationEvent } from './testing/sample-values.ts';
+import { HOST, OPERATION, operationEvent } from './testing/sample-values.ts';
 
 const EVENTS = '/api/v1/operations/op-a1/events';
 
@@ -115,6 +119,70 @@ test('a reader that was cut continues after the last event it saw', async (t) =>
     seen.push(next.id ?? next.event);
   }
   assert.deepEqual(seen, ['3', '4', 'end']);
+});
+
+function waitFor(message: string): Wait {
+  const heldBy = [{ ...OPERATION, id: operationId('op-b1') }];
+  return { message, limit: 2, taken: 2, hostId: HOST.id, heldBy };
+}
+
+test('a reader of one that is queued is told what it waits for, and whenever that changes', async (t) => {
+  const { fake, clock, path } = await openSocketRoom(t);
+  fake.put({ ...OPERATION, state: 'queued' });
+  fake.answers.waits = new Map([[OPERATION.id, [waitFor('one')]]]);
+  const stream = await read(path, EVENTS);
+  const told = async () => {
+    const next = await stream.next();
+    assert.equal(next?.event, 'waits');
+    return waitsSchema.parse(next?.value).waitsFor.map(({ message }) => message);
+  };
+  assert.deepEqual(await told(), ['one']);
+  await clock.advance(STREAM_BEAT_MS);
+  fake.answers.waits = new Map([[OPERATION.id, [waitFor('another')]]]);
+  await clock.advance(STREAM_BEAT_MS);
+  assert.deepEqual(await told(), ['another']);
+  fake.answers.waits = new Map();
+  await clock.advance(STREAM_BEAT_MS);
+  assert.deepEqual(await told(), []);
+  fake.put({ ...OPERATION, state: 'running' });
+  fake.emit(operationEvent(1, 'started'));
+  assert.equal((await stream.next())?.id, '1');
+  const asked = () => fake.calls.filter(([verb]) => verb === 'waits').length;
+  const before = asked();
+  await clock.advance(STREAM_BEAT_MS);
+  assert.equal(asked(), before);
+  stream.leave();
+});
+
+test('one that is cancelled in the queue ends its stream at once', async (t) => {
+  const { fake, path } = await openSocketRoom(t);
+  fake.put({ ...OPERATION, state: 'queued' });
+  fake.answers.waits = new Map([[OPERATION.id, [waitFor('one')]]]);
+  const stream = await read(path, EVENTS);
+  assert.equal((await stream.next())?.event, 'waits');
+  fake.put({ ...OPERATION, state: 'cancelled' });
+  fake.emit(operationEvent(1, 'cancelled'));
+  assert.equal((await stream.next())?.id, '1');
+  assert.equal((await stream.next())?.event, 'end');
+  assert.equal(await stream.next(), null);
+});
+
+test('a stream on which nothing happens shows that the server is there', async (t) => {
+  const { fake, clock, path } = await openSocketRoom(t);
+  for (const url of [EVENTS, '/api/v1/events']) {
+    const subscribed = fake.subscribed();
+    const { response } = await read(path, url);
+    await subscribed;
+    const heard = async () => String((await once(response, 'data'))[0]);
+    let text = await heard();
+    while (text.split('\n\n').length < 4) {
+      const next = heard();
+      await clock.advance(STREAM_BEAT_MS);
+      text += await next;
+    }
+    assert.match(text, /^(:.*\n\n){3}$/);
+    response.destroy();
+  }
 });
 
 test('an event between subscribing and reading the history comes once', async (t) => {

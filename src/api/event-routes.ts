@@ -1,8 +1,10 @@
 /**
  * Live events. A stream of one operation begins with what the reader has not seen (`Last-Event-ID`) and
  * ends with the operation: nothing is lost or doubled between the history and the live part, because the
- * subscription comes first and the history is cut where the live events begin.
+ * subscription comes first and the history is cut where the live events begin. While the operation is queued it carries
+ * what that waits for, too.
  */
+import { STREAM_BEAT_MS } from '../contract/endpoints.ts';
 import { UnderstudyError } from '../domain/error.ts';
 import {
   hasEnded,
@@ -10,9 +12,10 @@ import {
   type OperationRecord,
   type OperationState,
 } from '../domain/operation/operation.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Controller } from '../ports/controller.ts';
 import type { EventStream } from './event-stream.ts';
-import { eventAnswer, operationAnswer, progressAnswer } from './operations.ts';
+import { eventAnswer, operationAnswer, progressAnswer, waitsAnswer } from './operations.ts';
 
 /** Throws `invalid-request` for a Last-Event-ID that is not a sequence. */
 export function lastSequence(header: string | string[] | undefined): number {
@@ -21,13 +24,16 @@ export function lastSequence(header: string | string[] | undefined): number {
   throw new UnderstudyError('invalid-request', { reason: 'Last-Event-ID must be a sequence' });
 }
 
-/** Streams until the operation settles, the reader goes or the server closes. */
-export async function streamOperation(request: {
+export type Streaming = {
   readonly controller: Controller;
+  readonly clock: Clock;
   readonly operation: OperationRecord;
   readonly afterSequence: number;
   readonly stream: EventStream;
-}): Promise<void> {
+};
+
+/** Streams until the operation settles, the reader goes or the server closes. */
+export async function streamOperation(request: Streaming): Promise<void> {
   const { controller, stream } = request;
   const { id } = request.operation;
   const feed = operationFeed(request.afterSequence, stream);
@@ -44,8 +50,29 @@ export async function streamOperation(request: {
   const options = { signal: stream.closed };
   const operation = await controller.operation(id, options);
   feed.replay(await controller.history(id, request.afterSequence, options), operation);
-  await feed.finished;
+  await Promise.all([feed.finished, tellWaits(request, feed.begun)]);
   stream.end();
+}
+
+/**
+ * It changes with every operation that begins, ends or lends what it has, at instants that no event tells: so it is looked
+ * at again and again.
+ */
+async function tellWaits(
+  { controller, clock, operation, stream }: Streaming,
+  begun: AbortSignal,
+): Promise<void> {
+  const nothing = JSON.stringify(waitsAnswer(operation, new Map()));
+  let told = nothing;
+  while (!begun.aborted) {
+    const waits = await controller.waits([operation], { signal: stream.closed });
+    const value = waitsAnswer(operation, waits);
+    const text = JSON.stringify(value);
+    if (text !== told && !begun.aborted) stream.send({ event: 'waits', value });
+    told = text;
+    const options = { signal: begun, isBackground: true };
+    await clock.sleep(STREAM_BEAT_MS, options).catch(() => undefined); // begun: the loop ends
+  }
 }
 
 /** Streams every event and progress from now on; there is no resuming: read the lists again instead. */
@@ -62,8 +89,13 @@ export async function streamAll(controller: Controller, stream: EventStream): Pr
 }
 
 function operationFeed(afterSequence: number, stream: EventStream) {
-  const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
-  stream.closed.addEventListener('abort', () => finish());
+  const { promise: finished, resolve } = Promise.withResolvers<void>();
+  const begun = new AbortController();
+  const finish = (): void => {
+    begun.abort();
+    resolve();
+  };
+  stream.closed.addEventListener('abort', finish);
   if (stream.closed.aborted) finish();
   let sent = afterSequence;
   // Bounded by the time that one history read takes.
@@ -74,6 +106,7 @@ function operationFeed(afterSequence: number, stream: EventStream) {
     stream.send({ event: 'event', id: event.sequence, value: eventAnswer(event, operation) });
   };
   const settle = (operation: OperationRecord): void => {
+    if (operation.state !== 'queued') begun.abort();
     if (!isSettled(operation.state)) return;
     stream.send({ event: 'end', value: operationAnswer(operation) });
     finish();
@@ -84,6 +117,8 @@ function operationFeed(afterSequence: number, stream: EventStream) {
   };
   return {
     finished,
+    /** Aborted when it is not queued, or nobody reads any more. */
+    begun: begun.signal,
     live: (event: OperationEvent, operation: OperationRecord): void => {
       if (waiting === null) live(event, operation);
       else waiting.push([event, operation]);

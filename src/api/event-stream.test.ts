@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { createVirtualClock } from '../simulator/clock.ts';
 import { openEventStream } from './event-stream.ts';
 
 test('a reader that went away before its stream was opened is known to be gone', async (t) => {
@@ -16,7 +17,7 @@ test('a reader that went away before its stream was opened is known to be gone',
   const closed = once(response, 'close');
   reader.destroy();
   await closed;
-  const stream = openEventStream(response);
+  const stream = openEventStream(response, createVirtualClock({ mode: 'manual' }));
   assert.equal(stream.closed.aborted, true);
   stream.send({ event: 'event', value: 1 });
   stream.end();

@@ -1,9 +1,13 @@
 import type { ServerResponse } from 'node:http';
+import { STREAM_BEAT_MS } from '../contract/endpoints.ts';
+import type { Clock } from '../ports/clock.ts';
 
 /** A reader this far behind is cut off; it connects again and continues from the last event it saw. */
 const BACKLOG_BYTES_MAX = 1024 * 1024;
 /** Progress is worthless when late: it is left out for a reader this far behind. */
 const PROGRESS_BACKLOG_BYTES_MAX = 16 * 1024;
+
+const COMMENT = ': understudy\n\n';
 
 /** One open answer of server-sent events. */
 export type EventStream = {
@@ -18,7 +22,7 @@ export type EventStream = {
   end(): void;
 };
 
-export function openEventStream(response: ServerResponse): EventStream {
+export function openEventStream(response: ServerResponse, clock: Clock): EventStream {
   const closing = new AbortController();
   response.on('close', () => closing.abort());
   response.on('error', () => closing.abort());
@@ -30,7 +34,7 @@ export function openEventStream(response: ServerResponse): EventStream {
     'x-accel-buffering': 'no',
   });
   // A comment, so that the reader knows at once that it is connected.
-  response.write(': understudy\n\n');
+  response.write(COMMENT);
   const write = (event: string, id: number | string | undefined, value: unknown): void => {
     if (closing.signal.aborted || response.writableEnded) return;
     const idLine = id === undefined ? '' : `id: ${id}\n`;
@@ -38,6 +42,7 @@ export function openEventStream(response: ServerResponse): EventStream {
     response.write(`event: ${event}\n${idLine}data: ${JSON.stringify(value)}\n\n`);
     if (response.writableLength > BACKLOG_BYTES_MAX) response.destroy();
   };
+  void beat(response, clock, closing.signal);
   return {
     closed: closing.signal,
     send: ({ event, id, value }) => write(event, id, value),
@@ -48,4 +53,17 @@ export function openEventStream(response: ServerResponse): EventStream {
       if (!response.writableEnded) response.end();
     },
   };
+}
+
+/** Who reads can tell from this a server that has nothing to say from one that hangs. */
+async function beat(response: ServerResponse, clock: Clock, signal: AbortSignal): Promise<void> {
+  const slept = (): Promise<boolean> =>
+    clock.sleep(STREAM_BEAT_MS, { signal, isBackground: true }).then(
+      () => true,
+      () => false, // The stream is closed.
+    );
+  while (await slept()) {
+    // Who is behind has enough to read.
+    if (response.writableLength === 0 && !response.writableEnded) response.write(COMMENT);
+  }
 }

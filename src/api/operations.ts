@@ -3,6 +3,7 @@ import type {
   OperationEventAnswer,
   OperationProgressAnswer,
   SeenOperationAnswer,
+  WaitsAnswer,
 } from '../contract/operation.ts';
 import { formatInstant, type Instant } from '../domain/instant.ts';
 import { formatEvent } from '../domain/operation/format-event.ts';
@@ -77,11 +78,15 @@ export function operationAnswer(operation: OperationRecord): OperationAnswer {
 export type Waits = Awaited<ReturnType<Controller['waits']>>;
 
 export function seenOperationAnswer(operation: OperationRecord, waits: Waits): SeenOperationAnswer {
-  const waitsFor = (waits.get(operation.id) ?? []).map(({ heldBy, ...wait }) => ({
+  return { ...operationAnswer(operation), ...waitsAnswer(operation, waits) };
+}
+
+export function waitsAnswer({ id: of }: OperationRecord, waits: Waits): WaitsAnswer {
+  const waitsFor = (waits.get(of) ?? []).map(({ heldBy, ...wait }) => ({
     ...wait,
     heldBy: heldBy.map(({ id, kind, title, state }) => ({ id, kind, title, state })),
   }));
-  return { ...operationAnswer(operation), waitsFor };
+  return { waitsFor };
 }
 
 function errorAnswer(error: NonNullable<OperationRecord['error']>) {

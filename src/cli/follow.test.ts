@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OPERATION, operationEvent } from '../api/testing/sample-values.ts';
+import { STREAM_BEAT_MS } from '../contract/endpoints.ts';
 import { errorRecord, UnderstudyError } from '../domain/error.ts';
+import { operationId } from '../domain/ids.ts';
 import type { OperationRecord } from '../domain/operation/operation.ts';
 import { openServedRoom, type ServedRoom } from './testing/cli-room.ts';
 
@@ -112,6 +114,119 @@ test('a rescan that leaves a difference is exit code 1 and tells it, also of all
     assert.equal(ran.code, 1, line);
     assert.match(ran.out, /layers\/l-1: it is gone; in doubt: pt-a; repair: none/);
   }
+});
+
+/** A standard error that a test can wait at until it says something. */
+function heardError(isTerminal = false) {
+  let text = '';
+  let news = Promise.withResolvers<void>();
+  return {
+    stderr: {
+      isTerminal,
+      columns: 120,
+      write: (more: string) => {
+        text += more;
+        news.resolve();
+        news = Promise.withResolvers();
+      },
+    },
+    text: () => text,
+    says: async (words: string) => {
+      while (!text.includes(words)) await news.promise;
+    },
+  };
+}
+
+function queueFor(room: ServedRoom, message: string): void {
+  room.fake.put({ ...OPERATION, state: 'queued' });
+  const wait = { message, limit: 1, taken: 1, hostId: null, heldBy: [] };
+  room.fake.answers.waits = new Map([[OPERATION.id, message === '' ? [] : [wait]]]);
+}
+
+/** Queued for one thing, then for another, then for nothing, then under way. */
+async function playQueue(room: ServedRoom, heard: ReturnType<typeof heardError>): Promise<void> {
+  await heard.says('for replicate op-b1');
+  await room.clock.advance(STREAM_BEAT_MS);
+  queueFor(room, 'replicate op-b2');
+  await room.clock.advance(STREAM_BEAT_MS);
+  await heard.says('for replicate op-b2');
+  queueFor(room, '');
+  await room.clock.advance(STREAM_BEAT_MS);
+  room.fake.put({ ...OPERATION, state: 'running' });
+  room.fake.emit(operationEvent(1, 'started'));
+  end(room, 2, { state: 'succeeded', result: null });
+}
+
+test('every command that waits tells what a queued operation waits for, and when it begins', async (t) => {
+  const title = OPERATION.title;
+  const said =
+    `${title}: waits for replicate op-b1\n${title}: waits for replicate op-b2\n` +
+    `${title}: begins\n`;
+  for (const isTerminal of [false, true]) {
+    for (const line of ['job run web -o json', 'failover r -o json', 'operation retry op-a1']) {
+      const room = await openServedRoom(t);
+      queueFor(room, 'replicate op-b1');
+      const heard = heardError(isTerminal);
+      const ran = await whileFollowing(room, line, () => playQueue(room, heard), {
+        stderr: heard.stderr,
+      });
+      assert.equal(ran.code, 0);
+      assert.equal(heard.text(), said, line);
+      if (line.endsWith('json')) JSON.parse(ran.out);
+    }
+  }
+});
+
+test('whoever follows is told, too, and standard output stays for events alone', async (t) => {
+  const room = await openServedRoom(t);
+  queueFor(room, 'replicate op-b1');
+  const heard = heardError();
+  const follow = 'operation follow op-a1 -o ndjson';
+  const ran = await whileFollowing(room, follow, () => playQueue(room, heard), {
+    stderr: heard.stderr,
+  });
+  assert.equal(ran.code, 0);
+  assert.equal(heard.text(), 'Waits for replicate op-b1.\nWaits for replicate op-b2.\nBegins.\n');
+  const sequences = ran.out.trimEnd().split('\n');
+  assert.deepEqual(
+    sequences.map((line) => JSON.parse(line).sequence),
+    [1, 2],
+  );
+});
+
+test('what an operation waits for is told once, also when the connection was cut meanwhile', async (t) => {
+  const room = await openServedRoom(t);
+  queueFor(room, 'replicate op-b1');
+  const heard = heardError();
+  const scene = async () => {
+    await heard.says('for replicate op-b1');
+    const again = room.fake.subscribed();
+    room.api.server.server.closeAllConnections();
+    await again;
+    end(room, 1, { state: 'cancelled' });
+  };
+  await whileFollowing(room, 'job run web', scene, { stderr: heard.stderr });
+  assert.equal(heard.text().split('waits for').length, 2, heard.text());
+  assert.doesNotMatch(heard.text(), /begins/);
+});
+
+test('a job of several VMs tells of each what it waits for', async (t) => {
+  const room = await openServedRoom(t);
+  const others = ['op-a1', 'op-a2'].map((id) => ({ ...OPERATION, id: operationId(id), title: id }));
+  for (const operation of others) room.fake.put({ ...operation, state: 'queued' });
+  room.fake.answers.runJob = others;
+  const wait = { message: 'the same', limit: 1, taken: 1, hostId: null, heldBy: [] };
+  room.fake.answers.waits = new Map(others.map(({ id }) => [id, [wait]]));
+  const heard = heardError();
+  const scene = async () => {
+    for (const { id } of others) await heard.says(`${id}: waits for the same\n`);
+    for (const operation of others) {
+      room.fake.put({ ...operation, state: 'succeeded', result: null });
+      room.fake.emit({ ...operationEvent(1, 'succeeded'), operationId: operation.id });
+    }
+  };
+  const ran = await whileFollowing(room, 'job run web', scene, { stderr: heard.stderr });
+  assert.equal(ran.code, 0);
 });
 
 test('--no-wait returns at once and says how to follow', async (t) => {

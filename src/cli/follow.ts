@@ -2,12 +2,13 @@
  * Waiting for operations. The operation lives in the server: losing the connection, or patience, changes
  * nothing for it. A cut stream is taken up again after the last event seen.
  */
-import type { OperationAnswer, OperationEventAnswer } from '../contract/operation.ts';
+import type { OperationAnswer, OperationEventAnswer, WaitsAnswer } from '../contract/operation.ts';
 import type { Client } from './client.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 import { Failure, interruptedFailure } from './failure.ts';
 import type { ProgressDisplay } from './progress-display.ts';
 import { findingsLeft } from './results.ts';
+import { waitsOf } from './waits.ts';
 import type { CliWorld } from './world.ts';
 
 const RECONNECT_ATTEMPTS_MAX = 10;
@@ -21,6 +22,8 @@ export type FollowTools = {
   readonly client: Client;
   readonly display: ProgressDisplay;
   readonly onEvent: (event: OperationEventAnswer, operation: OperationAnswer) => void;
+  /** What a queued one waits for, whenever that is something else; null: it waits no more and begins. */
+  readonly onWait: (words: string | null, operation: OperationAnswer) => void;
   /** Sequence of the last event that is not news; default 0. */
   readonly after?: number;
 };
@@ -31,9 +34,10 @@ export type FollowTools = {
  */
 export async function followOperation(
   tools: FollowTools,
-  operation: OperationAnswer,
+  operation: OperationAnswer & Partial<WaitsAnswer>,
 ): Promise<OperationAnswer> {
-  const seen = { lastSequence: tools.after ?? 0, failures: 0 };
+  const seen: Seen = { lastSequence: tools.after ?? 0, failures: 0, waitedFor: null };
+  tellWait(tools, operation, seen, waitsOf(operation));
   for (;;) {
     try {
       const settled = await readUntilCut(tools, operation, seen);
@@ -52,22 +56,41 @@ export async function followOperation(
   }
 }
 
+/** What was told already. */
+type Seen = { lastSequence: number; failures: number; waitedFor: string | null };
+
 /** One connection; null when it was cut before the operation settled. */
 async function readUntilCut(
-  { client, display, onEvent }: FollowTools,
+  tools: FollowTools,
   operation: OperationAnswer,
-  seen: { lastSequence: number; failures: number },
+  seen: Seen,
 ): Promise<OperationAnswer | null> {
+  const { client, display, onEvent } = tools;
   for await (const message of client.operationEvents(operation.id, seen.lastSequence)) {
     seen.failures = 0;
     if (message.event === 'end') return message.value;
     if (message.event === 'progress') display.progress(operation.title, message.value);
+    if (message.event === 'waits') tellWait(tools, operation, seen, waitsOf(message.value));
     if (message.event === 'event') {
-      seen.lastSequence = message.value.sequence;
+      const { sequence, type } = message.value;
+      seen.lastSequence = sequence;
+      if (type === 'started' || type === 'resumed') tellWait(tools, operation, seen, null);
       onEvent(message.value, operation);
     }
   }
   return null;
+}
+
+/** Empty words: it is about to begin, or has to wait after all. */
+function tellWait(
+  { onWait }: FollowTools,
+  operation: OperationAnswer,
+  seen: Seen,
+  words: string | null,
+): void {
+  if (words === '' || words === seen.waitedFor) return;
+  seen.waitedFor = words;
+  onWait(words, operation);
 }
 
 /** In the order given; at most a bounded number at once. */
@@ -112,7 +135,7 @@ function isUnsound(operation: OperationAnswer): boolean {
 }
 
 /** While waiting, steps that simply work are shown in passing; what a person should know stays. */
-export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] {
+export function showInPassing(display: ProgressDisplay): Pick<FollowTools, 'onEvent' | 'onWait'> {
   let said = '';
   /** A cause is told where it appears; that it ended the step, the way back and the operation needs no repeating. */
   const unsaid = (event: OperationEventAnswer): OperationEventAnswer => {
@@ -120,7 +143,7 @@ export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] 
     said = event.message === '' ? said : event.message;
     return isRepeated ? { ...event, message: '' } : event;
   };
-  return (event, operation) => {
+  const onEvent: FollowTools['onEvent'] = (event, operation) => {
     switch (event.type) {
       case 'step-started':
         return display.step(operation.title, event.step ?? '');
@@ -135,6 +158,9 @@ export function showInPassing(display: ProgressDisplay): FollowTools['onEvent'] 
         return display.message(`${operation.title}: ${inShort(unsaid(event))}`);
     }
   };
+  const onWait: FollowTools['onWait'] = (words, { title }) =>
+    display.message(`${title}: ${words === null ? 'begins' : `waits for ${words}`}`);
+  return { onEvent, onWait };
 }
 
 function inShort({ type, step, message }: OperationEventAnswer): string {

@@ -72,8 +72,7 @@ export function createSession(world: CliWorld, options: GlobalOptions): Session 
         for (const { id } of operations) say(`Follow it with: understudy operation follow ${id}`);
         return operations;
       }
-      const onEvent = showInPassing(display);
-      const tools: FollowTools = { world, client, display, onEvent, ...following };
+      const tools = { world, client, display, ...showInPassing(display), ...following };
       try {
         return await followAll(tools, operations);
       } catch (error) {

@@ -92,6 +92,9 @@ export type EndpointName = keyof typeof ENDPOINTS;
 export const OPERATION_EVENTS_PATH = '/api/v1/operations/:operation/events';
 export const ALL_EVENTS_PATH = '/api/v1/events';
 
+/** A stream on which nothing has happened for so long carries a comment, which shows that the server is there. */
+export const STREAM_BEAT_MS = 5000;
+
 /** A repeated request with the same key and the same content begins nothing anew. */
 export const IDEMPOTENCY_HEADER = 'idempotency-key';
 

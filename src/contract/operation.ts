@@ -81,11 +81,15 @@ export const waitSchema = z.strictObject({
   ),
 });
 
+export const waitsSchema = z.strictObject({
+  /** What keeps it from beginning at this moment; empty unless it is queued. */
+  waitsFor: z.array(waitSchema),
+});
+
 /** As it was looked at, not as it was accepted. */
 export const seenOperationSchema = z.strictObject({
   ...operationSchema.shape,
-  /** What keeps it from beginning at this moment; empty unless it is queued. */
-  waitsFor: z.array(waitSchema),
+  ...waitsSchema.shape,
 });
 
 export const operationEventSchema = z.strictObject({
@@ -147,15 +151,18 @@ export const operationFilterSchema = z.strictObject({
 export type OperationAnswer = z.output<typeof operationSchema>;
 export type SeenOperationAnswer = z.output<typeof seenOperationSchema>;
 export type OperationDetailAnswer = z.output<typeof operationDetailSchema>;
+export type WaitsAnswer = z.output<typeof waitsSchema>;
 export type OperationEventAnswer = z.output<typeof operationEventSchema>;
 export type OperationProgressAnswer = z.output<typeof operationProgressSchema>;
 
 /**
  * What `GET /api/v1/operations/:operation/events` streams: `event` carries an id (its sequence, for
- * `Last-Event-ID`), `progress` does not, and `end` with the operation as it settled is the last one. A
- * stream that closes without `end` was cut: connect again with the last id.
+ * `Last-Event-ID`), `progress` does not, nor does `waits`, which comes while it is queued, whenever what it waits for
+ * is another than before. `end` with the operation as it settled is the last one. A stream that closes without `end` was
+ * cut: connect again with the last id.
  */
 export type OperationStreamEvent =
   | { readonly event: 'event'; readonly value: OperationEventAnswer }
   | { readonly event: 'progress'; readonly value: OperationProgressAnswer }
+  | { readonly event: 'waits'; readonly value: WaitsAnswer }
   | { readonly event: 'end'; readonly value: OperationAnswer };

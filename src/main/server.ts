@@ -81,6 +81,7 @@ async function openServer(options: ServerOptions): Promise<RunningServer> {
   opened.use(goOnInBackground(ports, logger));
   const api = createApi({
     controller: createController(ports),
+    clock: ports.clock,
     token: tokenOf(dataFolder),
     logger: apiLogger(logger),
     version,

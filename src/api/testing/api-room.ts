@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test';
+import { createVirtualClock, type VirtualClock } from '../../simulator/clock.ts';
 import { type Api, createApi } from '../create-api.ts';
 import { createFakeController, type FakeController } from './fake-controller.ts';
 
@@ -7,6 +8,8 @@ export const TOKEN = 'correct-horse-battery-staple';
 export type ApiRoom = {
   readonly api: Api;
   readonly fake: FakeController;
+  /** Time of the server; stands still unless the test moves it. */
+  readonly clock: VirtualClock;
   /** What was logged: message and fields. */
   readonly logged: readonly unknown[][];
   request(
@@ -19,9 +22,11 @@ export type ApiRoom = {
 /** An API over a fake controller, closed after the test. */
 export function openApiRoom(test: TestContext): ApiRoom {
   const fake = createFakeController();
+  const clock = createVirtualClock({ mode: 'manual' });
   const logged: unknown[][] = [];
   const api = createApi({
     controller: fake.controller,
+    clock,
     token: TOKEN,
     logger: { error: (...given) => void logged.push(given) },
     version: '1.2.3',
@@ -30,6 +35,7 @@ export function openApiRoom(test: TestContext): ApiRoom {
   return {
     api,
     fake,
+    clock,
     logged,
     request: async (method, url, { headers = {}, body } = {}) => {
       const response = await api.server.inject({

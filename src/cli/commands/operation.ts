@@ -23,6 +23,7 @@ import { parseCount } from '../quantities.ts';
 import { resultLines } from '../results.ts';
 import { exitCodeOfAll, type Session } from '../session.ts';
 import { renderDetails, renderTable } from '../table.ts';
+import { waitsOf } from '../waits.ts';
 
 type ListOptions = {
   readonly open?: boolean;
@@ -111,9 +112,8 @@ function followCommand(operation: Command, runner: Runner): void {
     ['operation follow op-4f2a', 'operation follow op-4f2a -o ndjson | jq .type'],
   );
   runner.run(follow, async (session, [id = '']) => {
-    const { client, display, world, options, say } = session;
+    const { client, display, world, options } = session;
     const record = await client.call('showOperation', { parameters: { operation: id } });
-    for (const line of waitLines(record)) say(line);
     try {
       const onEvent = (event: OperationEventAnswer): void => {
         display.close();
@@ -121,7 +121,10 @@ function followCommand(operation: Command, runner: Runner): void {
         const line = isTable ? escapeText(event.line) : safeJson(event);
         world.stdout.write(`${line}\n`);
       };
-      const settled = await followOperation({ world, client, display, onEvent }, record);
+      const onWait = (words: string | null): void =>
+        display.message(words === null ? 'Begins.' : `Waits for ${words}.`);
+      const tools = { world, client, display, onEvent, onWait };
+      const settled = await followOperation(tools, record);
       sayOutcome(session, settled);
       return exitCodeOfOperation(settled);
     } finally {
@@ -244,15 +247,6 @@ export function renderOperations(
     { header: 'ERROR', cell: errorOf },
     ...(operations.some((operation) => waitsOf(operation) !== '') ? [waits] : []),
   ]);
-}
-
-/** Empty for one that has not to wait. */
-export function waitsOf({ waitsFor = [] }: Partial<Pick<SeenOperationAnswer, 'waitsFor'>>): string {
-  return waitsFor.map(({ message }) => message).join('; ');
-}
-
-function waitLines({ waitsFor }: SeenOperationAnswer): readonly string[] {
-  return waitsFor.map(({ message }) => `Waits for ${message}.`);
 }
 
 export function renderOperation(operation: OperationAnswer): string {

@@ -11,7 +11,8 @@ import {
 } from '../command-tree.ts';
 import { formatAge, formatBytes, formatMs, formatTime, yesNo } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
-import { settleAndShow, waitsOf } from './operation.ts';
+import { waitsOf } from '../waits.ts';
+import { settleAndShow } from './operation.ts';
 import { seedCommand } from './seed.ts';
 
 type RescanOptions = WaitOptions & { readonly repair?: boolean };

@@ -17,7 +17,7 @@ export type CliRoom = {
   run(line: string | readonly string[], changes?: Partial<CliWorld>): Promise<Ran>;
 };
 
-export type ServedRoom = CliRoom & Pick<ApiRoom, 'fake' | 'api'>;
+export type ServedRoom = CliRoom & Pick<ApiRoom, 'fake' | 'api' | 'clock'>;
 
 /** A world without a server: an empty data folder. */
 export async function openCliRoom(t: TestContext): Promise<CliRoom> {
@@ -66,7 +66,7 @@ export async function openServedRoom(
   transport: 'unix' | 'tcp' = 'unix',
 ): Promise<ServedRoom> {
   const room = await openCliRoom(t);
-  const { api, fake } = openApiRoom(t);
+  const { api, fake, clock } = openApiRoom(t);
   const address = await api.listen(
     transport === 'unix'
       ? { type: 'unix', path: join(room.folder, 'api.sock') }
@@ -75,5 +75,5 @@ export async function openServedRoom(
   const record = JSON.stringify({ address: formatServerAddress(address), pid: 1 });
   await writeFile(join(room.folder, 'server.json'), record);
   await writeFile(join(room.folder, 'token'), `${TOKEN}\n`);
-  return { ...room, api, fake };
+  return { ...room, api, fake, clock };
 }
