@@ -6,6 +6,7 @@ import {
   fillPath,
   IDEMPOTENCY_HEADER,
   OPERATION_EVENTS_PATH,
+  STREAM_BEAT_MS,
 } from '../contract/endpoints.ts';
 import type { OperationStreamEvent } from '../contract/operation.ts';
 import type { ProblemAnswer } from '../contract/problem.ts';
@@ -32,14 +33,21 @@ export type ClientOptions = {
   readonly locate: () => Promise<Location>;
   readonly freshKey: () => string;
   readonly signal: AbortSignal;
+  /** How long the server may say nothing before it is given up. */
+  readonly silenceMs?: { readonly answer: number; readonly stream: number };
 };
 
-/** Adding a host may prove its acceleration by booting a test guest. */
-const SILENCE_MS_MAX = 120_000;
+const SILENCE_MS_MAX = {
+  /** Adding a host may prove its acceleration by booting a test guest. */
+  answer: 120_000,
+  /** A server that is only busy, or whose disk is slow, misses a beat or two. */
+  stream: 6 * STREAM_BEAT_MS,
+};
 /** The largest answers are histories and definitions. */
 const ANSWER_CHARACTERS_MAX = 64 * 1024 * 1024;
 
-export function createClient({ locate, freshKey, signal }: ClientOptions): Client {
+export function createClient(options: ClientOptions): Client {
+  const { locate, freshKey, signal, silenceMs = SILENCE_MS_MAX } = options;
   return {
     call: async <Name extends EndpointName>(name: Name, input: CallInput<Name> = {}) => {
       const { method, path } = ENDPOINTS[name];
@@ -48,25 +56,29 @@ export function createClient({ locate, freshKey, signal }: ClientOptions): Clien
       const response = await send(location, signal, {
         method,
         path: fillPath(path, input.parameters ?? {}) + queryString(input.query ?? {}),
-        timeout: SILENCE_MS_MAX,
+        silence: { ms: silenceMs.answer, failure: slowFailure },
         headers: {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...(method === 'GET' ? {} : { [IDEMPOTENCY_HEADER]: freshKey() }),
         },
         body,
       });
-      return parseAnswer<Name>(await readText(response, location), response.statusCode ?? 0);
+      return parseAnswer<Name>(
+        await readText(response, location, signal),
+        response.statusCode ?? 0,
+      );
     },
     operationEvents: async function* (operation, afterSequence) {
       const location = await locate();
       const response = await send(location, signal, {
         method: 'GET',
         path: fillPath(OPERATION_EVENTS_PATH, { operation }),
+        silence: { ms: silenceMs.stream, failure: hangingFailure },
         headers: { 'last-event-id': String(afterSequence) },
         body: undefined,
       });
       if (response.statusCode !== 200) {
-        parseAnswer(await readText(response, location), response.statusCode ?? 0);
+        parseAnswer(await readText(response, location, signal), response.statusCode ?? 0);
       }
       try {
         for await (const { event, text } of readServerSentEvents(response)) {
@@ -81,39 +93,49 @@ export function createClient({ locate, freshKey, signal }: ClientOptions): Clien
   };
 }
 
-type SendOptions = Pick<RequestOptions, 'method' | 'path' | 'timeout'> & {
+type SendOptions = Pick<RequestOptions, 'method' | 'path'> & {
+  readonly silence: {
+    readonly ms: number;
+    readonly failure: (location: Location, ms: number) => Failure;
+  };
   readonly headers: Record<string, string>;
   readonly body: string | undefined;
 };
 
+/** What goes wrong later, in the middle of the answer, is thrown to whoever reads that. */
 function send(
   location: Location,
   signal: AbortSignal,
-  { body, headers, ...options }: SendOptions,
+  { body, headers, silence, ...options }: SendOptions,
 ): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const request = httpRequest({
     ...options,
     ...location.socket,
     signal,
+    timeout: silence.ms,
     agent: false,
     // Over a unix socket there is no other name to give.
     headers: { host: 'localhost', authorization: `Bearer ${location.token}`, ...headers },
   });
-  request.on('response', resolve);
-  let isSlow = false;
-  request.on('timeout', () => {
-    isSlow = true;
-    request.destroy();
+  let answering: IncomingMessage | null = null;
+  request.on('response', (response) => {
+    answering = response;
+    resolve(response);
   });
-  request.on('error', (cause) =>
-    reject(isSlow ? slowFailure(location, cause) : connectionFailure(location, signal, cause)),
+  request.on('timeout', () =>
+    (answering ?? request).destroy(silence.failure(location, silence.ms)),
   );
+  request.on('error', (cause) => reject(connectionFailure(location, signal, cause)));
   request.end(body);
   return promise;
 }
 
-async function readText(response: IncomingMessage, location: Location): Promise<string> {
+async function readText(
+  response: IncomingMessage,
+  location: Location,
+  signal: AbortSignal,
+): Promise<string> {
   response.setEncoding('utf8');
   let text = '';
   try {
@@ -122,7 +144,7 @@ async function readText(response: IncomingMessage, location: Location): Promise<
       if (text.length > ANSWER_CHARACTERS_MAX) throw new Error('its answer is too large');
     }
   } catch (cause) {
-    throw new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
+    throw connectionFailure(location, signal, cause);
   }
   return text;
 }
@@ -149,14 +171,19 @@ function isProblem(answer: unknown): answer is ProblemAnswer {
 }
 
 function connectionFailure(location: Location, signal: AbortSignal, cause: unknown): Failure {
+  if (cause instanceof Failure) return cause;
   if (signal.aborted) return interruptedFailure('Interrupted.');
   return new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
 }
 
-function slowFailure(location: Location, cause: unknown): Failure {
-  const seconds = SILENCE_MS_MAX / 1000;
-  const message = `The server at ${location.address} has not answered for ${seconds} s. It may still do what was asked: see \`understudy status\` before asking again.`;
-  return new Failure(message, EXIT.unreachable, { cause });
+function slowFailure({ address }: Location, ms: number): Failure {
+  const message = `The server at ${address} has not answered for ${ms / 1000} s. It may still do what was asked: see \`understudy status\` before asking again.`;
+  return new Failure(message, EXIT.unreachable);
+}
+
+function hangingFailure({ address }: Location, ms: number): Failure {
+  const message = `The server at ${address} has said nothing for ${ms / 1000} s: it hangs or is stopped. If it stays so, end its process and start it again with \`understudy serve\`.`;
+  return new Failure(message, EXIT.unreachable, { isHanging: true });
 }
 
 function unreachable(location: Location, reason: string): string {

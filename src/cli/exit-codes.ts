@@ -22,7 +22,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   3   the state of things forbids it right now
   4   something named does not exist
   5   cancelled
-  69  no server answers
+  69  no server answers, or it hangs
   70  unexpected: a bug
   130 interrupted; an operation that was begun goes on`;
 

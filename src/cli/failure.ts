@@ -9,6 +9,8 @@ export class Failure extends Error {
   readonly findings: readonly PreflightFindingAnswer[];
   /** What the server said; null: it is our own. */
   readonly problem: ProblemAnswer | null;
+  /** The server is there and says nothing: to ask it again now is in vain. */
+  readonly isHanging: boolean;
 
   constructor(
     message: string,
@@ -16,12 +18,14 @@ export class Failure extends Error {
     options: {
       readonly problem?: ProblemAnswer;
       readonly cause?: unknown;
+      readonly isHanging?: boolean;
     } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'Failure';
     this.exitCode = exitCode;
     this.problem = options.problem ?? null;
+    this.isHanging = options.isHanging ?? false;
     this.findings = options.problem?.findings ?? [];
   }
 }

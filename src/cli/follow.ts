@@ -30,7 +30,7 @@ export type FollowTools = {
 
 /**
  * Resolves with the operation once it ended or is suspended. Throws a failure with exit code 130 on Ctrl-C
- * and 69 when the server stays away, both saying how to go on.
+ * and 69 when the server stays away or hangs, both saying how to go on.
  */
 export async function followOperation(
   tools: FollowTools,
@@ -46,14 +46,17 @@ export async function followOperation(
         throw new Failure('The server keeps closing the connection.', EXIT.unreachable);
       }
     } catch (error) {
-      const isWorthwhile = error instanceof Failure && error.exitCode === EXIT.unreachable;
-      if (!isWorthwhile || seen.failures >= RECONNECT_ATTEMPTS_MAX) {
+      if (!isWorthAnother(error) || seen.failures >= RECONNECT_ATTEMPTS_MAX) {
         throw withAdvice(error, operation);
       }
     }
     seen.failures += 1;
     await pause(tools.world, seen.failures, operation);
   }
+}
+
+function isWorthAnother(error: unknown): boolean {
+  return error instanceof Failure && error.exitCode === EXIT.unreachable && !error.isHanging;
 }
 
 /** What was told already. */
