@@ -20,7 +20,7 @@ const BUSY =
   /^(?:timed out during operation: cannot acquire|cannot acquire state change lock|(?:operation failed|internal error|requested operation is not valid|operation not supported): (?:another block job|a block job|domain has active block job|another migration job|another backup job|block job .* active|cannot acquire state change lock))/i;
 
 const AGENT =
-  /^(?:guest agent is not responding|guest agent not available|argument unsupported: qemu guest agent)/i;
+  /^(?:guest agent is not responding|guest agent not available|guest agent command timed out|guest agent replied with wrong id|argument unsupported: qemu guest agent)/i;
 
 /** What our hook said, which libvirt quotes at the end of its own sentence. */
 const HELD = /^hook script execution failed: .* understudy: (?<reason>.+)$/i;

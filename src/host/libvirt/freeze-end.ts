@@ -5,13 +5,15 @@ import type { CallOptions } from '../../ports/call.ts';
 import { hasCode } from './errors.ts';
 import { type FreezeContext, UNABORTED } from './freeze-context.ts';
 import { endBackupAndRescue } from './freeze-job.ts';
-import { thaw } from './freeze-quiesce.ts';
 import {
   type FreezePlaces,
   type FreezeRecord,
   freezePlaces,
+  readRecord,
   removePlaces,
 } from './freeze-record.ts';
+import { readSequenceLog } from './freeze-sequence.ts';
+import { isOver, thaw } from './freeze-thaw.ts';
 import { endExport } from './offline-export.ts';
 
 /** A sequence that freezes and thaws ends by itself; see freeze-quiesce.ts for how long it may take. */
@@ -30,9 +32,18 @@ export async function endFreeze(
   options: CallOptions,
 ): Promise<void> {
   const { places, vmId, record } = request;
-  if (record !== null && record.point === null) await settleBeginning(context, record, options);
-  if (record?.kind !== 'off') {
-    await endBackupAndRescue(context, { vmId, socketPath: places.socketPath }, options);
+  const isCutOff = record !== null && record.point === null;
+  const [held] = await Promise.allSettled([
+    isCutOff ? settleBeginning(context, { record, places }, options) : null,
+  ]);
+  // Also when the guest could not be thawed: nobody watches any more how much of old blocks is kept.
+  const [ended] = await Promise.allSettled([
+    record?.kind === 'off'
+      ? null
+      : endBackupAndRescue(context, { vmId, socketPath: places.socketPath }, options),
+  ]);
+  for (const outcome of [held, ended]) {
+    if (outcome.status === 'rejected') throw outcome.reason;
   }
   if (record?.kind === 'off' && record.process !== null) {
     await context.processes.end(record.process, GRACE_MS, options);
@@ -50,7 +61,9 @@ export async function endFreezeAfterError(
 ): Promise<void> {
   const places = freezePlaces(context.scratchFolder, record.key);
   try {
-    await endFreeze(context, { places, vmId: record.vmId, record }, UNABORTED);
+    // What was begun meanwhile is in the record only.
+    const latest = (await readRecord(places.recordPath)) ?? record;
+    await endFreeze(context, { places, vmId: record.vmId, record: latest }, UNABORTED);
   } catch (error) {
     // The next freeze of the VM, or the caller's `end`, ends it from its record. A person must hear of a frozen guest.
     if (hasCode(error, 'freeze-failed')) {
@@ -59,27 +72,44 @@ export async function endFreezeAfterError(
   }
 }
 
+type CutOff = { readonly record: FreezeRecord; readonly places: FreezePlaces };
+
 /** A freeze that was cut off while the guest's file systems were frozen: nobody else may thaw them. */
 async function settleBeginning(
   context: FreezeContext,
-  { vmId, isQuiesced, kind, process }: FreezeRecord,
+  cutOff: CutOff,
   options: CallOptions,
 ): Promise<void> {
+  const { vmId, isQuiesced, kind } = cutOff.record;
   if (!isQuiesced || kind === 'off') return;
-  const { clock, processes } = context;
+  await sequenceEnd(context, cutOff, options);
+  const log = await readSequenceLog(cutOff.places.ownFolder);
+  const hold = log?.hold ?? 'unknown';
+  // Thawing what is not frozen is harmless, so it is tried whatever the log says.
+  await context.virsh.run(['domfsthaw', '--', vmId], options).catch(async (error: unknown) => {
+    // Then nothing can be done for it now, and the record stays. A guest that hangs is none of the host's fault.
+    const isAway = hasCode(error, 'host-unreachable') && !hasCode(error.cause, 'timed-out');
+    if (isAway || hasCode(error, 'cancelled')) throw error;
+    if (hold !== 'none' && !isOver(error)) await thaw(context, vmId, hold);
+  });
+}
+
+/** One whose process was never written down has begun if there is a log, and is over when its log says so. */
+async function sequenceEnd(
+  { clock, processes }: FreezeContext,
+  { record: { process }, places }: CutOff,
+  options: CallOptions,
+): Promise<void> {
   const began = clock.monotonicMs();
-  while (process !== null && (await processes.isAlive(process))) {
+  const isGoingOn = async (): Promise<boolean> => {
+    if (process !== null) return processes.isAlive(process);
+    return (await readSequenceLog(places.ownFolder))?.hasEnded === false;
+  };
+  while (await isGoingOn()) {
     if (clock.monotonicMs() - began > SEQUENCE_ENDS_WITHIN_MS) {
-      await processes.end(process, GRACE_MS, options);
-      await thaw(context, vmId);
+      if (process !== null) await processes.end(process, GRACE_MS, options);
       return;
     }
     await clock.sleep(POLL_MS, options);
   }
-  // Thawing what is not frozen is harmless; a guest without an agent cannot have been frozen by one.
-  await context.virsh.run(['domfsthaw', '--', vmId], options).catch(async (error: unknown) => {
-    // Whoever has its turn now says nothing about its file systems.
-    if (hasCode(error, 'vm-busy')) return thaw(context, vmId);
-    if (!hasCode(error, 'guest-not-answering', 'hypervisor-refused', 'vm-missing')) throw error;
-  });
 }

@@ -1,65 +1,104 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import fc from 'fast-check';
-import { parseSequenceLog, virshWord } from './freeze-quiesce.ts';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { UnderstudyError } from '../../domain/error.ts';
+import { vmId } from '../../domain/ids.ts';
+import { systemClock } from '../../system/clock.ts';
+import { systemProcesses } from '../../system/processes.ts';
+import { createFreezeContext, type FreezeContext } from './freeze-context.ts';
+import { beginQuiesced } from './freeze-quiesce.ts';
+import type { Virsh } from './virsh.ts';
 
-const SUCCESS = `Froze 2 filesystem(s)
-
-error: @begin
-
-Backup started
-
-error: @thaw
-
-Thawed 2 filesystem(s)
-`;
-
-test('a sequence that went well', () => {
-  assert.deepEqual(parseSequenceLog(SUCCESS), {
-    frozenCount: 2,
-    isThawed: true,
-    hasReachedBegin: true,
-    freezeComplaint: null,
-    beginComplaint: null,
-  });
-});
-
-test('a sequence is read while it grows', () => {
-  assert.equal(parseSequenceLog('').hasReachedBegin, false);
-  assert.equal(parseSequenceLog('Froze 1 filesystem(s)\n').frozenCount, 1);
-  const begun = parseSequenceLog(SUCCESS.slice(0, SUCCESS.indexOf('error: @thaw')));
-  assert.deepEqual([begun.hasReachedBegin, begun.isThawed], [true, false]);
-});
-
-test('a silent agent and a refused backup are told apart', () => {
-  const log = parseSequenceLog(`error: Unable to freeze filesystems
-error: Guest agent is not responding: QEMU guest agent is not connected
-
-error: @begin
-
-error: checkpoint inconsistent: missing or broken bitmap 'us-1' for disk 'vda'
-
+const vm = vmId('11111111-2222-4333-8444-555555555555');
+const FROZEN = 'Froze 1 filesystem(s)\n\nerror: @begin\n\nBackup started\n';
+const THAWED = '\nerror: @thaw\n\nThawed 1 filesystem(s)\n';
+const UNTHAWED = `
 error: @thaw
 
 error: Unable to thaw filesystems
-error: Guest agent is not responding: QEMU guest agent is not connected
-`);
-  assert.match(log.freezeComplaint ?? '', /not connected/);
-  assert.equal(
-    log.beginComplaint,
-    "checkpoint inconsistent: missing or broken bitmap 'us-1' for disk 'vda'",
-  );
-  assert.equal(log.isThawed, false);
+error: Guest agent is not responding: Guest agent not available for now
+`;
+
+let ownFolder: string;
+beforeEach(async () => {
+  ownFolder = await mkdtemp(join(tmpdir(), 'us-quiesce-'));
+});
+afterEach(() => rm(ownFolder, { recursive: true }));
+
+test('a guest that froze and thawed needs nothing more', async () => {
+  const { context, thaws } = contextOf(FROZEN + THAWED);
+  assert.deepEqual(await begin(context), { hasBegun: true, note: null });
+  assert.equal(thaws(), 0);
 });
 
-test("any path is one word of virsh's language", () => {
-  fc.assert(
-    fc.property(fc.string(), (text) => {
-      const word = virshWord(text);
-      const inner = word.slice(1, -1);
-      assert.ok(word.startsWith('"') && word.endsWith('"'));
-      assert.equal(inner.replaceAll(/\\(["\\])/g, '$1'), text);
-      assert.doesNotMatch(inner.replaceAll(/\\["\\]/g, ''), /["\\]/);
-    }),
+test('a guest is watched and thawed also when its process cannot be written down', async () => {
+  const { context, thaws } = contextOf(FROZEN + UNTHAWED);
+  const full = new Error('no space left');
+  await assert.rejects(
+    begin(context, () => Promise.reject(full)),
+    full,
   );
+  assert.equal(thaws(), 1);
 });
+
+test('a guest is thawed when nobody knows whether it froze', async () => {
+  const lost = 'error: Unable to freeze filesystems\nerror: End of file while reading data\n';
+  for (const log of ['', lost, `${lost}\nerror: @begin\n\nBackup started\n${UNTHAWED}`]) {
+    const { context, thaws } = contextOf(log);
+    await begin(context);
+    assert.equal(thaws(), 1, log);
+  }
+});
+
+test('an agent that was silent before freezing gets a while to thaw, and does not hold up the rest', async () => {
+  const silent = 'Guest agent is not responding: Guest agent not available for now';
+  const log = `error: Unable to freeze filesystems\nerror: ${silent}\n\nerror: @begin\n\nBackup started\n${UNTHAWED}`;
+  const hung = contextOf(log, new UnderstudyError('guest-not-answering', { vm, reason: silent }));
+  assert.deepEqual(await begin(hung.context), { hasBegun: true, note: silent });
+  assert.ok(hung.thaws() > 2);
+  const slow = contextOf(log);
+  assert.deepEqual(await begin(slow.context), { hasBegun: true, note: silent });
+  assert.equal(slow.thaws(), 1);
+});
+
+function begin(context: FreezeContext, onProcess: () => Promise<void> = async () => {}) {
+  const backup = '<domainbackup/>';
+  return beginQuiesced(context, { vmId: vm, backup, mark: null, ownFolder, onProcess });
+}
+
+/** virsh writes this log and ends. Thawing from here is answered by this error, or works. */
+function contextOf(log: string, answer: UnderstudyError | null = null) {
+  let thawed = 0;
+  let nowMs = 0;
+  const run: Virsh['run'] = async ([action]) => {
+    assert.equal(action, 'domfsthaw');
+    thawed += 1;
+    if (answer !== null) throw answer;
+    return 'Thawed 1 filesystem(s)';
+  };
+  const context = createFreezeContext({
+    virsh: { uri: 'qemu:///system', hostName: 'lab', run },
+    processes: {
+      ...systemProcesses(),
+      async startDaemon({ logPath }) {
+        await writeFile(logPath, log);
+        return { pid: 1, startTime: 'ended' };
+      },
+      isAlive: async () => false,
+    },
+    clock: {
+      ...systemClock(),
+      monotonicMs: () => nowMs,
+      async sleep(ms) {
+        nowMs += ms;
+      },
+    },
+    hostName: 'lab',
+    scratchFolder: ownFolder,
+    describeVm: () => Promise.reject(new Error('the VM is not looked at')),
+    collectSidecars: async () => [],
+  });
+  return { context, thaws: () => thawed };
+}

@@ -8,14 +8,15 @@
  *                  └─ not frozen within 15 s: ended, thawed
  *                                   └─ frozen for a second: thawed from here, the point is then crash-consistent
  */
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
-import { hasCode, virshError } from './errors.ts';
+import { virshError } from './errors.ts';
 import { type FreezeContext, UNABORTED } from './freeze-context.ts';
-import { saysNotRunning } from './freeze-errors.ts';
+import { readSequenceLog, type SequenceLog, sequence, sequenceLogPath } from './freeze-sequence.ts';
+import { thaw } from './freeze-thaw.ts';
 
 export type BackupBegin = {
   readonly vmId: VmId;
@@ -40,59 +41,54 @@ const FROZEN_MS_MAX = 1000;
 
 /** libvirt waits 30 s for its turn with a busy VM. */
 const SEQUENCE_DEADLINE_MS = 60_000;
-const THAW_DEADLINE_MS = 60_000;
-const THAW_RETRY_MS = 500;
 
-/** Throws what the hypervisor refused the backup for; the guest is thawed then too. Cannot be aborted. */
+/**
+ * Throws what the hypervisor refused the backup for; the guest is thawed then too, as it is whatever else fails: from the
+ * moment the process runs, nothing ends this before the guest is free or a person is told. Cannot be aborted.
+ */
 export async function beginQuiesced(
   context: FreezeContext,
   request: BackupBegin,
 ): Promise<{ readonly hasBegun: boolean; readonly note: QuiesceNote }> {
-  const logPath = join(request.ownFolder, 'quiesce.log');
+  const { vmId, ownFolder } = request;
+  const logPath = sequenceLogPath(ownFolder);
   await rm(logPath, { force: true });
-  const daemon = {
-    command: 'virsh',
-    arguments: ['-c', context.virsh.uri, await sequence(request)],
-    logPath,
-  };
+  const text = await writeSequence(request);
+  const daemon = { command: 'virsh', arguments: ['-c', context.virsh.uri, text], logPath };
   const process = await context.processes.startDaemon(daemon);
-  await request.onProcess(process);
-  const overstayed = await watchSequence(context, { vmId: request.vmId, process, logPath });
-  const log = parseSequenceLog(await readFile(logPath, 'utf8'));
-  if (log.frozenCount > 0 && !log.isThawed) await thaw(context, request.vmId);
-  if (!log.hasReachedBegin) return { hasBegun: false, note: overstayed ?? log.freezeComplaint };
-  if (log.beginComplaint !== null) {
-    const { hostName } = context;
-    const complaint = { hostName, action: 'backup-begin', vm: request.vmId };
-    throw virshError({ ...complaint, stderr: log.beginComplaint });
-  }
-  const note = overstayed ?? log.freezeComplaint;
-  return { hasBegun: true, note: note ?? (log.frozenCount > 0 ? null : 'it froze no file system') };
+  const [recorded, watched] = await Promise.allSettled([
+    request.onProcess(process),
+    watchSequence(context, { vmId, process, ownFolder }),
+  ]);
+  if (watched.status === 'rejected') throw watched.reason;
+  const log = await readLog(ownFolder);
+  const hold = log?.hold ?? 'unknown';
+  if (hold !== 'none') await thaw(context, vmId, hold);
+  if (recorded.status === 'rejected') throw recorded.reason;
+  return outcomeOf(context, { vmId, log, overstayed: watched.value });
 }
 
-/** Thaws until the guest says so. A VM that is gone is thawed. Throws `freeze-failed` with what a person must do. */
-export async function thaw(context: FreezeContext, vmId: VmId): Promise<void> {
-  const { virsh, clock } = context;
-  const began = clock.monotonicMs();
-  for (;;) {
-    try {
-      await virsh.run(['domfsthaw', '--', vmId], UNABORTED);
-      return;
-    } catch (error) {
-      if (hasCode(error, 'vm-missing') || saysNotRunning(error)) return;
-      if (clock.monotonicMs() - began > THAW_DEADLINE_MS) {
-        const reason = `its file systems may still be frozen: run \`virsh domfsthaw ${vmId}\` on ${context.hostName}`;
-        throw new UnderstudyError('freeze-failed', { vm: vmId, reason }, error);
-      }
-    }
-    await clock.sleep(THAW_RETRY_MS, UNABORTED);
+function outcomeOf(
+  { hostName }: FreezeContext,
+  { vmId, log, overstayed }: { vmId: VmId; log: SequenceLog | null; overstayed: QuiesceNote },
+): { readonly hasBegun: boolean; readonly note: QuiesceNote } {
+  if (log === null) {
+    const reason = 'what was said about quiescing it cannot be read';
+    throw new UnderstudyError('freeze-failed', { vm: vmId, reason });
   }
+  const note = overstayed ?? log.freezeComplaint;
+  if (!log.hasReachedBegin) return { hasBegun: false, note };
+  if (log.beginComplaint !== null) {
+    const complaint = { hostName, action: 'backup-begin', vm: vmId };
+    throw virshError({ ...complaint, stderr: log.beginComplaint });
+  }
+  return { hasBegun: true, note: note ?? (log.frozenCount > 0 ? null : 'it froze no file system') };
 }
 
 /** Waits for its end, and steps in when the guest would be held too long. Says why the point is not quiesced then. */
 async function watchSequence(
   context: FreezeContext,
-  { vmId, process, logPath }: { vmId: VmId; process: ProcessIdentity; logPath: string },
+  { vmId, process, ownFolder }: { vmId: VmId; process: ProcessIdentity; ownFolder: string },
 ): Promise<string | null> {
   const { clock, processes } = context;
   const began = clock.monotonicMs();
@@ -100,17 +96,17 @@ async function watchSequence(
   let overstayed: string | null = null;
   while (await processes.isAlive(process)) {
     const now = clock.monotonicMs();
-    const log = parseSequenceLog(await readFile(logPath, 'utf8'));
-    if (log.frozenCount > 0) frozenAt ??= now;
-    if (!log.hasReachedBegin && now - began > FREEZE_DEADLINE_MS) {
+    const log = await readLog(ownFolder);
+    if (log?.hold === 'frozen') frozenAt ??= now;
+    if (!log?.hasReachedBegin && now - began > FREEZE_DEADLINE_MS) {
       await processes.end(process, 1000, UNABORTED);
       // What the guest was asked to do it may still do, later than anybody waits for.
-      await thaw(context, vmId);
+      await thaw(context, vmId, 'frozen');
       return `the guest did not freeze within ${FREEZE_DEADLINE_MS / 1000} s`;
     }
     if (overstayed === null && frozenAt !== null && now - frozenAt > FROZEN_MS_MAX) {
       overstayed = `the hypervisor needed more than ${FROZEN_MS_MAX} ms while the guest was frozen`;
-      await thaw(context, vmId);
+      await thaw(context, vmId, 'frozen');
     }
     if (now - began > SEQUENCE_DEADLINE_MS) await processes.end(process, 1000, UNABORTED);
     await clock.sleep(POLL_MS, UNABORTED);
@@ -118,56 +114,15 @@ async function watchSequence(
   return overstayed;
 }
 
-async function sequence({ vmId, backup, mark, ownFolder }: BackupBegin): Promise<string> {
+/** Null also when it cannot be read: it tells nothing then, which has to be taken for the worst. */
+function readLog(ownFolder: string): Promise<SequenceLog | null> {
+  return readSequenceLog(ownFolder).catch(() => null);
+}
+
+async function writeSequence({ vmId, backup, mark, ownFolder }: BackupBegin): Promise<string> {
   const backupPath = join(ownFolder, 'backup.xml');
   const markPath = join(ownFolder, 'mark.xml');
   await writeFile(backupPath, backup, { mode: 0o600 });
   if (mark !== null) await writeFile(markPath, mark, { mode: 0o600 });
-  const files = mark === null ? [backupPath] : [backupPath, markPath];
-  return [
-    `domfsfreeze ${vmId}`,
-    'echo --err @begin',
-    `backup-begin ${[vmId, ...files.map(virshWord)].join(' ')}`,
-    'echo --err @thaw',
-    `domfsthaw ${vmId}`,
-  ].join('; ');
-}
-
-/** One word of virsh's own command language (virsh(1): like the shell's, without expansion). */
-export function virshWord(text: string): string {
-  return `"${text.replaceAll(/[\\"]/g, (character) => `\\${character}`)}"`;
-}
-
-export type SequenceLog = {
-  readonly frozenCount: number;
-  readonly isThawed: boolean;
-  readonly hasReachedBegin: boolean;
-  /** Why freezing failed; null when it did not. */
-  readonly freezeComplaint: string | null;
-  /** What was said on refusing the backup; null when it was not refused. */
-  readonly beginComplaint: string | null;
-};
-
-export function parseSequenceLog(text: string): SequenceLog {
-  const [freeze = '', rest] = split(text, /^(?:error: )?@begin$/m);
-  const [begin = '', thawing = ''] = split(rest ?? '', /^(?:error: )?@thaw$/m);
-  const frozen = /^Froze (\d+) filesystem/m.exec(freeze);
-  return {
-    frozenCount: Number(frozen?.[1] ?? 0),
-    isThawed: /^Thawed \d+ filesystem/m.test(thawing),
-    hasReachedBegin: rest !== undefined,
-    freezeComplaint:
-      frozen === null ? (complaints(freeze).at(-1) ?? 'the guest agent is silent') : null,
-    beginComplaint: complaints(begin).join('\n') || null,
-  };
-}
-
-function split(text: string, mark: RegExp): [string, string | undefined] {
-  const found = mark.exec(text);
-  if (found === null) return [text, undefined];
-  return [text.slice(0, found.index), text.slice(found.index + found[0].length)];
-}
-
-function complaints(text: string): string[] {
-  return [...text.matchAll(/^error: (.*\S)/gm)].map((found) => found[1] ?? '');
+  return sequence(vmId, mark === null ? [backupPath] : [backupPath, markPath]);
 }

@@ -64,6 +64,14 @@ describe('virsh', () => {
       'guest-not-answering',
       'error: Guest agent is not responding: QEMU guest agent is not connected',
     ],
+    [
+      'guest-not-answering',
+      "error: guest agent command timed out: agent command 'guest-fsfreeze-thaw' timed out",
+    ],
+    [
+      'guest-not-answering',
+      'error: guest agent replied with wrong id to guest-sync command: expected 1 got 2',
+    ],
     ['hypervisor-refused', 'error: Requested operation is not valid: domain is not running'],
     [
       'hypervisor-refused',
