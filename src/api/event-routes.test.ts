@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { STREAM_BEAT_MS } from '../contract/endpoints.ts';
 import { operationEventSchema, operationSchema, waitsSchema } from '../contract/operation.ts';
@@ -224,12 +225,42 @@ test('a bad Last-Event-ID and an unknown operation are problems, not streams', a
   assert.equal(missing.status, 404);
 });
 
+test('the socket is for its owner from the first instant, and goes with its server', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'understudy-api-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const umask = process.umask(0);
+  t.after(() => process.umask(umask));
+  const { api } = openApiRoom(t);
+  // The longest that a socket's path can be: 107 bytes.
+  const path = join(folder, 's'.repeat(107 - folder.length - 1));
+  const modes: number[] = [];
+  const look = () => {
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined) modes.push(found.mode & 0o777);
+  };
+  api.server.server.once('listening', look);
+  // What a killed server has left behind of such a beginning.
+  await mkdir(`${path}.new`);
+  await writeFile(join(`${path}.new`, 'understudy-api.sock.new'), '');
+  await api.listen({ type: 'unix', path });
+  look();
+  assert.deepEqual(new Set(modes), new Set([0o600]));
+  const stream = await read(path, '/api/v1/events');
+  assert.equal(stream.response.statusCode, 200);
+  stream.leave();
+  assert.deepEqual(await readdir(folder), [basename(path)]);
+  await api.close();
+  assert.deepEqual(await readdir(folder), []);
+});
+
 test('the socket is for its owner, replaces an abandoned one, and never a living one', async (t) => {
   const { api, path } = await openSocketRoom(t);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
   const other = openApiRoom(t);
-  const refused = { code: 'invalid-request' };
+  const refused = { code: 'invalid-request', message: /EADDRINUSE/ };
   await assert.rejects(other.api.listen({ type: 'unix', path }), refused);
+  await other.api.close();
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
   await api.close();
 
   // What a killed server leaves behind: the file of a socket that nobody listens on.
