@@ -11,7 +11,7 @@ import { type ReplicaId, replicaId, type VmId, vmId } from '../../domain/ids.ts'
 import { instant } from '../../domain/instant.ts';
 import { moment } from '../file-parsing.ts';
 import { codeOf, writable, writeThrough } from './guard-hook.ts';
-import { syncFolder } from './layers-record.ts';
+import { syncFolder } from './sync.ts';
 
 const NAME =
   /^(?<vm>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?<replica>[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?)$/;

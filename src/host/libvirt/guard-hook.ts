@@ -10,7 +10,7 @@
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
-import { syncFolder } from './layers-record.ts';
+import { syncFolder } from './sync.ts';
 
 /**
  * Only `prepare` is looked at: a refusal of `reconnect` would kill a VM that runs. The UUID is the first `<uuid>` of the

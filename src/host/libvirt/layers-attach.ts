@@ -1,5 +1,4 @@
 /** The VM in production on its working layers. */
-import { copyFile } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
 import { type MarkName, type VmId, vmId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
@@ -27,7 +26,7 @@ import { redefineMark } from './marks.ts';
 import { changeBitmap, readImageHeader } from './marks-offline.ts';
 import { dropReplicaMark } from './replica-mark.ts';
 import { replicaXml } from './replica-xml.ts';
-import { keepTpm, placeTpm } from './sidecars.ts';
+import { keepTpm, placeTpm, placeVariables } from './sidecars.ts';
 
 export async function attach(
   context: LayersContext,
@@ -54,7 +53,7 @@ export async function attach(
   });
   context.crashPoint('attach: begun');
   await setMarks(context, attaching, mark, options);
-  if (nvram !== undefined) await copyFile(nvram.path, places.nvramPath);
+  if (nvram !== undefined) await placeVariables(nvram.path, places.nvramPath);
   context.crashPoint('attach: marked');
   const text = await definitionOf(context, { places, record: attaching }, request, options);
   await keepTpm(context, { vmId: id, text, path: places.keptTpmPath }, options);

@@ -16,10 +16,11 @@ import {
 import { drop } from './layers-drop.ts';
 import { park } from './layers-park.ts';
 import { type LaidLayer, type LayersPlaces, layersPlaces, writeLayers } from './layers-record.ts';
-import { endServer, type Served, serveLayers, syncWithName } from './layers-server.ts';
+import { endServer, type Served, serveLayers } from './layers-server.ts';
 import { readImageHeader } from './marks-offline.ts';
 import { foundExtents } from './offline-freeze.ts';
 import { readQemuIdentity, refuseClosedParents } from './scratch-access.ts';
+import { syncWithName } from './sync.ts';
 
 /** As the branches of replicas: libvirt gives it to QEMU's user when the VM starts. */
 const LAYER_MODE = 0o660;

@@ -21,6 +21,7 @@ import {
 import type { ConfigurationChange } from '../../domain/vm/configuration-change.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
 import * as text from '../file-parsing.ts';
+import { syncFolder } from './sync.ts';
 
 export type LaidLayer = {
   readonly key: DiskKey;
@@ -67,6 +68,7 @@ export type LayersPlaces = {
   readonly recordPath: string;
   readonly nvramPath: string;
   readonly keptTpmPath: string;
+  readonly serverLogPath: string;
   readonly layerPath: (key: DiskKey) => string;
   /** In a folder that never exists. */
   readonly parkedPath: (key: DiskKey) => string;
@@ -80,6 +82,7 @@ export function layersPlaces(storageFolder: string, id: FailbackId): LayersPlace
     recordPath: join(folder, 'record.json'),
     nvramPath: join(folder, 'nvram'),
     keptTpmPath: join(folder, 'kept-tpm.tar'),
+    serverLogPath: join(folder, 'server.log'),
     layerPath: (key) => join(folder, `${key}.qcow2`),
     parkedPath: (key) => join(folder, 'parked', `${key}.qcow2`),
   };
@@ -150,7 +153,7 @@ export async function laidFailbacks(storageFolder: string): Promise<readonly Fai
 
 const FAILBACK = /^fb-[a-z0-9-]+$/;
 
-/** The record goes last: while anything is left, it can be found. */
+/** The record goes last: while anything is left, it can be found. Files with no name of ours stay beside disks that are kept. */
 export async function removeLayers(
   places: LayersPlaces,
   { layers }: LayersRecord,
@@ -159,7 +162,9 @@ export async function removeLayers(
   for (const { path, below } of layers) {
     if (below !== null || !keepsDisks) await rm(path, { force: true });
   }
-  await rm(places.keptTpmPath, { force: true });
+  // What was written only in part goes, too: a write that was cut off is not always repeated.
+  const ours = [places.keptTpmPath, `${places.keptTpmPath}.new`, places.serverLogPath];
+  for (const path of [...ours, `${places.recordPath}.new`]) await rm(path, { force: true });
   if (keepsDisks) await rm(places.recordPath, { force: true });
   else await removeFolder(places);
 }
@@ -195,10 +200,4 @@ async function writeDurably(path: string, content: string): Promise<void> {
   }
   await rename(temporary, path);
   await syncFolder(dirname(path));
-}
-
-/** Makes the names in a folder durable. */
-export async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path, 'r');
-  await folder.sync();
 }

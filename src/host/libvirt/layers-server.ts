@@ -7,9 +7,9 @@
  *   <runtimeFolder>/fb-<hash>/qmp   its control socket
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -21,10 +21,10 @@ import {
   type LaidLayer,
   type LayersPlaces,
   type LayersRecord,
-  syncFolder,
   writeLayers,
 } from './layers-record.ts';
 import { controlArguments, endExport } from './offline-export.ts';
+import { syncFile } from './sync.ts';
 
 export type LayersServer = {
   readonly processes: Processes;
@@ -59,7 +59,7 @@ export async function serveLayers(
   const folder = socketFolder(server, places);
   const socket = join(folder, 'nbd');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await rm(logPath(places), { force: true });
+  await rm(places.serverLogPath, { force: true });
   const process = await server.processes.startDaemon({
     command: 'qemu-storage-daemon',
     arguments: [
@@ -67,7 +67,7 @@ export async function serveLayers(
       ...serverArguments(socket, ended.layers, { marks, blockDevices: await devices(ended) }),
     ],
     env: { GLIBC_TUNABLES },
-    logPath: logPath(places),
+    logPath: places.serverLogPath,
   });
   server.crashPoint('serve: started');
   const serving = await writeLayers(places, { ...ended, process });
@@ -106,24 +106,9 @@ async function devices({ layers }: LayersRecord): Promise<ReadonlySet<string>> {
   return found;
 }
 
-/** A file of ours, and its name. */
-export async function syncWithName(path: string): Promise<void> {
-  await syncFile(path);
-  await syncFolder(dirname(path));
-}
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.sync();
-}
-
 function socketFolder({ runtimeFolder }: LayersServer, { folder }: LayersPlaces): string {
   const name = createHash('sha256').update(folder).digest('hex').slice(0, 12);
   return join(runtimeFolder, `fb-${name}`);
-}
-
-function logPath({ folder }: LayersPlaces): string {
-  return join(folder, 'server.log');
 }
 
 /** Pure. Every value that is not ours goes in as JSON, where no character has a meaning. */
@@ -181,7 +166,7 @@ async function untilReady(
   while (!(await accepts(socket))) {
     const isLate = clock.monotonicMs() - began > READY_DEADLINE_MS;
     if (isLate || process === null || !(await processes.isAlive(process))) {
-      const log = await readFile(logPath(places), 'utf8').catch(() => '');
+      const log = await readFile(places.serverLogPath, 'utf8').catch(() => '');
       const reason = log.trim().split('\n').at(-1)?.slice(-1000) || 'it did not start';
       throw serverError(places, record, reason);
     }

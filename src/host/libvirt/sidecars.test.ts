@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { existsSync, readlinkSync } from 'node:fs';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { vmId } from '../../domain/ids.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { describedAs, EVERYTHING } from './fixtures/fixtures.ts';
-import { collectSidecars, keepTpm, placeTpm, restoreTpm } from './sidecars.ts';
+import { collectSidecars, keepTpm, placeTpm, placeVariables, restoreTpm } from './sidecars.ts';
 
 const signal = new AbortController().signal;
 const NVRAM = '/var/lib/libvirt/qemu/nvram/win_VARS.fd';
@@ -106,6 +107,31 @@ describe('sidecars', () => {
     });
   });
 
+  it('survive a power cut wherever they are put, and what was set aside until they are back', async () => {
+    await withFolder(async (folder) => {
+      const id = vmId('11111111-2222-4333-8444-555555555555');
+      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+      const state = join(tools.swtpmFolder, id, 'tpm2');
+      await mkdir(state, { recursive: true });
+      await writeFile(join(state, 'tpm2-00.permall'), 'own');
+      const kept = { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') };
+      const keeping = await syncsOf(kept.path, () => keepTpm(tools, kept, { signal }));
+      assert.ok(keeping.includes(`${folder}, kept`), keeping.join('; '));
+      const restoring = await syncsOf(kept.path, () => restoreTpm(tools, kept, { signal }));
+      const path = [join(state, 'tpm2-00.permall'), state, dirname(state), tools.swtpmFolder];
+      assert.deepEqual(
+        restoring,
+        path.map((one) => `${one}, kept`),
+      );
+      assert.equal(existsSync(kept.path), false);
+      const variables = join(folder, 'nvram');
+      await writeFile(variables, 'variables');
+      const placed = join(folder, 'placed');
+      const placing = await syncsOf(placed, () => placeVariables(variables, placed));
+      assert.deepEqual(placing, [`${placed}, kept`, `${folder}, kept`]);
+    });
+  });
+
   it('of a VM that never ran are none', async () => {
     await withFolder(async (folder) => {
       const vm = describedAs(EVERYTHING.replace(NVRAM, join(folder, 'absent')));
@@ -122,4 +148,23 @@ async function withFolder(use: (folder: string) => Promise<void>): Promise<void>
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** What is made durable meanwhile, in order, and whether this file is there at that instant. */
+async function syncsOf(path: string, use: () => Promise<void>): Promise<string[]> {
+  const synced: string[] = [];
+  await using probe = await open('/dev/null');
+  const handles = Object.getPrototypeOf(probe);
+  const original = handles.sync;
+  handles.sync = function (this: typeof probe) {
+    const target = readlinkSync(`/proc/self/fd/${this.fd}`);
+    synced.push(`${target}, ${existsSync(path) ? 'kept' : 'gone'}`);
+    return original.call(this);
+  };
+  try {
+    await use();
+  } finally {
+    handles.sync = original;
+  }
+  return synced;
 }

@@ -5,8 +5,8 @@
  * in several writes: so they are read until two readings are equal.
  * swtpm replaces its file by renaming, so a copy is always one whole state.
  */
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { VmDescription } from '../../domain/vm/vm.ts';
@@ -14,6 +14,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { Sidecar } from '../../ports/hypervisor.ts';
 import type { Processes } from '../../ports/processes.ts';
 import { isThere } from '../is-there.ts';
+import { syncFolder, syncTree, syncWithName } from './sync.ts';
 import { attribute, child, find, parseRoot, textOf, type XmlElement } from './xml.ts';
 
 /** Where a system daemon keeps TPM state: `<folder>/<VM's UUID>/tpm2/`. */
@@ -56,9 +57,16 @@ export async function collectSidecars(
   return sidecars;
 }
 
+/** Copies the firmware's variables to where the definition will point. Durable when it resolves. */
+export async function placeVariables(from: string, to: string): Promise<void> {
+  await copyFile(from, to);
+  await syncWithName(to);
+}
+
 /**
- * Unpacks TPM state for the VM that is about to be defined; libvirt gives it to its own user when the VM starts. The
- * firmware's variables need no placing: the definition points at the file itself. Throws `access-denied`.
+ * Unpacks TPM state for the VM that is about to be defined; libvirt gives it to its own user when the VM starts. A
+ * replica's firmware variables need no placing: its definition points at the file itself. Durable when it resolves: whoever
+ * kept the archive may then give it up. Throws `access-denied`.
  */
 export async function placeTpm(
   tools: SidecarTools,
@@ -73,9 +81,20 @@ export async function placeTpm(
   await mkdir(state, { recursive: true, mode: 0o711 }).catch(denied(state));
   const args = ['--extract', '--file', sidecar.path, '--directory', state, '--no-same-owner'];
   await tar(tools.processes, args, { path: state, options });
+  await syncState(tools, state).catch(denied(state));
 }
 
-/** Sets the VM's own TPM state aside, once: what is there later came from elsewhere. None is kept, too, as an empty archive. */
+/** Its own names, and those of the folders down to it, which may be new. */
+async function syncState(
+  { swtpmFolder = SWTPM_FOLDER }: SidecarTools,
+  state: string,
+): Promise<void> {
+  await syncTree(state);
+  await syncFolder(dirname(state));
+  await syncFolder(swtpmFolder);
+}
+
+/** Sets the VM's own TPM state aside, once: what is there later came from elsewhere. None is kept, too, as an empty archive. Durable when it resolves. */
 export async function keepTpm(
   tools: SidecarTools,
   { vmId, text, path }: { readonly vmId: VmId; readonly text: string; readonly path: string },
@@ -88,6 +107,7 @@ export async function keepTpm(
     : ['--files-from', '/dev/null'];
   await archiveTpm(tools.processes, { path: `${path}.new`, content, state }, options);
   await rename(`${path}.new`, path).catch(denied(path));
+  await syncFolder(dirname(path)).catch(denied(path));
 }
 
 /**
