@@ -32,7 +32,8 @@ const PROBES = `Probes (all must pass):
   http:80/health           answered with a status of 200 to 399
   http:80/health=204       answered with exactly this status
   command:/bin/check --x   a program in the guest, run through its agent, ends with 0
-Each may end in a deadline of its own, counted from the start of the VM: http:80@90s (default: 3m).`;
+Each may end in a deadline of its own, counted from the start of the VM: http:80@90s (default: 3m).
+A probe is no place for a secret: it is shown with the job, and by ps on the target host and in the guest.`;
 
 const KEEP_SECONDS = 24 * 3600;
 

@@ -1,4 +1,10 @@
-/** Runs a program inside a guest through its agent (QEMU guest agent protocol, `guest-exec`). */
+/**
+ * Runs a program inside a guest through its agent (QEMU guest agent protocol, `guest-exec`).
+ *
+ * `virsh` takes what it sends to an agent as an argument only, which anybody on the host can read meanwhile. Commands on its
+ * standard input are no way out: it takes them for a person's, keeps them in a history file, ends with 0 whatever becomes of
+ * them, and without readline cuts each after 1023 bytes and runs the rest as a command of its own.
+ */
 import type { VmId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -9,6 +15,7 @@ export type GuestProgram = {
   readonly vmId: VmId;
   /** Absolute, or looked up by the agent. */
   readonly program: string;
+  /** Nothing secret: the process lists of the host and of the guest show them. */
   readonly arguments: readonly string[];
   /** What it reads from its standard input; without it nothing. */
   readonly input?: string;
