@@ -152,7 +152,12 @@ suite('a source that comes back', { skip: skipReason() }, () => {
 
   const guard = (...args: readonly string[]): Promise<GuardAnswer> =>
     stage.ask(['guard', ...args], guardSchema);
-  const show = () => guard('show', 'production');
+  const show = async (): Promise<GuardAnswer> => {
+    const { exitCode, stdout } = await stage.attempt(['guard', 'show', 'production', '-o', 'json']);
+    const shown = guardSchema.parse(JSON.parse(stdout));
+    assert.equal(exitCode, shown.state === 'active' ? 0 : 1);
+    return shown;
+  };
 
   async function heldReplicas(): Promise<readonly ReplicaAnswer['id'][]> {
     return (await show()).held.map(({ replicaId }) => replicaId);

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { GuardAnswer } from '../../contract/guard.ts';
 import { group, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { EXIT } from '../exit-codes.ts';
 import { formatTime } from '../format.ts';
 import { renderDetails, renderTable } from '../table.ts';
 
@@ -18,12 +19,13 @@ export function guardCommands(program: Command, runner: Runner): void {
   const show = leaf(
     guard,
     'show <host>',
-    'Show what a host holds back, and prove that it does.\nThe proof is a VM of 16 MiB without a disk, which the host must refuse to start; nothing of it stays.',
+    'Show what a host holds back, and prove that it does.\nThe proof is a VM of 16 MiB without a disk, which the host must refuse to start; nothing of it stays. Exit code 1 unless it did.',
     ['guard show production', 'guard show production -o json'],
   );
   runner.run(show, async ({ client, show: showAnswer }, [host = '']) => {
-    showAnswer(await client.call('showGuard', { parameters: { host } }), renderGuard);
-    return undefined;
+    const answer = await client.call('showGuard', { parameters: { host } });
+    showAnswer(answer, renderGuard);
+    return answer.state === 'active' ? EXIT.ok : EXIT.failed;
   });
 
   const lift = leaf(
@@ -55,16 +57,21 @@ function installCommand(guard: Command, runner: Runner): void {
   const install = leaf(
     guard,
     'install <host>',
-    'Let a host refuse to start VMs whose replicas serve elsewhere.\nA libvirt hook, put in once on a calm day. From then on every failover tells the host which VM to hold, and the host keeps to it by itself, also when it boots alone at night. libvirt notices the hook when it is reloaded: do that once, and see by `guard show` that it works.',
+    'Let a host refuse to start VMs whose replicas serve elsewhere.\nA libvirt hook, put in once on a calm day. From then on every failover tells the host which VM to hold, and the host keeps to it by itself, also when it boots alone at night. libvirt notices the hook when it is reloaded: do that once, and see by `guard show` that it works. Exit code 0 says that the hook is there, not that it works.',
     ['guard install production', 'guard install production --hooks /var/lib/libvirt/hooks'],
   ).option(
     '--hooks <folder>',
     'where this libvirt looks for hooks (default: as last time, or /etc/libvirt/hooks)',
     notEmpty,
   );
-  runner.run<InstallOptions>(install, async ({ client, show }, [host = ''], { hooks }) => {
+  runner.run<InstallOptions>(install, async ({ client, show, say }, [host = ''], { hooks }) => {
     const body = { hooksFolder: hooks ?? null };
-    show(await client.call('installGuard', { parameters: { host }, body }), renderGuard);
+    const answer = await client.call('installGuard', { parameters: { host }, body });
+    show(answer, renderGuard);
+    if (answer.state !== 'active') {
+      const proof = `\`understudy guard show ${answer.hostName}\``;
+      say(`Installed, but not seen to work yet: it holds nothing before ${proof} says \`active\`.`);
+    }
     return undefined;
   });
 }
