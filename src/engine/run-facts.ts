@@ -45,6 +45,16 @@ export function rememberNothing(): Remembered {
   return { newest: new Map(), plans: new Map(), unsuspended: new Set() };
 }
 
+/** What is remembered is never of more replicas than there are. */
+export function forgetGone(remembered: Remembered, all: readonly Versioned<Replica>[]): void {
+  const { newest, plans, unsuspended } = remembered;
+  if (Math.max(newest.size, plans.size, unsuspended.size) <= all.length) return;
+  const ids = new Set(all.map(({ value }) => value.id));
+  for (const kept of [newest, plans, unsuspended]) {
+    for (const id of kept.keys()) if (!ids.has(id)) kept.delete(id);
+  }
+}
+
 /** A run that somebody began and that failed between two looks would go unnoticed. */
 const PLAN_KEPT_MS = 15_000;
 /** The wall clock was set: instants of the plan mean something else now. */

@@ -17,7 +17,7 @@ import { accept } from './control/accept.ts';
 import type { ControllerPorts } from './control/controller-ports.ts';
 import { startReplicate } from './control/run-job.ts';
 import { driveSwitchover } from './drive-switchover.ts';
-import { planOfIdle, planRun, type Remembered, rememberNothing } from './run-facts.ts';
+import { forgetGone, planOfIdle, planRun, type Remembered, rememberNothing } from './run-facts.ts';
 import { scheduleTests } from './schedule-tests.ts';
 import { replicasToSweep, sweepAgainAt } from './sweeper.ts';
 import { tellBreach, tellSuspended, withdrawBreach } from './tell-conditions.ts';
@@ -63,6 +63,7 @@ export async function scheduleRuns(
   const open = await openBySubject(ports);
   const failures: unknown[] = [];
   const all = await ports.catalog.replicas();
+  forgetGone(remembered, all);
   const failingBack = all.map(({ value }) => value).filter(({ failback }) => failback !== null);
   for (const recorded of all) {
     const { value: replica } = recorded;

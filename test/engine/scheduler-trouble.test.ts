@@ -1,6 +1,7 @@
 /** The scheduler when something is wrong: nobody starves, nothing spins, no clock stops it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rememberNothing } from '../../src/engine/run-facts.ts';
 import { scheduleRuns, sweepAll } from '../../src/engine/scheduler.ts';
 import { options, Stage, VDA } from './stage.ts';
 
@@ -40,6 +41,21 @@ test('a replica whose record is damaged does not keep the others from being repl
   await assert.rejects(stage.run(scheduleRuns(broken, options)), /cannot be read/);
   await stage.settleAll();
   assert.equal((await points(stage)).length, 1);
+});
+
+test('nothing is remembered of a replica that is gone', async () => {
+  await using stage = await Stage.open();
+  await stage.protect({ isScheduled: true });
+  await stage.run(scheduleRuns(stage.life.ports, options));
+  await stage.settleAll();
+  const { ports } = stage.life;
+  const remembered = rememberNothing();
+  const sizes = () => Object.values(remembered).map(({ size }) => size);
+  await stage.run(scheduleRuns(ports, options, remembered));
+  assert.deepEqual(sizes(), [1, 1, 1]);
+  const catalog = { ...ports.catalog, replicas: async () => [] };
+  await stage.run(scheduleRuns({ ...ports, catalog }, options, remembered));
+  assert.deepEqual(sizes(), [0, 0, 0]);
 });
 
 test('a run that fails is repeated ever more slowly', async () => {

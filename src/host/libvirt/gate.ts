@@ -5,6 +5,8 @@ import type { CallOptions } from '../../ports/call.ts';
 export interface Gate {
   /** Runs the task when there is room. Throws `cancelled` when aborted while waiting, else what the task throws. */
   enter<Result>(task: () => Promise<Result>, options: CallOptions): Promise<Result>;
+  /** Nobody is inside or waits. */
+  isIdle(): boolean;
 }
 
 export function createGate(width: number): Gate {
@@ -35,6 +37,29 @@ export function createGate(width: number): Gate {
         return await task();
       } finally {
         leave();
+      }
+    },
+    isIdle: () => running === 0,
+  };
+}
+
+/** A gate for one at a time for each key. */
+export interface GatePerKey<Key> {
+  /** As `Gate.enter`, at the gate of that key. */
+  enter<Result>(key: Key, task: () => Promise<Result>, options: CallOptions): Promise<Result>;
+}
+
+/** Keeps no gate at which nobody is: keys come and go, the server stays. `gates` is for tests to look at. */
+export function createGatePerKey<Key>(gates = new Map<Key, Gate>()): GatePerKey<Key> {
+  return {
+    async enter(key, task, options) {
+      const gate = gates.get(key) ?? createGate(1);
+      gates.set(key, gate);
+      try {
+        return await gate.enter(task, options);
+      } finally {
+        // It may have gone already, and another one stand in its place.
+        if (gate.isIdle() && gates.get(key) === gate) gates.delete(key);
       }
     },
   };

@@ -31,7 +31,7 @@ import {
 } from './freeze-record.ts';
 import { freezeRunning } from './freeze-running.ts';
 import { freezeProblem, watchFreeze } from './freeze-watch.ts';
-import { createGate, type Gate } from './gate.ts';
+import { createGatePerKey } from './gate.ts';
 import { removeMark, sweepMarks } from './marks.ts';
 import { freezeOff } from './offline-freeze.ts';
 import { makeScratchFolder } from './scratch-access.ts';
@@ -41,16 +41,12 @@ import { freeBytes } from './scratch-usage.ts';
 export function createLibvirtPointSource(parts: PointSourceParts): PointSource {
   const context = createFreezeContext(parts);
   // A repeated command may arrive while the first still works: per VM they take turns.
-  const gates = new Map<VmId, Gate>();
+  const gate = createGatePerKey<VmId>();
   const inTurn = <Result>(
     vmId: VmId,
     options: CallOptions,
     task: () => Promise<Result>,
-  ): Promise<Result> => {
-    const gate = gates.get(vmId) ?? createGate(1);
-    gates.set(vmId, gate);
-    return gate.enter(task, options);
-  };
+  ): Promise<Result> => gate.enter(vmId, task, options);
   return {
     freeze: (request, options) =>
       inTurn(request.vmId, options, () => freeze(context, request, options)),

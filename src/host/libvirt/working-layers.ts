@@ -13,7 +13,7 @@
 import type { FailbackId } from '../../domain/ids.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { FailbackCommand, ProductionDisks } from '../../ports/production-disks.ts';
-import { createGate, type Gate } from './gate.ts';
+import { createGatePerKey } from './gate.ts';
 import { attach } from './layers-attach.ts';
 import { commit } from './layers-commit.ts';
 import { type LayersContext, requireLaid } from './layers-context.ts';
@@ -32,16 +32,12 @@ export function createLibvirtProductionDisks(parts: ProductionDisksParts): Produ
   const crashPoint = parts.onCrashPoint ?? (() => undefined);
   const context: LayersContext = { ...parts, crashPoint };
   // A repeated command may arrive while the first still works: per failback they take turns.
-  const gates = new Map<FailbackId, Gate>();
+  const gate = createGatePerKey<FailbackId>();
   const inTurn = <Result>(
     { failbackId }: FailbackCommand,
     options: CallOptions,
     task: () => Promise<Result>,
-  ): Promise<Result> => {
-    const gate = gates.get(failbackId) ?? createGate(1);
-    gates.set(failbackId, gate);
-    return gate.enter(task, options);
-  };
+  ): Promise<Result> => gate.enter(failbackId, task, options);
   return {
     lay: (request, options) => inTurn(request, options, () => lay(context, request, options)),
     settle: (command, options) =>
