@@ -1,7 +1,12 @@
-/** Connects host records to drivers. One connection per host and revision of its record, made when first needed. */
+/**
+ * Connects host records to drivers. One connection per host, made when first needed, and anew when the record says so: a
+ * second one beside what is under way would take that for what a dead server has left behind. A start guard that comes or
+ * goes is no reason.
+ */
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { UnderstudyError } from '../domain/error.ts';
 import type { Host, HostKind } from '../domain/host/host.ts';
 import type { HostId } from '../domain/ids.ts';
@@ -14,7 +19,7 @@ import { createLibvirtStartGuard } from '../host/libvirt/start-guard.ts';
 import { createLibvirtTestBench } from '../host/libvirt/test-bench.ts';
 import { createVirsh } from '../host/libvirt/virsh.ts';
 import { createLibvirtProductionDisks } from '../host/libvirt/working-layers.ts';
-import type { Catalog } from '../ports/catalog.ts';
+import type { Catalog, Versioned } from '../ports/catalog.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HostDirectory, HostPorts } from '../ports/host-directory.ts';
 import type { Ids } from '../ports/ids.ts';
@@ -30,33 +35,53 @@ export type DriverTools = {
   readonly runtimeFolder: string;
 };
 
-type Driver = (host: Host, tools: DriverTools) => HostPorts;
+/** Without what may change while the rest stays. */
+type Connection = Omit<HostPorts, 'startGuard'> & {
+  readonly startGuard: (hooksFolder: string | null) => HostPorts['startGuard'];
+};
+
+type Driver = (host: Host, tools: DriverTools) => Connection;
+
+type Connected = {
+  readonly record: Versioned<Host>;
+  readonly connection: Connection;
+  readonly ports: HostPorts;
+};
 
 const DRIVERS: Readonly<Record<HostKind, Driver | null>> = {
-  libvirt: libvirtPorts,
+  libvirt: connectLibvirt,
   simulated: null,
 };
 
 export function createHostDirectory(catalog: Catalog, tools: DriverTools): HostDirectory {
-  const connected = new Map<HostId, { readonly version: number; readonly ports: HostPorts }>();
+  const connected = new Map<HostId, Connected>();
   const connect = async (id: HostId): Promise<HostPorts> => {
     const record = await catalog.host(id);
     if (record === null) throw new UnderstudyError('host-missing', { host: id });
     const known = connected.get(id);
-    if (known?.version === record.version) return known.ports;
-    const driver = DRIVERS[record.value.kind];
-    if (driver === null) {
-      const reason = `hosts of kind ${record.value.kind} exist only in simulations`;
-      throw new UnderstudyError('invalid-request', { reason });
-    }
-    const ports = driver(record.value, tools);
-    connected.set(id, { version: record.version, ports });
+    if (known?.record.version === record.version) return known.ports;
+    const isSame = known !== undefined && isAtSamePlace(known.record.value, record.value);
+    const connection = isSame ? known.connection : open(record.value, tools);
+    const startGuard = connection.startGuard(record.value.startGuard?.hooksFolder ?? null);
+    const ports = { ...connection, startGuard };
+    connected.set(id, { record, connection, ports });
     return ports;
   };
   return { ports: connect, commands: connect };
 }
 
-function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
+function isAtSamePlace(before: Host, now: Host): boolean {
+  return isDeepStrictEqual({ ...before, startGuard: null }, { ...now, startGuard: null });
+}
+
+function open(host: Host, tools: DriverTools): Connection {
+  const driver = DRIVERS[host.kind];
+  if (driver !== null) return driver(host, tools);
+  const reason = `hosts of kind ${host.kind} exist only in simulations`;
+  throw new UnderstudyError('invalid-request', { reason });
+}
+
+function connectLibvirt(host: Host, tools: DriverTools): Connection {
   const { processes, clock, ids } = tools;
   const { storageFolder, scratchFolder, name: hostName } = host;
   const runtimeFolder = shortFolder(tools.runtimeFolder, host.id);
@@ -104,11 +129,8 @@ function libvirtPorts(host: Host, tools: DriverTools): HostPorts {
     traits: (options) => hypervisor.traits(options),
     probeProgram: [process.execPath, join(import.meta.dirname, 'probe.ts')],
   });
-  const startGuard = createLibvirtStartGuard({
-    virsh,
-    hooksFolder: host.startGuard?.hooksFolder ?? null,
-    traits: hypervisor.traits,
-  });
+  const startGuard = (hooksFolder: string | null) =>
+    createLibvirtStartGuard({ virsh, hooksFolder, traits: hypervisor.traits });
   return { hypervisor, pointSource, store, productionDisks, testBench, startGuard, epochs };
 }
 
