@@ -8,7 +8,7 @@ export function pointSelector(text: string): PointSelector {
   const moment = parseInstant(text);
   if (moment !== null) return { type: 'at', instant: endOf(text, moment) };
   if (!/^\d{4}-\d{2}-\d{2}/.test(text)) return { type: 'reference', reference: text };
-  const reason = `The time ${text} cannot be read: write it with its zone, such as 2026-03-01T12:00:00Z or 2026-03-01T12:00:00+01:00`;
+  const reason = `The time ${text} cannot be read: write a day that there is, and the time with its zone, such as 2026-03-01T12:00:00Z or 2026-03-01T12:00:00+01:00`;
   throw new UnderstudyError('invalid-request', { reason });
 }
 

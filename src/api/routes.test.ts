@@ -204,6 +204,8 @@ test('a point is found by the time that tables show it with; a time without a zo
   assert.deepEqual(of('2026-03-01T12:00:00.000Z'), { type: 'at', instant: noon });
   assert.deepEqual(of('2026-03-01T13:00+01:00'), { type: 'at', instant: noon });
   assert.throws(() => of('2026-03-01T12:00:00'), { code: 'invalid-request', message: /zone/ });
+  // Not the newest point before the third of March.
+  assert.throws(() => of('2026-02-31T12:00:00Z'), { code: 'invalid-request', message: /a day/ });
 });
 
 test('one idempotency key and one request make one seed; another request makes another', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { HOSTILE_NAME } from '../api/testing/sample-values.ts';
+import type { RebuildOrder } from '../ports/rebuild-report.ts';
 import { escapeText, safeJson } from './escape.ts';
 import { displayWidth, renderDetails, renderTable } from './table.ts';
 import { openServedRoom } from './testing/cli-room.ts';
@@ -60,7 +61,8 @@ test('details keep several values under their label', () => {
 
 test('a hostile VM name is shown harmlessly wherever it is shown', async (t) => {
   const { run, fake } = await openServedRoom(t);
-  const [vm] = await fake.controller.vms('a', { signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const [vm] = await fake.controller.vms('a', { signal });
   assert.ok(vm);
   fake.answers.vms = [{ ...vm, name: HOSTILE_NAME }];
   const table = await run('vm list a');
@@ -69,6 +71,17 @@ test('a hostile VM name is shown harmlessly wherever it is shown', async (t) => 
   const json = await run('vm list a -o json');
   assert.doesNotMatch(json.out.replaceAll('\n', ''), STEERING);
   assert.equal(JSON.parse(json.out)[0].name, HOSTILE_NAME);
+  const archives = await fake.controller.archives('r', { signal });
+  fake.answers.archives = archives.map((one) => ({ ...one, unknownBecause: HOSTILE_NAME }));
+  const { folders } = await fake.controller.rebuild({} as RebuildOrder, { seed: null, signal });
+  const notes = [HOSTILE_NAME];
+  const hostile = folders.map((one) => ({ ...one, name: HOSTILE_NAME, notes }));
+  fake.answers.rebuild = { folders: hostile, unreachable: [], isDryRun: false };
+  for (const line of ['archive list r', 'rescan --rebuild']) {
+    const { out } = await run(line);
+    assert.equal(out.split('\n').length, 4, line);
+    assert.doesNotMatch(out.replaceAll('\n', ''), STEERING);
+  }
   const missing = await run(['host', 'show', '--', HOSTILE_NAME]);
   assert.equal(missing.code, 0);
   assert.equal(fake.calls.at(-1)?.[1], HOSTILE_NAME);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatAge, formatBytes, formatMs, formatSeconds, formatTime } from './format.ts';
-import { parseBytes, parseMoment, parseNetwork, parseSeconds, parseTier } from './quantities.ts';
+import { parseBytes, parseMoment, parseNetworks, parseSeconds, parseTier } from './quantities.ts';
 
 test('durations and sizes are read as people write them', () => {
   assert.equal(parseSeconds('90s', '--rpo'), 90);
@@ -13,8 +13,7 @@ test('durations and sizes are read as people write them', () => {
   assert.equal(parseBytes('1.5g', '--limit'), 1.5 * 2 ** 30);
   assert.equal(parseBytes('10 kb', '--limit'), 10_240);
   assert.deepEqual(parseTier('1h:1d'), { everySeconds: 3600, forSeconds: 86_400 });
-  assert.deepEqual(parseNetwork('bridge:a=b=c'), ['bridge:a', 'b=c']);
-  assert.deepEqual(parseNetwork('lan='), ['lan', null]);
+  assert.deepEqual(parseNetworks(['bridge:a=b=c', 'lan=']), { 'bridge:a': 'b=c', lan: null });
 });
 
 test('anything else is a usage failure that names the option', () => {
@@ -27,7 +26,11 @@ test('anything else is a usage failure that names the option', () => {
   for (const text of ['', '1h', '1h:', '1h:1d:1w']) {
     assert.throws(() => parseTier(text), { exitCode: 2 }, text);
   }
-  for (const text of ['', 'lan', '=lan']) assert.throws(() => parseNetwork(text), { exitCode: 2 });
+  for (const text of ['', 'lan', '=lan']) {
+    assert.throws(() => parseNetworks([text]), { exitCode: 2 });
+  }
+  const twice = ['lan=a', 'wan=', 'lan=b'];
+  assert.throws(() => parseNetworks(twice), { exitCode: 2, message: /lan .*twice/ });
 });
 
 test('whole seconds survive being written and read', () => {
@@ -43,7 +46,12 @@ test('times carry their zone, with a blank or a T', () => {
   assert.equal(parseMoment('2026-03-01'), '2026-03-01T00:00:00.000Z');
   assert.equal(parseMoment('2026-03-01 12:00:05Z'), '2026-03-01T12:00:05.000Z');
   assert.equal(parseMoment('2026-03-01T12:00+01:00'), '2026-03-01T11:00:00.000Z');
+  assert.equal(parseMoment('2028-02-29'), '2028-02-29T00:00:00.000Z');
   for (const text of ['', 'soon', '12:00', '2026-03-01T12:00:00', '2026-13-01', '2026-03-01Z']) {
+    assert.equal(parseMoment(text), null, text);
+  }
+  // Not the third of March: whoever mistypes a day must not get another one.
+  for (const text of ['2026-02-31', '2026-02-29T03:00:00Z', '2026-04-31 03:00+02:00']) {
     assert.equal(parseMoment(text), null, text);
   }
 });

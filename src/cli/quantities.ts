@@ -28,7 +28,12 @@ const MOMENT =
 export function parseMoment(text: string): string | null {
   if (!MOMENT.test(text)) return null;
   const at = Date.parse(text.replace(' ', 'T'));
-  return Number.isNaN(at) ? null : new Date(at).toISOString();
+  return Number.isNaN(at) || !isDay(text.slice(0, 10)) ? null : new Date(at).toISOString();
+}
+
+/** The thirty-first of February would be read as the third of March. */
+function isDay(text: string): boolean {
+  return new Date(text).toISOString().startsWith(text);
 }
 
 const BYTES_OF: Readonly<Record<string, number>> = {
@@ -61,8 +66,17 @@ export function parseTier(text: string): { everySeconds: number; forSeconds: num
   };
 }
 
-/** `lan=recovery-lan`, or `lan=` to leave the NIC disconnected. */
-export function parseNetwork(text: string): readonly [string, string | null] {
+/** Source to target: `lan=recovery-lan`, or `lan=` to leave the NIC disconnected (null). */
+export function parseNetworks(texts: readonly string[]): Record<string, string | null> {
+  const pairs = new Map<string, string | null>();
+  for (const [source, target] of texts.map(parseNetwork)) {
+    if (pairs.has(source)) throw usageFailure(`--network names ${source} twice.`);
+    pairs.set(source, target);
+  }
+  return Object.fromEntries(pairs);
+}
+
+function parseNetwork(text: string): readonly [string, string | null] {
   const at = text.indexOf('=');
   if (at < 1) throw usageFailure(`--network takes SOURCE=TARGET or SOURCE=, not "${text}".`);
   const target = text.slice(at + 1);

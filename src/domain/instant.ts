@@ -13,11 +13,16 @@ export function formatInstant(value: Instant): string {
   return new Date(value).toISOString();
 }
 
-/** Reads the written form, and any other date that carries a zone or is a plain UTC date, also as tables show it, with a blank for the `T`; null if it is none. */
+/**
+ * Reads the written form, and any other date that carries a zone or is a plain UTC date, also as tables show it, with a blank for the
+ * `T`; null if it is none, or of a day that its month does not have, which would be read as one of the next month.
+ */
 export function parseInstant(text: string): Instant | null {
   if (!/^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)) {
     return null;
   }
   const value = Date.parse(text.replace(' ', 'T'));
-  return Number.isNaN(value) ? null : instant(value);
+  if (Number.isNaN(value)) return null;
+  const day = text.slice(0, 10);
+  return new Date(day).toISOString().startsWith(day) ? instant(value) : null;
 }

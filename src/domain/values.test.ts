@@ -28,7 +28,17 @@ test('instants survive being written and read; other text is null, never a wrong
       assert.equal(parseInstant(formatInstant(instant(ms))), ms);
     }),
   );
-  for (const bad of ['', 'latest', '5', '2024-13-01', '10:30', '2024-01-01T10:00', 'pt-2024']) {
+  for (const bad of [
+    '',
+    'latest',
+    '5',
+    '2024-13-01',
+    '10:30',
+    '2024-01-01T10:00',
+    'pt-2024',
+    '2026-02-31',
+    '2026-02-29T12:00:00Z',
+  ]) {
     assert.equal(parseInstant(bad), null, bad);
   }
   assert.equal(parseInstant('2024-01-01T10:00Z'), Date.UTC(2024, 0, 1, 10));

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { ArchiveAnswer, ArchiveDiffAnswer } from '../../contract/archive.ts';
 import { group, leaf, type Runner, type WaitOptions, waitOptions } from '../command-tree.ts';
+import { escapeText } from '../escape.ts';
 import { usageFailure } from '../failure.ts';
 import { formatAge, formatBytes, formatTime } from '../format.ts';
 import { parseMoment, parseSeconds } from '../quantities.ts';
@@ -103,9 +104,14 @@ function deleteCommand(archive: Command, runner: Runner): void {
   });
 }
 
+/** The last moment whose year has four digits. */
+const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z');
+
 function momentOf(text: string, nowMs: number): string {
   if (/^(?:\d+[smhdw])+$/.test(text)) {
-    return new Date(nowMs + parseSeconds(text, '--until') * 1000).toISOString();
+    const untilMs = nowMs + parseSeconds(text, '--until') * 1000;
+    if (untilMs <= LAST_MS) return new Date(untilMs).toISOString();
+    throw usageFailure(`--until ${text} is beyond the year 9999.`);
   }
   const at = parseMoment(text);
   if (at !== null) return at;
@@ -115,7 +121,8 @@ function momentOf(text: string, nowMs: number): string {
 }
 
 function renderArchives(archives: readonly ArchiveAnswer[], nowMs: number): string {
-  const why = archives.find(({ unknownBecause }) => unknownBecause !== null)?.unknownBecause;
+  const why =
+    archives.find(({ unknownBecause }) => unknownBecause !== null)?.unknownBecause ?? null;
   const table = renderTable(archives, [
     { header: 'BRANCH', cell: (one) => one.branchId },
     { header: 'ARCHIVED', cell: (one) => formatAge(one.archivedAt, nowMs) },
@@ -129,7 +136,7 @@ function renderArchives(archives: readonly ArchiveAnswer[], nowMs: number): stri
     { header: 'KEPT UNTIL', cell: (one) => formatTime(one.keepUntil) },
     { header: 'NEEDED BY', cell: (one) => one.neededBy ?? '' },
   ]);
-  return why === undefined ? table : `${table}SIZE is not known: ${why}\n`;
+  return why === null ? table : `${table}SIZE is not known: ${escapeText(why)}\n`;
 }
 
 function pointCell({ pointTakenAt, isPointThere }: ArchiveAnswer): string {

@@ -6,6 +6,7 @@ import type {
   JobChangePreviewAnswer,
 } from '../../contract/job.ts';
 import { choice, collect, leaf, notEmpty, type Runner } from '../command-tree.ts';
+import { escapeText } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
 import { usageFailure } from '../failure.ts';
 import { parseCount, parseSeconds, parseTier } from '../quantities.ts';
@@ -163,7 +164,8 @@ function answerOf(text: string): { readonly vm?: string | undefined; readonly at
 }
 
 function renderPreview({ changes, refusedBecause }: JobChangePreviewAnswer): string {
-  const verdict = refusedBecause === null ? '' : `It would be refused: ${refusedBecause}\n`;
+  const verdict =
+    refusedBecause === null ? '' : `It would be refused: ${escapeText(refusedBecause)}\n`;
   return `${renderChanges(changes)}${verdict}`;
 }
 

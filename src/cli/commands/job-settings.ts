@@ -1,7 +1,7 @@
 /** What `job create` and `job change` are told in the same words. */
 import type { ChangeJobRequest, CreateJobRequest } from '../../contract/job.ts';
 import { usageFailure } from '../failure.ts';
-import { parseBytes, parseNetwork, parseSeconds } from '../quantities.ts';
+import { parseBytes, parseNetworks, parseSeconds } from '../quantities.ts';
 
 /** As the command line has them. */
 export type JobSettings = {
@@ -33,7 +33,7 @@ export function plainSettings(settings: JobSettings): Plain {
   return {
     ...(rpo === undefined ? {} : { rpoSeconds: parseSeconds(rpo, '--rpo') }),
     ...(quiesce === undefined ? {} : { quiesce }),
-    ...(network === undefined ? {} : { networkMap: Object.fromEntries(network.map(parseNetwork)) }),
+    ...(network === undefined ? {} : { networkMap: parseNetworks(network) }),
     ...(limit === undefined ? {} : { bytesPerSecondMax: sizeOrNone(limit, '--limit') }),
     ...(archive === undefined ? {} : { archiveSeconds: parseSeconds(archive, '--archive') }),
     ...scratchSettings(settings),

@@ -100,7 +100,7 @@ function renderReport({ folders, isDryRun }: RebuildReportAnswer): string {
     { header: 'ID', cell: (one) => one.replicaId },
   ]);
   const notes = folders.flatMap(({ name, notes: said }) =>
-    said.map((note) => `${name}: ${note}\n`),
+    said.map((note) => `${escapeText(`${name}: ${note}`)}\n`),
   );
   return table + notes.join('');
 }
