@@ -5,7 +5,7 @@
  *   node --test src/host/libvirt/freeze-guest.e2e.ts
  */
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { diskKey, vmId } from '../../domain/ids.ts';
@@ -14,6 +14,7 @@ import { ensureGuestImage } from '../../rig/guest-image.ts';
 import { createTestVm, type TestVm } from '../../rig/test-vm.ts';
 import { until, untilTrue } from '../../rig/until.ts';
 import { freezePlaces, writeRecord } from './freeze-record.ts';
+import { sequenceLogPath } from './freeze-sequence.ts';
 import { createLibvirtPointSource } from './point-source.ts';
 import {
   type FreezeRig,
@@ -72,6 +73,33 @@ describe('freezing a guest', { skip }, () => {
       const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
       await writeRecord(places, { ...record, point: null });
       await guest.agent('guest-fsfreeze-freeze');
+      await rig.pointSource.end(request, { signal });
+      assert.equal(await guest.agent('guest-fsfreeze-status'), 'thawed');
+      await guestGoesOn(guest);
+    });
+  });
+
+  it('thaws a guest whose agent hangs, as soon as it answers again', async () => {
+    await withGuest(async (guest) => {
+      const request = guestRequest(guest, { quiesce: 'required' });
+      await rig.pointSource.freeze(request, { signal });
+      const places = freezePlaces(rig.context.scratchFolder, request.key);
+      const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
+      await writeRecord(places, { ...record, point: null });
+      await writeFile(sequenceLogPath(places.ownFolder), 'Froze 2 filesystem(s)\n');
+      // A shell in the guest stops the agent once it has frozen, and lets it go on while we wait for it.
+      const script = 'sleep 2; kill -STOP $PPID; sleep 12; kill -CONT $PPID';
+      const exec = { path: '/bin/sh', arg: ['-c', script] };
+      const command = JSON.stringify({ execute: 'guest-exec', arguments: exec });
+      await rig.host.virsh(['qemu-agent-command', guest.uuid, command]);
+      await guest.agent('guest-fsfreeze-freeze');
+      const ping = ['qemu-agent-command', '--timeout', '1', guest.uuid, '{"execute":"guest-ping"}'];
+      await untilTrue('the agent hangs', () =>
+        rig.host.virsh(ping).then(
+          () => false,
+          () => true,
+        ),
+      );
       await rig.pointSource.end(request, { signal });
       assert.equal(await guest.agent('guest-fsfreeze-status'), 'thawed');
       await guestGoesOn(guest);
