@@ -4,7 +4,9 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { KIB, MIB } from '../../domain/bytes.ts';
+import { UnderstudyError } from '../../domain/error.ts';
 import type { VmDisk } from '../../domain/vm/vm.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { bytesHeld, heldOf } from './allocated-bytes.ts';
@@ -59,6 +61,12 @@ describe('what a disk holds', { skip }, () => {
     assert.equal(await held('/dev/null', 'raw'), null);
     assert.equal(await held('/nowhere/vda.qcow2', 'qcow2'), null);
   });
+});
+
+test('without qemu-img, nobody knows', async () => {
+  const missing = () => Promise.reject(new UnderstudyError('command-missing'));
+  const disk = { path: fileURLToPath(import.meta.url), format: 'raw', sizeBytes: MIB } as const;
+  assert.equal(await bytesHeld({ ...systemProcesses(), run: missing }, disk, options), null);
 });
 
 test('what qemu-img does not say is not known', () => {

@@ -41,7 +41,7 @@ export async function bytesHeld(
     const { exitCode, stdout } = await processes.run(request, options);
     return exitCode === 0 ? heldOf(stdout, sizeBytes) : null;
   } catch (error) {
-    if (hasCode(error, 'timed-out')) return null;
+    if (hasCode(error, 'command-missing', 'timed-out')) return null;
     throw error;
   }
 }

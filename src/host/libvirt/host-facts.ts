@@ -78,10 +78,14 @@ export async function freeBytes(folder: string): Promise<number | null> {
 
 const INTERFACES = '/sys/class/net';
 
+/** Network devices of the host, of whatever kind. */
+export function listInterfaces(): Promise<string[]> {
+  return readdir(INTERFACES).catch((): string[] => []);
+}
+
 async function listBridges(): Promise<string[]> {
-  const names = await readdir(INTERFACES).catch((): string[] => []);
   const found = await Promise.all(
-    names.map((name) =>
+    (await listInterfaces()).map((name) =>
       access(join(INTERFACES, name, 'bridge')).then(
         () => [name],
         () => [],

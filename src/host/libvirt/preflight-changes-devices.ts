@@ -4,6 +4,7 @@ import type { Sentence, Sentences } from './preflight-changes.ts';
 import { attribute, child, type XmlElement } from './xml.ts';
 
 const IS_GONE = 'The replica does not have it.';
+const DRAWN = 'The GPU that draws it is chosen by the target.';
 
 const DISK_SENTENCES: Sentences = [
   // One that cannot be protected: said with the reason.
@@ -21,8 +22,10 @@ const DISK_SENTENCES: Sentences = [
   ...['backingStore', 'mirror'].map((path) => [`devices/disk/${path}`, null] as const),
 ];
 
+const NOT_LOGGED = 'What goes through it is not logged to a file.';
+
 const LINE_SENTENCES: Sentences = ['serial', 'parallel', 'console', 'channel'].flatMap((name) => [
-  [`devices/${name}/log`, 'What goes through it is not logged to a file.'] as const,
+  [`devices/${name}/log`, NOT_LOGGED] as const,
   [`devices/${name}/source`, name === 'channel' ? socket : null] as const,
   [`devices/${name}/@type`, otherEnd(name === 'channel' ? 'socket of libvirt' : 'pty')] as const,
   ...['@tty', 'protocol', 'seclabel', 'target/@state'].map(
@@ -39,7 +42,7 @@ const DISPLAY_SENTENCES: Sentences = [
   ['devices/graphics/@websocket', (display) => port(display, 'websocket')],
   ['devices/graphics/@socket', (display) => (child(display, 'listen') ? null : listening(display))],
   ['devices/graphics/@address', 'Its message bus is of the source host; it gets one of its own.'],
-  ['devices/graphics/gl/@rendernode', 'The GPU that draws it is chosen by the target.'],
+  ['devices/graphics/gl/@rendernode', DRAWN],
   // Said with the port.
   ['devices/graphics/@autoport', null],
 ];
@@ -58,6 +61,11 @@ export const DEVICE_SENTENCES: Sentences = [
   ['devices/redirdev', `What is plugged in through it is of the source host. ${IS_GONE}`],
   ['devices/input', `It is a device of the source host. ${IS_GONE}`],
   ['devices/memory', `What it holds is not replicated. ${IS_GONE}`],
+  ...['redirdev/log', 'smartcard/log', 'rng/backend/log'].map(
+    (path) => [`devices/${path}`, NOT_LOGGED] as const,
+  ),
+  ['devices/pstore', `What it holds is in a file of the source host. ${IS_GONE}`],
+  ['devices/video/model/acceleration/@rendernode', DRAWN],
   ['devices/memory/source', 'Its pages are of no NUMA node and no size of the source host.'],
   [
     'devices/tpm',

@@ -55,6 +55,12 @@ const MODELS: readonly Model[] = [
     of: (rng) => attribute(child(rng, 'backend'), 'model'),
   },
   { device: 'tpm', enumeration: 'model', of: (tpm) => attribute(tpm, 'model') },
+  // Some swtpm are built without the old one.
+  {
+    device: 'tpm',
+    enumeration: 'backendVersion',
+    of: (tpm) => attribute(child(tpm, 'backend'), 'version'),
+  },
 ];
 
 /** An empty or missing list means that this libvirt does not tell: no finding. */

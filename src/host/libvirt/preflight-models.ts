@@ -30,7 +30,7 @@ export function modelFindings(
   return DEVICES.flatMap(({ device, modelOf, names }) => {
     const models = findAll(replica, `devices/${device}`).flatMap((one) => modelOf(one) ?? []);
     return [...new Set(models)]
-      .filter((model) => !isKnown(names[model] ?? model, known))
+      .filter((model) => !isKnown(nameOf(names, model), known))
       .map((model) => {
         const message = `The target's QEMU has no ${device} of model ${model}: the replica could not start. Change it at the source, or install a fuller QEMU.`;
         return blocks(`device ${device} ${model}`, message);
@@ -99,6 +99,11 @@ const DEVICES: readonly DeviceModels[] = [
     },
   },
 ];
+
+/** libvirt takes any word for the model of a NIC: `constructor` is one like any other. */
+function nameOf(names: DeviceModels['names'], model: string): string {
+  return Object.hasOwn(names, model) ? (names[model] ?? model) : model;
+}
 
 function isKnown(name: string, known: ReadonlySet<string>): boolean {
   if (!name.endsWith('*')) return known.has(name);

@@ -12,6 +12,8 @@ export type NetworkCheck = {
   readonly networkMap: NetworkMap;
   /** `network:lan`, `bridge:br0`: what the target has. */
   readonly networks: readonly string[];
+  /** Names of the target's network devices, of whatever kind. */
+  readonly interfaces: readonly string[];
   /** Names of the libvirt networks that run. */
   readonly active: readonly string[];
   /** Names of the filters that the target's libvirt has; null when it does not tell. */
@@ -24,7 +26,8 @@ export function networkFindings(check: NetworkCheck): PreflightFinding[] {
     const source = networkOf(nic);
     const element = nicLabel(nic);
     const target = targetNetwork(check.networkMap, source);
-    return [...plugFindings(check, { element, source, target }), ...typeFindings(nic, element)];
+    const plug = { nic, element, source, target };
+    return [...plugFindings(check, plug), ...typeFindings(plug)];
   });
   return [...plugs, ...filterFindings(check)];
 }
@@ -39,17 +42,27 @@ function filterFindings({ replica, filters }: NetworkCheck): PreflightFinding[] 
   });
 }
 
-function plugFindings(
-  { networks, active }: NetworkCheck,
-  { element, source, target }: { element: string; source: string; target: string | null },
-): PreflightFinding[] {
+type Plug = {
+  readonly nic: XmlElement;
+  readonly element: string;
+  readonly source: string;
+  /** Null: unplugged. */
+  readonly target: string | null;
+};
+
+function plugFindings(check: NetworkCheck, plug: Plug): PreflightFinding[] {
+  const { element, source, target } = plug;
+  const { networks, interfaces, active } = check;
   // Asked for in the map, or said by typeFindings.
   if (target === null) return [];
   const [type, ...rest] = target.split(':');
   const name = rest.join(':');
   const remedy = `Make it, or map ${source} to another network, or to none.`;
+  if (type === 'direct' && name !== '' && !interfaces.includes(name)) {
+    return [blocks(element, `The target has no network device ${name}. ${remedy}`)];
+  }
   if (type !== 'network' && type !== 'bridge') return [];
-  if (!networks.includes(target)) {
+  if (!networks.includes(target) && !(isSwitched(plug) && interfaces.includes(name))) {
     return [blocks(element, `The target has no ${type} ${name}. ${remedy}`)];
   }
   if (type === 'network' && !active.includes(name)) {
@@ -60,14 +73,19 @@ function plugFindings(
   return [];
 }
 
-function typeFindings(nic: XmlElement, element: string): PreflightFinding[] {
+/** The bridges of Open vSwitch are none to Linux, but devices of the same name. Plugged in elsewhere, a NIC loses its port there. */
+function isSwitched({ nic, source, target }: Plug): boolean {
+  const port = attribute(child(nic, 'virtualport'), 'type');
+  return port === 'openvswitch' && source === target && source.startsWith('bridge:');
+}
+
+function typeFindings({ nic, element, source, target }: Plug): PreflightFinding[] {
   const type = attribute(nic, 'type') ?? '';
   if (type === 'network' || type === 'bridge' || type === 'user') return [];
   if (type === 'direct') {
     const device = attribute(child(nic, 'source'), 'dev');
-    return [
-      warns(element, `It sits on the network device ${device}, which the target must have too.`),
-    ];
+    const message = `It sits on the network device ${device} at the target too: see that it leads to the same network.`;
+    return source === target ? [warns(element, message)] : [];
   }
   const message = `It is of type ${type}, which is bound to the source host: the replica's is unplugged unless mapped.`;
   return [warns(element, message)];

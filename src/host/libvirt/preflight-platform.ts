@@ -10,6 +10,8 @@ import { attribute, child, elementsIn, find, findAll, textOf, type XmlElement } 
 
 export type Platform = {
   readonly domain: XmlElement;
+  /** The definition that the replica would have. */
+  readonly replica: XmlElement;
   readonly source: VmDescription;
   readonly facts: HostFacts;
   readonly acceleration: Acceleration;
@@ -79,7 +81,7 @@ function machineFindings({ domain, facts, capabilities }: Platform): PreflightFi
   return findings;
 }
 
-function processorFindings({ domain, capabilities, acceleration }: Platform): PreflightFinding[] {
+function processorFindings({ domain, replica, capabilities }: Platform): PreflightFinding[] {
   const cpu = child(domain, 'cpu');
   if (cpu === null || typeof capabilities === 'string') return [];
   const mode = attribute(cpu, 'mode') ?? 'custom';
@@ -96,8 +98,15 @@ function processorFindings({ domain, capabilities, acceleration }: Platform): Pr
       : [blocks('cpu', `The target's QEMU does not know the CPU model ${model}.`)];
   }
   const message = `The target's processor lacks features of the CPU model ${model}.`;
-  const isEmulated = acceleration === 'software';
-  return [isEmulated ? warns('cpu', `${message} They are left out.`) : blocks('cpu', message)];
+  return [
+    isUnchecked(replica) ? warns('cpu', `${message} They are left out.`) : blocks('cpu', message),
+  ];
+}
+
+/** Whether the replica starts with what there is of its processor. Unless told, libvirt checks it where it is not emulated. */
+function isUnchecked(replica: XmlElement): boolean {
+  const check = attribute(child(replica, 'cpu'), 'check');
+  return check === 'none' || (check === null && attribute(replica, 'type') === 'qemu');
 }
 
 function firmwareFindings({ domain, capabilities }: Platform): PreflightFinding[] {
@@ -111,15 +120,22 @@ function firmwareFindings({ domain, capabilities }: Platform): PreflightFinding[
   }
   const security = attribute(child(domain, 'launchSecurity'), 'type');
   if (security !== null) {
-    const offered = typeof capabilities === 'string' ? null : find(capabilities, 'features/sev');
     const message = `The VM's memory is encrypted (${security}) with keys of the source's processor.`;
     findings.push(
-      attribute(offered, 'supported') === 'yes'
+      typeof capabilities !== 'string' && canEncrypt(capabilities, security)
         ? warns('launchSecurity', `${message} It is attested anew at the target.`)
         : blocks('launchSecurity', `${message} The target's processor cannot do that.`),
     );
   }
   return findings;
+}
+
+/** Since 10.5 libvirt lists the kinds; before, it knew two, each with an element of its own that says nothing of the later ones. */
+function canEncrypt(capabilities: XmlElement, security: string): boolean {
+  const listed = find(capabilities, 'features/launchSecurity');
+  if (listed !== null) return findAll(listed, 'enum/value').map(textOf).includes(security);
+  const isOld = security === 'sev' || security === 's390-pv';
+  return isOld && attribute(find(capabilities, `features/${security}`), 'supported') === 'yes';
 }
 
 /** Elements of other namespaces, e.g. `qemu:commandline`: kept word for word, because we cannot know what they mean. */

@@ -4,6 +4,7 @@ import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { VmDescription, VmDisk } from '../../domain/vm/vm.ts';
 import type { CallOptions } from '../../ports/call.ts';
 import type { Processes } from '../../ports/processes.ts';
+import { hasCode } from './errors.ts';
 import { blocks, warns } from './finding.ts';
 import { describeVm, lines, unlessRefused } from './inspect.ts';
 import type { Virsh } from './virsh.ts';
@@ -83,15 +84,20 @@ type Image = {
   readonly snapshotCount: number;
 };
 
-/** Null when qemu-img is missing or may not read it: the freeze will say so with its own, better words. */
+/** Null when qemu-img is missing, may not read it, or waits for its storage: the freeze will say so in its own, better words. */
 async function readImage(
   processes: Processes,
   disk: VmDisk,
   options: CallOptions,
 ): Promise<Image | null> {
   const args = ['info', '--force-share', '--output=json', '-f', 'qcow2', '--', disk.path];
-  const result = await processes.run({ command: 'qemu-img', arguments: args }, options);
-  return result.exitCode === 0 ? parseImage(result.stdout) : null;
+  try {
+    const result = await processes.run({ command: 'qemu-img', arguments: args }, options);
+    return result.exitCode === 0 ? parseImage(result.stdout) : null;
+  } catch (error) {
+    if (hasCode(error, 'command-missing', 'timed-out')) return null;
+    throw error;
+  }
 }
 
 /** QAPI ImageInfo and ImageInfoSpecificQCow2 (qemu: qapi/block-core.json). */
@@ -113,7 +119,7 @@ function record(value: unknown): Record<string, unknown> {
 function imageFindings(disk: VmDisk, image: Image): PreflightFinding[] {
   const element = `disk ${disk.key}`;
   const findings: PreflightFinding[] = [];
-  if (image.isOldFormat) {
+  if (image.isOldFormat && disk.tracksChanges) {
     const message = `Its file is of the old qcow2 version 2, which cannot hold change marks. With the VM off: qemu-img amend -f qcow2 -o compat=1.1 ${disk.path}`;
     findings.push(blocks(element, message));
   }

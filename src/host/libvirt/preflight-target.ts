@@ -12,7 +12,7 @@ import type { Acceleration } from './acceleration.ts';
 import type { SchemaElement } from './domain-schema.ts';
 import { hasCode } from './errors.ts';
 import { blocks, warns } from './finding.ts';
-import { type HostFacts, readNetworks } from './host-facts.ts';
+import { type HostFacts, listInterfaces, readNetworks } from './host-facts.ts';
 import { lines, unlessRefused } from './inspect.ts';
 import { changeFindings } from './preflight-changes.ts';
 import { refusalFindings, unknownFindings } from './preflight-definition.ts';
@@ -43,19 +43,21 @@ export async function preflightTargetVm(
 ): Promise<PreflightFinding[]> {
   const { source, networkMap, standInId } = request;
   const { domain, replica, changes } = replicaOf(request, traits);
-  const [capabilities, networks, active, filters, files, taken, refusals] = await Promise.all([
-    readCapabilities(virsh, { domain, facts, traits }, options),
-    readNetworks(virsh, options),
-    virsh.run(['net-list', '--name'], options),
-    readFilters(virsh, options),
-    missingFiles(replica),
-    virsh.run(['list', '--all', '--uuid'], options),
-    refusalFindings(virsh, replica, options),
-  ]);
+  const [capabilities, networks, interfaces, active, filters, files, taken, refusals] =
+    await Promise.all([
+      readCapabilities(virsh, { domain, facts, traits }, options),
+      readNetworks(virsh, options),
+      listInterfaces(),
+      virsh.run(['net-list', '--name'], options),
+      readFilters(virsh, options),
+      missingFiles(replica),
+      virsh.run(['list', '--all', '--uuid'], options),
+      refusalFindings(virsh, replica, options),
+    ]);
   const emulator = typeof capabilities === 'string' ? null : textOf(child(capabilities, 'path'));
   const known = await readDeviceNames(processes, emulator ?? facts.emulatorPath, options);
   return [
-    ...platformFindings({ domain, source, facts, acceleration, capabilities }),
+    ...platformFindings({ domain, replica, source, facts, acceleration, capabilities }),
     ...changeFindings(changes),
     ...unknownFindings(replica, { schema, version: facts.hypervisorVersion }),
     ...files,
@@ -64,6 +66,7 @@ export async function preflightTargetVm(
       replica,
       networkMap,
       networks,
+      interfaces,
       active: lines(active).map((n) => n.trim()),
       filters,
     }),
@@ -149,6 +152,7 @@ const COPY = 'Copy it there.';
 /** Files of the host that the replica's definition names as the source's does. */
 const HOST_FILES: readonly HostFile[] = [
   { path: 'os/loader', element: 'firmware loader', attribute: null, remedy: FIRMWARE },
+  { path: 'os/shim', element: 'firmware shim', attribute: null, remedy: COPY },
   { path: 'os/kernel', element: 'firmware kernel', attribute: null, remedy: COPY },
   { path: 'os/initrd', element: 'firmware initrd', attribute: null, remedy: COPY },
   { path: 'os/dtb', element: 'firmware dtb', attribute: null, remedy: COPY },
@@ -159,6 +163,12 @@ const HOST_FILES: readonly HostFile[] = [
     path: 'devices/rng/backend',
     element: 'device rng',
     attribute: null,
+    remedy: 'Let it read from /dev/urandom.',
+  },
+  {
+    path: 'devices/rng/backend/source',
+    element: 'device rng',
+    attribute: 'path',
     remedy: 'Let it read from /dev/urandom.',
   },
 ];

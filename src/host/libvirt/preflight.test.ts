@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { UnderstudyError } from '../../domain/error.ts';
+import type { ErrorCode } from '../../domain/error-catalog.ts';
 import type { VmId } from '../../domain/ids.ts';
 import type { PreflightFinding } from '../../domain/vm/preflight.ts';
 import type { CommandResult, Processes } from '../../ports/processes.ts';
@@ -192,6 +194,78 @@ describe('preflight at the target', () => {
       'blocks device watchdog i6300esb',
       'blocks device sound ac97',
     ]);
+    // libvirt takes any word for the model of a NIC.
+    const odd = '<interface type="user"><model type="constructor"/></interface>';
+    assert.deepEqual(inShort(await ofDevices(odd)), ['blocks device interface constructor']);
+  });
+
+  it('knows which versions of a TPM the target can emulate', async () => {
+    const tpm = (version: string) =>
+      `<tpm model="tpm-crb"><backend type="emulator" version="${version}"/></tpm>`;
+    const offers = `<tpm supported="yes"><enum name="model"><value>tpm-crb</value></enum>
+      <enum name="backendModel"><value>emulator</value></enum><enum name="backendVersion"><value>2.0</value></enum></tpm>`;
+    const domcapabilities = DOMAIN_CAPABILITIES.replace(/<tpm .*?(?:<\/tpm>|\/>)/s, offers);
+    const answers = { domcapabilities };
+    assert.deepEqual(await ofDevices(tpm('2.0'), { answers }), []);
+    assert.deepEqual(inShort(await ofDevices(tpm('1.2'), { answers })), ['blocks device tpm 1.2']);
+  });
+
+  it('does not insist on a processor that nobody checks', async () => {
+    const domcapabilities = DOMAIN_CAPABILITIES.replace(
+      /<mode name=['"]custom['"].*?<\/mode>/s,
+      '<mode name="custom" supported="yes"><model usable="no">Weak</model></mode>',
+    );
+    const ofCpu = async (type: string, check: string) => {
+      const cpu = `<cpu mode="custom" ${check}><model>Weak</model></cpu>`;
+      const text = withDevices('')
+        .replace('<devices>', `${cpu}<devices>`)
+        .replace('"kvm"', `"${type}"`);
+      const found = await preflight(text, {
+        acceleration: 'hardware',
+        answers: { domcapabilities },
+      });
+      return inShort(found.filter(({ element }) => element === 'cpu'));
+    };
+    assert.deepEqual(await ofCpu('kvm', ''), ['blocks cpu']);
+    assert.deepEqual(await ofCpu('kvm', 'check="partial"'), ['blocks cpu']);
+    assert.deepEqual(await ofCpu('kvm', 'check="none"'), ['warns cpu']);
+    assert.deepEqual(await ofCpu('qemu', ''), ['warns cpu']);
+    // Seen with libvirt 9.0: it does not start, although it is emulated.
+    assert.deepEqual(await ofCpu('qemu', 'check="partial"'), ['blocks cpu']);
+  });
+
+  it("tells the kinds of encrypted memory apart that the target's processor has", async () => {
+    const old = '<sev supported="yes"/></features>';
+    const listed = `<sev supported="yes"/><launchSecurity supported="yes"><enum name="sectype"><value>sev</value><value>tdx</value></enum></launchSecurity></features>`;
+    const ofSecurity = async (type: string, features: string) => {
+      const text = withDevices('').replace(
+        '<devices>',
+        `<launchSecurity type="${type}"/><devices>`,
+      );
+      const domcapabilities = DOMAIN_CAPABILITIES.replace(/<sev .*<\/features>/s, features);
+      const found = await preflight(text, {
+        acceleration: 'hardware',
+        answers: { domcapabilities },
+      });
+      return inShort(found);
+    };
+    const can = ['warns launchSecurity'];
+    const cannot = ['blocks launchSecurity'];
+    assert.deepEqual(await ofSecurity('sev', old), can);
+    assert.deepEqual(await ofSecurity('sev-snp', old), cannot);
+    assert.deepEqual(await ofSecurity('sev', listed), can);
+    assert.deepEqual(await ofSecurity('tdx', listed), can);
+    assert.deepEqual(await ofSecurity('sev-snp', listed), cannot);
+  });
+
+  it('says what of a device lies in a file of the source host, or is drawn by its GPU', async () => {
+    const pstore = '<pstore backend="acpi-erst"><path>/var/erst</path><size>64</size></pstore>';
+    const [gone] = await ofDevices(pstore);
+    assert.equal(gone?.element, 'device pstore');
+    const video =
+      '<video><model type="virtio"><acceleration accel3d="yes" rendernode="/dev/dri/renderD129"/></model></video>';
+    const found = await ofDevices(video);
+    assert.match(found.map(({ message }) => message).join(), /GPU that draws it/);
   });
 
   it("names what the target's libvirt does not know and would leave out", async () => {
@@ -235,17 +309,25 @@ describe('preflight at the target', () => {
       '<rng model="virtio"><backend model="random">/nowhere/hwrng</backend></rng><interface type="user"><rom file="/nowhere/rom"/></interface>';
     const blocked = await ofDevices(named);
     assert.deepEqual(inShort(blocked), ['blocks boot ROM of a nic', 'blocks device rng']);
+    const egd =
+      '<rng model="virtio"><backend model="egd" type="unix"><source mode="connect" path="/nowhere/egd"/></backend></rng>';
+    const shim = withDevices(egd).replace('</os>', '<shim>/nowhere/shim.efi</shim></os>');
+    const more = inShort(await preflight(shim, { acceleration: 'hardware' }));
+    assert.ok(more.includes('blocks firmware shim'), more.join());
+    assert.ok(more.includes('blocks device rng'), more.join());
   });
 });
 
 describe('preflight at the source', () => {
   it('says what marks would disturb', async () => {
     const live = EVERYTHING;
+    const dominfo =
+      'State:          shut off\nPersistent:     yes\nAutostart:      disable\nManaged save:   yes\n';
+    const domblkinfo = 'sda 1073741824 1 1\nsdb 1073741824 1 1\n';
     const virsh = scriptedVirsh({
       dumpxml: live,
-      dominfo:
-        'State:          shut off\nPersistent:     yes\nAutostart:      disable\nManaged save:   yes\n',
-      domblkinfo: 'sda 1073741824 1 1\nsdb 1073741824 1 1\n',
+      dominfo,
+      domblkinfo,
       'snapshot-list': 'before-update\n\n',
     });
     const image = { snapshots: [{}], 'format-specific': { data: { compat: '0.10' } } };
@@ -266,8 +348,28 @@ describe('preflight at the source', () => {
         'warns disk sda',
       ],
     );
+    // A disk that gets no marks may be of any version.
+    const readOnly = live.replace("<target dev='sda'", "<readonly/><target dev='sda'");
+    const sealed = scriptedVirsh({ dumpxml: readOnly, dominfo, domblkinfo, 'snapshot-list': '' });
+    const unmarked = await preflightSourceVm(
+      { virsh: sealed, processes: answering(JSON.stringify(image)) },
+      source.id,
+      { signal },
+    );
+    assert.equal(inShort(unmarked).includes('blocks disk sda'), false);
+    // What cannot be looked at is nothing against protecting it.
+    for (const code of ['command-missing', 'timed-out'] as const) {
+      const found = await preflightSourceVm({ virsh, processes: failing(code) }, source.id, {
+        signal,
+      });
+      assert.deepEqual(found, findings.slice(0, 5));
+    }
   });
 });
+
+function failing(code: ErrorCode): Processes {
+  return { ...answering(''), run: () => Promise.reject(new UnderstudyError(code)) };
+}
 
 function answering(stdout: string): Processes {
   const never = () => Promise.reject(new Error('not used'));

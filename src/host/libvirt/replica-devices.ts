@@ -8,6 +8,7 @@ import {
   child,
   children,
   ensureChild,
+  find,
   remove,
   removeChildren,
   setAttributes,
@@ -16,7 +17,7 @@ import {
 
 export function adaptDevices(devices: XmlElement, request: ReplicaRequest): void {
   // Without <emulator> libvirt takes the target's own.
-  removeChildren(devices, 'emulator', 'hostdev', 'filesystem', 'lease', 'shmem');
+  removeChildren(devices, 'emulator', 'hostdev', 'filesystem', 'lease', 'shmem', 'pstore');
   for (const device of children(devices)) dropGivenAlias(device);
   for (const disk of children(devices, 'disk')) adaptDisk(disk, request.disks);
   for (const nic of children(devices, 'interface')) adaptNic(nic, request);
@@ -118,6 +119,17 @@ function removeHostBound(devices: XmlElement): void {
   for (const vsock of children(devices, 'vsock')) {
     const cid = child(vsock, 'cid');
     if (cid !== null) setAttributes(cid, { auto: 'yes', address: null });
+  }
+  for (const name of ['redirdev', 'smartcard']) {
+    for (const device of children(devices, name)) removeChildren(device, 'log');
+  }
+  for (const rng of children(devices, 'rng')) {
+    const backend = child(rng, 'backend');
+    if (backend !== null) removeChildren(backend, 'log');
+  }
+  for (const video of children(devices, 'video')) {
+    const acceleration = find(video, 'model/acceleration');
+    if (acceleration !== null) setAttributes(acceleration, { rendernode: null });
   }
   // Nodes and page sizes of the source host.
   for (const memory of children(devices, 'memory')) removeChildren(memory, 'source');

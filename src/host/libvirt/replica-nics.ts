@@ -101,6 +101,8 @@ function dropUnfit(nic: XmlElement, type: string): void {
 function forgetPort(nic: XmlElement): void {
   const source = child(nic, 'source');
   if (source === null) return;
+  // The device by which `passt` reaches the network. Without that, for it is a backend, nothing has a use for it.
+  if (attribute(nic, 'type') === 'user') remove(source);
   const bridgeOfNetwork = attribute(nic, 'type') === 'network' ? { bridge: null } : {};
   setAttributes(source, { portid: null, ...bridgeOfNetwork });
 }

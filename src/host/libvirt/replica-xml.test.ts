@@ -32,6 +32,17 @@ describe('a replica definition', () => {
     assert.equal(attribute(domain, 'id'), null);
   });
 
+  it('names no file and no device of the source host', () => {
+    const devices = `<interface type="user"><source dev="eth9"/><backend type="passt" logFile="/log9"/></interface>
+      <pstore backend="acpi-erst"><path>/erst9</path><size>64</size></pstore>
+      <video><model type="virtio"><acceleration accel3d="yes" rendernode="/dev/dri/9"/></model></video>
+      <redirdev bus="usb" type="spicevmc"><log file="/log9"/></redirdev>
+      <smartcard mode="passthrough" type="spicevmc"><log file="/log9"/></smartcard>
+      <rng model="virtio"><backend model="egd" type="udp"><log file="/log9"/></backend></rng>`;
+    const source = describedAs(EVERYTHING.replace('</devices>', `${devices}</devices>`));
+    assert.doesNotMatch(made({ source }).text, /eth9|log9|erst9|dri.9/);
+  });
+
   it('has exactly the disks that were given', () => {
     const { vm, domain } = made();
     assert.deepEqual(
