@@ -11,9 +11,15 @@ import {
 import type { OperationStreamEvent } from '../contract/operation.ts';
 import type { ProblemAnswer } from '../contract/problem.ts';
 import type { Answer, RequestBody, RequestQuery } from '../contract/routes.ts';
+import {
+  type Asked,
+  connectionFailure,
+  hangingFailure,
+  slowFailure,
+} from './connection-failure.ts';
 import { EXIT } from './exit-codes.ts';
-import { Failure, interruptedFailure, problemFailure } from './failure.ts';
-import { errorCode, type Location } from './location.ts';
+import { Failure, problemFailure } from './failure.ts';
+import type { Location } from './location.ts';
 import { readServerSentEvents } from './server-sent-events.ts';
 
 export type CallInput<Name extends EndpointName> = {
@@ -63,13 +69,12 @@ export function createClient(options: ClientOptions): Client {
         },
         body,
       });
-      return parseAnswer<Name>(
-        await readText(response, location, signal),
-        response.statusCode ?? 0,
-      );
+      const asked = { location, signal, mayBeTaken: method !== 'GET' };
+      return parseAnswer<Name>(await readText(response, asked), response.statusCode ?? 0);
     },
     operationEvents: async function* (operation, afterSequence) {
       const location = await locate();
+      const asked = { location, signal, mayBeTaken: false };
       const response = await send(location, signal, {
         method: 'GET',
         path: fillPath(OPERATION_EVENTS_PATH, { operation }),
@@ -78,14 +83,14 @@ export function createClient(options: ClientOptions): Client {
         body: undefined,
       });
       if (response.statusCode !== 200) {
-        parseAnswer(await readText(response, location, signal), response.statusCode ?? 0);
+        parseAnswer(await readText(response, asked), response.statusCode ?? 0);
       }
       try {
         for await (const { event, text } of readServerSentEvents(response)) {
           yield { event, value: JSON.parse(text) } as OperationStreamEvent;
         }
       } catch (cause) {
-        throw connectionFailure(location, signal, cause);
+        throw connectionFailure(asked, cause);
       } finally {
         response.destroy();
       }
@@ -126,16 +131,15 @@ function send(
   request.on('timeout', () =>
     (answering ?? request).destroy(silence.failure(location, silence.ms)),
   );
-  request.on('error', (cause) => reject(connectionFailure(location, signal, cause)));
+  request.on('error', (cause) => {
+    const mayBeTaken = options.method !== 'GET' && request.writableFinished;
+    reject(connectionFailure({ location, signal, mayBeTaken }, cause));
+  });
   request.end(body);
   return promise;
 }
 
-async function readText(
-  response: IncomingMessage,
-  location: Location,
-  signal: AbortSignal,
-): Promise<string> {
+async function readText(response: IncomingMessage, asked: Asked): Promise<string> {
   response.setEncoding('utf8');
   let text = '';
   try {
@@ -144,7 +148,7 @@ async function readText(
       if (text.length > ANSWER_CHARACTERS_MAX) throw new Error('its answer is too large');
     }
   } catch (cause) {
-    throw connectionFailure(location, signal, cause);
+    throw connectionFailure(asked, cause);
   }
   return text;
 }
@@ -168,26 +172,6 @@ function parseJson(text: string): unknown {
 
 function isProblem(answer: unknown): answer is ProblemAnswer {
   return typeof answer === 'object' && answer !== null && 'kind' in answer && 'detail' in answer;
-}
-
-function connectionFailure(location: Location, signal: AbortSignal, cause: unknown): Failure {
-  if (cause instanceof Failure) return cause;
-  if (signal.aborted) return interruptedFailure('Interrupted.');
-  return new Failure(unreachable(location, errorCode(cause)), EXIT.unreachable, { cause });
-}
-
-function slowFailure({ address }: Location, ms: number): Failure {
-  const message = `The server at ${address} has not answered for ${ms / 1000} s. It may still do what was asked: see \`understudy status\` before asking again.`;
-  return new Failure(message, EXIT.unreachable);
-}
-
-function hangingFailure({ address }: Location, ms: number): Failure {
-  const message = `The server at ${address} has said nothing for ${ms / 1000} s: it hangs or is stopped. If it stays so, end its process and start it again with \`understudy serve\`.`;
-  return new Failure(message, EXIT.unreachable, { isHanging: true });
-}
-
-function unreachable(location: Location, reason: string): string {
-  return `No server answers at ${location.address} (${reason}). Start one with \`understudy serve\`, or name another with --server or --data.`;
 }
 
 function queryString(query: Readonly<Record<string, string | undefined>>): string {

@@ -33,3 +33,15 @@ test('evidence that cannot be saved is no bug of ours: the file is named', async
   assert.equal(err, `understudy: ${join(file, 'below')} cannot be written (ENOTDIR).\n`);
   assert.equal(code, 1);
 });
+
+test('where no evidence was kept that is said, not only told by the exit code', async (t) => {
+  const { run, fake } = await openServedRoom(t);
+  const nothing = { ...TESTED.result, evidence: [] };
+  for (const operation of [OPERATION, { ...TESTED, result: nothing }]) {
+    fake.put(operation);
+    const { code, out, err } = await run(`test evidence ${OPERATION.id}`);
+    assert.equal(code, 4);
+    assert.equal(out, '');
+    assert.match(err, /^understudy: .*op-a1 has no evidence.*understudy test show op-a1/);
+  }
+});

@@ -158,9 +158,11 @@ function evidenceCommand(test: Command, runner: Runner): void {
   runner.run<EvidenceOptions>(evidence, async (session, [id = ''], { to = '.' }) => {
     const { client } = session;
     const operation = await client.call('showOperation', { parameters: { operation: id } });
+    const tests = testsOf(operation).filter(({ evidence: files }) => files.length > 0);
+    if (tests.length === 0) throw noEvidence(operation);
     await mkdir(to, { recursive: true }).catch(cannotSave(to));
     const saved: { readonly path: string; readonly bytes: number }[] = [];
-    for (const { testId, pointId, evidence: files } of testsOf(operation)) {
+    for (const { testId, pointId, evidence: files } of tests) {
       for (const { name } of files) {
         const parameters = { operation: operation.id, test: testId, name };
         const { base64 } = await client.call('testEvidence', { parameters });
@@ -176,8 +178,14 @@ function evidenceCommand(test: Command, runner: Runner): void {
         { header: 'SIZE', cell: ({ bytes }) => formatBytes(bytes), align: 'right' },
       ]),
     );
-    return saved.length === 0 ? EXIT.missing : EXIT.ok;
+    return undefined;
   });
+}
+
+/** It is kept when a test has ended, and only of what could be asked for it. */
+function noEvidence({ id, state }: OperationAnswer): Failure {
+  const message = `Operation ${id} has no evidence (it is ${state}). See \`understudy test show ${id}\`, and \`understudy test list\` for others.`;
+  return new Failure(message, EXIT.missing);
 }
 
 function cannotSave(path: string): (cause: unknown) => never {
