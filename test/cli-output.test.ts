@@ -1,7 +1,9 @@
 /** The program as the system runs it, with an output that cannot be written to. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -28,4 +30,21 @@ test('the exit code tells also when nobody hears why', (t) => {
     env: { ...process.env, UNDERSTUDY_SERVER: '', UNDERSTUDY_TOKEN: '' },
   });
   assert.equal(status, 69);
+});
+
+test('a data folder is seen from where the program was started', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'understudy-output-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const server = spawn(process.execPath, [PROGRAM, 'serve', '--data', 'data'], {
+    cwd: folder,
+    env: { ...process.env, UNDERSTUDY_RUNTIME: join(folder, 'run'), UNDERSTUDY_SERVER: '' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const ended = once(server, 'close');
+  t.after(() => server.kill('SIGKILL'));
+  server.stderr.setEncoding('utf8');
+  const [said] = await once(server.stderr, 'data');
+  assert.match(String(said), /listens on unix:\/.*\/data\/api\.sock/);
+  server.kill('SIGTERM');
+  assert.deepEqual(await ended, [0, null]);
 });

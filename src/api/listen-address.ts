@@ -30,10 +30,11 @@ export function formatServerAddress(address: ListenAddress): string {
 
 function unixAddress(path: string): ListenAddress {
   if (!path.startsWith('/') || path.includes('\0')) {
-    throw refused('the path of a unix socket must be absolute');
+    throw refused('the path of a unix socket must be absolute: unix:/PATH');
   }
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
-    throw refused(`the path of a unix socket must not exceed ${SOCKET_PATH_BYTES_MAX} bytes`);
+    const limit = `a socket's path has at most ${SOCKET_PATH_BYTES_MAX} bytes`;
+    throw refused(`${limit}, and ${path} has more: name a shorter one with --listen unix:/PATH`);
   }
   return { type: 'unix', path };
 }

@@ -5,7 +5,9 @@ import type { z } from 'zod';
 export function violationWords(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'too_small':
-      return `must be at least ${amount(issue.minimum, issue.origin)}`;
+      return isEmptiness(issue.minimum, issue.origin)
+        ? 'must not be empty'
+        : `must be at least ${amount(issue.minimum, issue.origin)}`;
     case 'too_big':
       return `must be at most ${amount(issue.maximum, issue.origin)}`;
     case 'unrecognized_keys':
@@ -17,6 +19,10 @@ export function violationWords(issue: z.core.$ZodRawIssue): string | undefined {
     default:
       return undefined;
   }
+}
+
+function isEmptiness(minimum: number | bigint, origin: string): boolean {
+  return Number(minimum) === 1 && origin in UNIT_OF_ORIGIN;
 }
 
 const UNIT_OF_ORIGIN: Readonly<Record<string, string>> = {

@@ -25,7 +25,7 @@ const DESCRIPTION = `Replication and failover of virtual machines.
 
 A server (\`understudy serve\`) does the work; every other command asks it.
 Wherever a host, job, replica, point or operation is asked for, give its name, its id, or the unique beginning of its id; after \`--\` if that begins with a dash.
-With -o json or ndjson an error is one line of JSON, the last on stderr: { exitCode, message, problem }.`;
+With -o json or ndjson an error is one line of JSON, the last on stderr: { exitCode, message, problem }. How an operation ended is no error of the command: its state, error and result are on stdout, and the exit code tells.`;
 
 const EXAMPLES = `
 First steps:

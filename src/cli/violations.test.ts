@@ -9,6 +9,8 @@ test('what the server does not accept is named by option and in its unit', async
   for (const [line, expected] of [
     ['host add a --uri u --storage relative', '--storage: must be an absolute path.'],
     ['host add a --uri u --storage /s --slots 0', '--slots: must be at least 1.'],
+    ['failover ', 'replica: must not be empty.'],
+    [`${job} --vm `, '--vm: must not be empty.'],
     [`${job} --rpo 1s`, '--rpo: must be at least 1m.'],
     [`${job} --keep 0`, '--keep: must be at least 1.'],
     [`${job} --keep-tier 1d:1h`, '--keep-tier: must reach at least one period back.'],

@@ -25,6 +25,8 @@ const WRITTEN_AS: Readonly<Record<string, string>> = {
   'testing.everySeconds': '--test-every',
   'testing.probes': '--probe',
   probes: '--probe',
+  vms: '--vm',
+  points: '--point',
   answers: '--answers',
   passesMax: '--passes',
   lastDeltaMsMax: '--last-delta',

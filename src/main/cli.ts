@@ -61,8 +61,9 @@ function defaultDataFolder(): string {
 }
 
 /** Loaded only here, so that every other command starts without the server's modules. */
-async function serve({ dataFolder, listen }: ServeOptions): Promise<number> {
+async function serve({ dataFolder: named, listen }: ServeOptions): Promise<number> {
   const { startServer } = await import('./server.ts');
+  const dataFolder = resolve(named);
   const end = Promise.withResolvers<number>();
   interrupt.signal.addEventListener('abort', () => end.resolve(0));
   process.once('SIGTERM', () => end.resolve(0));
