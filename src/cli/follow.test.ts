@@ -98,6 +98,28 @@ test('what went wrong is said where it happened, not again on the way back', asy
   );
 });
 
+test('of several operations that fail alike each says why', async (t) => {
+  const room = await openServedRoom(t);
+  const both = ['op-a1', 'op-a2'].map((id) => ({ ...OPERATION, id: operationId(id), title: id }));
+  for (const operation of both) room.fake.put(operation);
+  room.fake.answers.runJob = both;
+  const { message } = new UnderstudyError('host-unreachable', { host: 'b' });
+  const heard = heardError();
+  const scene = async () => {
+    for (const operation of both) {
+      const { id: of } = operation;
+      room.fake.emit({ ...operationEvent(1, 'step-failed', 'freeze'), operationId: of, message });
+      await heard.says(`${of}: step-failed freeze: ${message}\n`);
+    }
+    for (const operation of both) {
+      room.fake.put({ ...operation, ...failed(new UnderstudyError('host-unreachable')) });
+      room.fake.emit({ ...operationEvent(2, 'failed'), operationId: operation.id });
+    }
+  };
+  const ran = await whileFollowing(room, 'job run web', scene, { stderr: heard.stderr });
+  assert.equal(ran.code, 1);
+});
+
 test('a rescan that leaves a difference is exit code 1 and tells it, also of all replicas', async (t) => {
   const room = await openServedRoom(t);
   const finding = {

@@ -139,11 +139,11 @@ function isUnsound(operation: OperationAnswer): boolean {
 
 /** While waiting, steps that simply work are shown in passing; what a person should know stays. */
 export function showInPassing(display: ProgressDisplay): Pick<FollowTools, 'onEvent' | 'onWait'> {
-  let said = '';
+  const said = new Map<OperationAnswer['id'], string>();
   /** A cause is told where it appears; that it ended the step, the way back and the operation needs no repeating. */
   const unsaid = (event: OperationEventAnswer): OperationEventAnswer => {
-    const isRepeated = event.message === said;
-    said = event.message === '' ? said : event.message;
+    const isRepeated = event.message === said.get(event.operationId);
+    if (event.message !== '') said.set(event.operationId, event.message);
     return isRepeated ? { ...event, message: '' } : event;
   };
   const onEvent: FollowTools['onEvent'] = (event, operation) => {
