@@ -23,7 +23,7 @@ export type ReplicaStoreHarness = AsyncDisposable & {
    * With `targetReads` zeros, zero blocks are neither written nor recorded.
    */
   write(
-    disk: Pick<OpenPartialDisk, 'endpoint' | 'recordsPath'>,
+    disk: Pick<OpenPartialDisk, 'target' | 'recordsPath'>,
     blocks: BlockFills,
     targetReads: 'zeros' | 'parent',
   ): Promise<void>;

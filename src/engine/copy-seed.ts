@@ -124,7 +124,7 @@ function localCopy(
   if (from === undefined || into === undefined) throw new RangeError(`disk ${key} is not open`);
   return {
     source: from.endpoint,
-    target: into.endpoint,
+    target: into.target,
     sizeBytes: from.sizeBytes,
     extents: { type: 'allocated' },
     targetReads: 'zeros',

@@ -171,7 +171,7 @@ function copyDisk(
           {
             key: attempt.key,
             source: source.endpoint,
-            target: target.endpoint,
+            target: target.target,
             sizeBytes: source.sizeBytes,
             extents: { type: 'allocated' },
             targetReads: 'zeros',

@@ -156,7 +156,7 @@ function transferRequest(
   return {
     key: attempt.key,
     source: frozen.endpoint,
-    target: target.endpoint,
+    target: target.target,
     sizeBytes: frozen.sizeBytes,
     extents: plan.kind === 'incremental' ? frozen.extents : { type: 'allocated' },
     targetReads: plan.base === 'none' ? 'zeros' : 'parent',

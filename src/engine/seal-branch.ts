@@ -194,7 +194,7 @@ async function copyDisk(
     {
       key: attempt.key,
       source: disk.endpoint,
-      target: layer.endpoint,
+      target: layer.target,
       sizeBytes: disk.sizeBytes,
       extents: isOver ? disk.extents : { type: 'allocated' },
       targetReads: isOver ? 'parent' : 'zeros',

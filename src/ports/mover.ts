@@ -10,6 +10,15 @@ export type BlockEndpoint = {
   readonly exportName: string;
 };
 
+/**
+ * An image in a file of this machine that the mover fills from nothing, without a server between: an empty qcow2 image of ours,
+ * of the disk's size, that stands alone. What it holds is thrown away; if the transfer fails it reads as empty.
+ */
+export type ImageFile = { readonly imagePath: string };
+
+/** Where a transfer's blocks go. */
+export type TransferTarget = BlockEndpoint | ImageFile;
+
 /** How the blocks worth reading are found. */
 export type ExtentSelection =
   /** What the source calls allocated and not zero (`base:allocation`). */
@@ -26,8 +35,9 @@ export type ListedBlocks = { readonly type: 'listed'; readonly blocks: BlockSet 
 export type TransferRequest = {
   readonly key: OperationKey;
   readonly source: BlockEndpoint;
-  readonly target: BlockEndpoint;
-  /** Virtual size; both endpoints must report at least this many bytes, the source exactly. */
+  /** A file only where it reads zeros. */
+  readonly target: TransferTarget;
+  /** Virtual size; both endpoints must report at least this many bytes, the source and a file exactly. */
   readonly sizeBytes: number;
   readonly extents: ExtentSelection | ListedBlocks;
   /**

@@ -16,7 +16,7 @@ import type { PointDisk, RestorePoint } from '../domain/restore-point/restore-po
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
 import type { Sidecar } from './hypervisor.ts';
-import type { BlockEndpoint, ExtentSelection } from './mover.ts';
+import type { BlockEndpoint, ExtentSelection, TransferTarget } from './mover.ts';
 
 /** Every command that changes a replica's files. An epoch lower than the highest one seen: `epoch-refused`. */
 export type StoreCommand = {
@@ -44,7 +44,7 @@ export type OpenPartialRequest = StoreCommand & {
 export type OpenPartialDisk = {
   readonly key: DiskKey;
   readonly layerId: LayerId;
-  readonly endpoint: BlockEndpoint;
+  readonly target: TransferTarget;
   /** Where the mover must leave the record spool. */
   readonly recordsPath: string;
   readonly knownHashesPath: string | null;
@@ -114,7 +114,7 @@ export type ExportCommand = {
 
 export type OpenExportDisk = {
   readonly key: DiskKey;
-  readonly endpoint: BlockEndpoint;
+  readonly target: TransferTarget;
   readonly recordsPath: string;
 };
 

@@ -16,6 +16,7 @@ import type { Phase } from '../domain/replica/phase.ts';
 import type { Replica } from '../domain/replica/replica.ts';
 import { rotLayer, tamperLayer } from './calamities.ts';
 import { type CatalogueView, createCheckers, EMPTY_VIEW } from './checkers.ts';
+import { served } from './mover.ts';
 import {
   createTwoHosts,
   LEDGER,
@@ -258,7 +259,7 @@ test('replication in Failover and a running replica in Ready are told', async ()
   );
   assert.deepEqual(checkers.everyStep(world, view('Failover')), []);
   const [disk] = opened;
-  world.endpoints.view(disk?.endpoint ?? assert.fail()).write?.(0, 'late');
+  world.endpoints.view(served(disk?.target ?? assert.fail())).write?.(0, 'late');
   assert.match(checkers.everyStep(world, view('Failover')).join(), /in phase Failover/);
 
   const branch = { ...command, branchId: branchId('br-1'), pointId: point.id };

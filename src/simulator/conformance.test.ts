@@ -13,6 +13,7 @@ import { diskAt, recordsAt, sidecarAt } from './files.ts';
 import { hashOfToken } from './hashes.ts';
 import type { SimulatedHost } from './host.ts';
 import { createImage, readBlock, type Token, writeBlock } from './image.ts';
+import { served } from './mover.ts';
 import { reloadHost } from './start-guard.ts';
 import { createTwoHosts, NEVER, PRODUCTION, RECOVERY } from './two-hosts.ts';
 import { createWorld, type World } from './world.ts';
@@ -144,8 +145,8 @@ function createStoreHarness(): ReplicaStoreHarness {
   let sidecars = 0;
   return {
     open: async () => (await world.connect().hosts.commands(RECOVERY)).store,
-    write: async ({ endpoint, recordsPath }, blocks, targetReads) => {
-      const view = world.endpoints.view(endpoint);
+    write: async ({ target, recordsPath }, blocks, targetReads) => {
+      const view = world.endpoints.view(served(target));
       const records = new Map<number, Token>();
       for (const [index, token] of [...blocks].sort(([a], [b]) => a - b)) {
         if (token === 0 && targetReads === 'zeros') continue;

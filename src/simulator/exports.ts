@@ -31,7 +31,7 @@ export function openExport(at: At, { exportId, disks }: OpenExport): readonly Op
   const begun = host.exports.get(exportId) ?? newExport();
   host.exports.set(exportId, begun);
   stopServing(at, begun);
-  const opened = disks.map(({ key, sizeBytes }): OpenExportDisk => {
+  const opened = disks.map(({ key, sizeBytes }) => {
     const path = `${host.storage.path}/exports/${exportId}/${key}.qcow2`;
     const room = host.storage;
     const image =
@@ -39,10 +39,10 @@ export function openExport(at: At, { exportId, disks }: OpenExport): readonly Op
       createImage({ path, format: 'qcow2', sizeBytes, backing: null, room });
     begun.disks.set(key, image);
     around.files.set(path, { type: 'disk', image });
-    const endpoint = serveImage(at, `export/${exportId}/${key}`, image, true);
-    return { key, endpoint, recordsPath: `${path}.records` };
+    const target = serveImage(at, `export/${exportId}/${key}`, image, true);
+    return { key, target, recordsPath: `${path}.records` };
   });
-  begun.endpoints = opened.map(({ endpoint }) => endpoint);
+  begun.endpoints = opened.map(({ target }) => target);
   return opened;
 }
 

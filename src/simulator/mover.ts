@@ -13,6 +13,7 @@ import type {
   SurveyRequest,
   TransferRequest,
   TransferResult,
+  TransferTarget,
   VerifyRequest,
   VerifyResult,
 } from '../ports/mover.ts';
@@ -53,10 +54,12 @@ export function createSimulatedMover(parts: Parts & { readonly gate: CallGate })
     ({ host: hostOf(around.endpoints.view(endpoint).hostId), port: 'mover', method }) as const;
   return {
     prepare: () => {},
-    transfer: async (request, options) =>
-      gate.call(callTo(request.target, 'transfer'), options, (passing) =>
-        transfer(parts, request, options, passing),
-      ),
+    transfer: async (request, options) => {
+      const between = { ...request, target: served(request.target) };
+      return gate.call(callTo(between.target, 'transfer'), options, (passing) =>
+        transfer(parts, between, options, passing),
+      );
+    },
     verify: async (request, options) =>
       gate.call(callTo(request.endpoint, 'verify'), options, (passing) =>
         verify(parts, request, options, passing),
@@ -68,11 +71,19 @@ export function createSimulatedMover(parts: Parts & { readonly gate: CallGate })
   };
 }
 
+/** Nothing in this world is filled in its file. */
+export function served(target: TransferTarget): BlockEndpoint {
+  if ('imagePath' in target) throw new RangeError(`nobody serves ${target.imagePath}`);
+  return target;
+}
+
+type Transfer = TransferRequest & { readonly target: BlockEndpoint };
+
 type Counts = { read: number; sent: number; zeroed: number; unchanged: number };
 
 async function transfer(
   parts: Parts,
-  request: TransferRequest,
+  request: Transfer,
   options: MoveOptions,
   passing: Passing,
 ): Promise<TransferResult> {
@@ -113,7 +124,7 @@ async function transfer(
 /** Ascending. What the table knows and the source does not hold has become zeros. */
 function selectedBlocks(
   { around }: Parts,
-  request: TransferRequest,
+  request: Transfer,
   known: Blocks | null,
 ): readonly number[] {
   const source = around.endpoints.view(request.source);
@@ -134,7 +145,7 @@ function selectedBlocks(
   return changed;
 }
 
-function requireSizes(request: TransferRequest, source: BlockView, target: BlockView): void {
+function requireSizes(request: Transfer, source: BlockView, target: BlockView): void {
   if (source.sizeBytes() !== request.sizeBytes) {
     throw invalidEndpoint(request.source, `its size is ${source.sizeBytes()}`);
   }

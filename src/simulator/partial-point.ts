@@ -53,8 +53,8 @@ export function openPartialPoint(
   const present = folder.partials.get(request.pointId);
   if (present !== undefined && canGoOn(present, request)) {
     for (const disk of present.disks) {
-      around.endpoints.close(disk.endpoint);
-      disk.endpoint = serveLayer(at, request.pointId, disk.key, disk.layerId);
+      around.endpoints.close(disk.target);
+      disk.target = serveLayer(at, request.pointId, disk.key, disk.layerId);
       if (disk.seed !== null)
         disk.knownHashesPath = knownAt(at, request.pointId, disk.key, disk.seed);
     }
@@ -156,9 +156,9 @@ function openDisk(
   const knownHashesPath = disk.wantsKnownHashes
     ? knownAt(at, request.pointId, disk.key, completeRecords(folder, parentId))
     : null;
-  const endpoint = serveLayer(at, request.pointId, disk.key, id);
+  const target = serveLayer(at, request.pointId, disk.key, id);
   const recordsPath = `${path}.spool`;
-  return { key: disk.key, layerId: id, endpoint, recordsPath, knownHashesPath, seed: null };
+  return { key: disk.key, layerId: id, target, recordsPath, knownHashesPath, seed: null };
 }
 
 function serveLayer(at: Folder, pointId: PointId, key: string, id: LayerId) {
@@ -217,7 +217,7 @@ function sealLayer({ folder, around }: Folder, disk: PartialDisk): void {
   const layer = requireLayer(folder, disk.layerId);
   const records = new Map([...(disk.seed ?? []), ...recordsAt(around.files, disk.recordsPath)]);
   requireSound(around.files, folder, chainOf(folder, layer.parentId));
-  around.endpoints.close(disk.endpoint);
+  around.endpoints.close(disk.target);
   layer.records = records;
   layer.recordedIdentity = layer.image.identity;
 }
@@ -271,7 +271,7 @@ export function discardPartialPoint(at: Folder, pointId: PointId): void {
   at.folder.partials.delete(pointId);
   removeStaged(at, pointId);
   for (const disk of partial.disks) {
-    at.around.endpoints.close(disk.endpoint);
+    at.around.endpoints.close(disk.target);
     removeTables(at, disk);
     removeLayerFile(at.around.files, at.folder, disk.layerId);
   }

@@ -46,7 +46,7 @@ export type PartialPoint = {
 export type PartialDisk = {
   readonly key: DiskKey;
   readonly layerId: LayerId;
-  endpoint: BlockEndpoint;
+  target: BlockEndpoint;
   readonly recordsPath: string;
   knownHashesPath: string | null;
   /** What it began with, once that is settled. */

@@ -6,6 +6,7 @@ import { instant } from '../domain/instant.ts';
 import type { ReplicaStore } from '../ports/replica-store.ts';
 import { removeLayer, resizeDisk, rotLayer, tamperLayer, touchLayer } from './calamities.ts';
 import { createCheckers, EMPTY_VIEW, pointsAreExact } from './checkers.ts';
+import { served } from './mover.ts';
 import { createTwoHosts, NEVER, RECOVERY, REPLICA, ROOT, replicateOnce } from './two-hosts.ts';
 
 const KEY = operationKey(operationId('op-test'), 'step');
@@ -131,10 +132,10 @@ test('a partial for a resync that is opened again starts empty', async () => {
   const request = { ...COMMAND, pointId: pointId('pt-2'), parentPointId, disks };
   const [before] = await run((store) => store.openPartial(request, NEVER));
   assert.ok(before !== undefined);
-  world.endpoints.view(before.endpoint).write?.(1, 'half a run');
+  world.endpoints.view(served(before.target)).write?.(1, 'half a run');
   const [after] = await run((store) => store.openPartial(request, NEVER));
   assert.ok(after !== undefined);
-  assert.equal(world.endpoints.view(after.endpoint).read(1), 'point 1');
+  assert.equal(world.endpoints.view(served(after.target)).read(1), 'point 1');
   await run((store) => store.discardPartial(request, NEVER));
   assert.equal(controller.isDead(), false);
   vm.write(ROOT, 1, 'later');

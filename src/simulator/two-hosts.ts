@@ -155,7 +155,7 @@ async function moveAll(
 function transferOf(plan: TransferPlan, source: FrozenDisk, target: OpenPartialDisk) {
   return {
     source: source.endpoint,
-    target: target.endpoint,
+    target: target.target,
     sizeBytes: source.sizeBytes,
     extents: plan.kind === 'incremental' ? source.extents : ({ type: 'allocated' } as const),
     targetReads: plan.base === 'none' ? ('zeros' as const) : ('parent' as const),

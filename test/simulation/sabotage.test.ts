@@ -10,6 +10,7 @@ import type { ControllerPorts } from '../../src/engine/control/controller-ports.
 import type { LifeSpec } from '../../src/main/simulation/life.ts';
 import { BY_HAND, Site } from '../../src/main/simulation/site.ts';
 import type { HostPorts } from '../../src/ports/host-directory.ts';
+import { served } from '../../src/simulator/mover.ts';
 import type { World } from '../../src/simulator/world.ts';
 
 const VDA = diskKey('vda');
@@ -179,8 +180,8 @@ function losingBlocks(ports: ControllerPorts, world: () => World): ControllerPor
       ...mover,
       transfer: async (request, options) => {
         const moved = await mover.transfer(request, options);
-        const { address } = request.target;
-        if (address.type === 'unix') world().endpoints.view(request.target).write?.(2, 0);
+        const target = served(request.target);
+        if (target.address.type === 'unix') world().endpoints.view(target).write?.(2, 0);
         return moved;
       },
     },

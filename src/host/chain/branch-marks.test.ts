@@ -122,7 +122,7 @@ describe('marks of branches', { skip: needsQemu }, () => {
         assert.ok(target);
         const request = {
           ...{ key: operationKey(operationId('op'), 'copy'), source, sizeBytes, extents },
-          ...{ target: target.endpoint, recordsPath: target.recordsPath, knownHashesPath: null },
+          ...{ target: target.target, recordsPath: target.recordsPath, knownHashesPath: null },
         };
         const more = { targetReads: 'parent', bytesPerSecondMax: null } as const;
         const { sentBytes, zeroedBytes } = await mover.transfer({ ...request, ...more }, NEVER);

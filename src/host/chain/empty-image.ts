@@ -6,6 +6,17 @@
  *   cluster 0 header │ 1 refcount table │ 2 refcount block │ bitmap table, bitmap directory │ L1 table
  */
 import { BLOCK_BYTES } from '../../domain/bytes.ts';
+import {
+  CLUSTER_BITS,
+  CLUSTER_BYTES,
+  ENTRY_BYTES,
+  FIRST_FREE,
+  REFCOUNT_BITS_LOG2,
+  REFCOUNT_BLOCK,
+  REFCOUNT_BYTES,
+  REFCOUNT_TABLE,
+  tableCount,
+} from '../qcow2/layout.ts';
 import { encodeDirectoryEntry } from './qcow2-bitmaps.ts';
 import {
   BACKING_FORMAT_EXTENSION,
@@ -15,13 +26,7 @@ import {
   MAGIC,
 } from './qcow2-header.ts';
 
-const CLUSTER_BITS = 16;
-const CLUSTER_BYTES = 2 ** CLUSTER_BITS;
 const HEADER_BYTES = 112;
-const ENTRY_BYTES = 8;
-const REFCOUNT_BITS_LOG2 = 4;
-/** What one L1 entry covers: an L2 table of 8,192 clusters. */
-const L2_TABLE_BYTES = (CLUSTER_BYTES / ENTRY_BYTES) * CLUSTER_BYTES;
 
 export type EmptyImage = {
   readonly sizeBytes: number;
@@ -38,10 +43,10 @@ export type ImageParts = {
 };
 
 export function emptyImage({ sizeBytes, backing, bitmap }: EmptyImage): ImageParts {
-  const nextCluster = clusterCounter(3);
+  const nextCluster = clusterCounter(FIRST_FREE);
   const table = bitmap === null ? null : nextCluster(bitmapTableBytes(sizeBytes));
   const directory = bitmap === null ? null : nextCluster(CLUSTER_BYTES);
-  const l1Count = Math.max(1, Math.ceil(sizeBytes / L2_TABLE_BYTES));
+  const l1Count = tableCount(sizeBytes);
   const l1Offset = nextCluster(l1Count * ENTRY_BYTES);
   const fileBytes = nextCluster(0);
   const entry =
@@ -50,7 +55,7 @@ export function emptyImage({ sizeBytes, backing, bitmap }: EmptyImage): ImagePar
       : encodeDirectoryEntry({
           name: bitmap,
           tableOffset: table,
-          tableCount: tableCount(sizeBytes),
+          tableCount: bitmapTableCount(sizeBytes),
         });
   const extensions = [
     ...(backing === null ? [] : [extension(BACKING_FORMAT_EXTENSION, Buffer.from('qcow2'))]),
@@ -62,8 +67,8 @@ export function emptyImage({ sizeBytes, backing, bitmap }: EmptyImage): ImagePar
     fileBytes,
     parts: [
       { offset: 0, bytes: encodeHeader(header, Buffer.concat(extensions), backing) },
-      { offset: CLUSTER_BYTES, bytes: uint64(2 * CLUSTER_BYTES) },
-      { offset: 2 * CLUSTER_BYTES, bytes: refcounts(fileBytes / CLUSTER_BYTES) },
+      { offset: REFCOUNT_TABLE * CLUSTER_BYTES, bytes: uint64(REFCOUNT_BLOCK * CLUSTER_BYTES) },
+      { offset: REFCOUNT_BLOCK * CLUSTER_BYTES, bytes: refcounts(fileBytes / CLUSTER_BYTES) },
       ...(entry === null || directory === null ? [] : [{ offset: directory, bytes: entry }]),
     ],
   };
@@ -79,13 +84,13 @@ function clusterCounter(first: number): (byteCount: number) => number {
 }
 
 /** How many clusters the bitmap's bits take: none of them exists while all bits are zero. */
-function tableCount(sizeBytes: number): number {
+function bitmapTableCount(sizeBytes: number): number {
   const bitmapBytes = Math.ceil(sizeBytes / BLOCK_BYTES / 8);
   return Math.max(1, Math.ceil(bitmapBytes / CLUSTER_BYTES));
 }
 
 function bitmapTableBytes(sizeBytes: number): number {
-  return tableCount(sizeBytes) * ENTRY_BYTES;
+  return bitmapTableCount(sizeBytes) * ENTRY_BYTES;
 }
 
 function encodeHeader(
@@ -109,7 +114,7 @@ function encodeHeader(
   uint64(image.sizeBytes).copy(fixed, 24);
   fixed.writeUInt32BE(image.l1Count, 36);
   uint64(image.l1Offset).copy(fixed, 40);
-  uint64(CLUSTER_BYTES).copy(fixed, 48);
+  uint64(REFCOUNT_TABLE * CLUSTER_BYTES).copy(fixed, 48);
   fixed.writeUInt32BE(1, 56);
   uint64(image.hasBitmap ? BITMAPS_BIT : 0).copy(fixed, 88);
   fixed.writeUInt32BE(REFCOUNT_BITS_LOG2, 96);
@@ -135,8 +140,9 @@ function bitmapsExtension(directoryBytes: number, directoryOffset: number): Buff
 
 /** One for every cluster of the file. A block covers 32,768 clusters, more than the tables of the largest disk take. */
 function refcounts(clusterCount: number): Buffer {
-  const counts = Buffer.alloc(clusterCount * 2);
-  for (let cluster = 0; cluster < clusterCount; cluster += 1) counts.writeUInt16BE(1, cluster * 2);
+  const counts = Buffer.alloc(clusterCount * REFCOUNT_BYTES);
+  for (let cluster = 0; cluster < clusterCount; cluster += 1)
+    counts.writeUInt16BE(1, cluster * REFCOUNT_BYTES);
   return counts;
 }
 

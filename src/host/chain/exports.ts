@@ -13,6 +13,7 @@ import { type StoreContext, sessionName } from './context.ts';
 import { makeFolder, renameFolder, syncFile, writeJson } from './durable-file.ts';
 import { exportLayout, FOLDER_MODE, PARTIAL_MODE } from './layout.ts';
 import { namesIn } from './point-file.ts';
+import { transferTargets } from './transfer-targets.ts';
 
 /** Safe as the name of a folder. */
 const EXPORT_ID = /^[a-z0-9][a-z0-9-]{0,100}$/;
@@ -35,17 +36,18 @@ export async function openExport(
     await context.images.create(image, options);
   }
   context.crashPoint('export: disks made');
-  const images = command.disks.map(({ key }) => ({
+  const images = command.disks.map(({ key, sizeBytes }) => ({
     exportName: key,
     path: layout.image(layout.unfinished, key),
-    isWritable: true,
+    sizeBytes,
+    isFilled: true,
   }));
-  const name = sessionName.ofExport(command.replicaId, command.exportId);
-  const endpoints = await context.server.serve({ name, images, scratchFolder: null }, options);
+  const session = sessionName.ofExport(command.replicaId, command.exportId);
+  const targets = await transferTargets(context, session, images, options);
   return command.disks.map(({ key }, index) => {
-    const endpoint = endpoints[index];
-    if (endpoint === undefined) throw new RangeError(`disk ${key} is not served`);
-    return { key, endpoint, recordsPath: layout.records(key) };
+    const target = targets[index];
+    if (target === undefined) throw new RangeError(`disk ${key} is no target`);
+    return { key, target, recordsPath: layout.records(key) };
   });
 }
 

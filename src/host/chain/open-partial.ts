@@ -1,10 +1,11 @@
-/** Layers of a point to come: made, found again after a crash, served for writing, and discarded. */
+/** Layers of a point to come: made, found again after a crash, opened for writing, and discarded. */
 import { chmod, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnderstudyError } from '../../domain/error.ts';
 import type { PointId } from '../../domain/ids.ts';
 import type { RestorePoint } from '../../domain/restore-point/restore-point.ts';
 import type { CallOptions } from '../../ports/call.ts';
+import type { TransferTarget } from '../../ports/mover.ts';
 import type {
   OpenPartialDisk,
   OpenPartialRequest,
@@ -32,6 +33,7 @@ import {
 } from './record.ts';
 import { isSeeded } from './seeds.ts';
 import { chainOf, loadState, type ReplicaState } from './state.ts';
+import { transferTargets } from './transfer-targets.ts';
 
 export async function openPartial(
   context: StoreContext,
@@ -53,19 +55,19 @@ export async function openPartial(
   const wanted = new Set(
     request.disks.flatMap(({ key, wantsKnownHashes }) => (wantsKnownHashes ? [key] : [])),
   );
-  const [endpoints] = await Promise.all([
-    servePartial(context, layout, partial, options),
+  const [targets] = await Promise.all([
+    targetsOf(context, layout, partial, request, options),
     ...partial.layers
       .filter(({ disk }) => wanted.has(disk))
       .map((layer) => writeKnownHashes(layout, record, layer)),
   ]);
   return partial.layers.map((layer, index) => {
-    const endpoint = endpoints[index];
-    if (endpoint === undefined) throw new RangeError(`layer ${layer.id} is not served`);
+    const target = targets[index];
+    if (target === undefined) throw new RangeError(`layer ${layer.id} is no target`);
     return {
       key: layer.disk,
       layerId: layer.id,
-      endpoint,
+      target,
       recordsPath: layout.records(layer),
       knownHashesPath: wanted.has(layer.disk) ? layout.known(layer) : null,
     };
@@ -200,20 +202,21 @@ async function requireSeeds(
   }
 }
 
-function servePartial(
+function targetsOf(
   context: StoreContext,
   layout: ReplicaLayout,
-  partial: PartialPoint,
+  { pointId, layers }: PartialPoint,
+  { disks }: OpenPartialRequest,
   options: CallOptions,
-) {
-  const images = partial.layers.map((layer) => ({
+): Promise<readonly TransferTarget[]> {
+  const images = layers.map((layer) => ({
     exportName: layer.disk,
     path: layout.image(layer),
-    isWritable: true,
-    isFlushedAtEnd: true,
+    sizeBytes: layer.sizeBytes,
+    isFilled: disks.some(({ key, base }) => key === layer.disk && base === 'none'),
   }));
-  const name = sessionName.ofPartial(layout.replicaId, partial.pointId);
-  return context.server.serve({ name, images, scratchFolder: null }, options);
+  const session = sessionName.ofPartial(layout.replicaId, pointId);
+  return transferTargets(context, session, images, options);
 }
 
 async function writeKnownHashes(

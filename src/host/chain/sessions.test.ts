@@ -5,16 +5,29 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
+import { BLOCK_BYTES, TIB } from '../../domain/bytes.ts';
 import { pointId } from '../../domain/ids.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { type ChainHarness, createChainHarness, needsQemu, qemu } from './testing/chain-harness.ts';
 
 const P1 = pointId('p1');
-const PLAN: PointPlan = {
+const P2 = pointId('p2');
+const BASE: PointPlan = {
   vda: { sizeBlocks: 4, base: 'none', writes: new Map([[1, 1]]) },
   vdb: { sizeBlocks: 4, base: 'none', writes: new Map([[2, 2]]) },
 };
+/** Layers over others are served: QEMU alone may write to them. */
+const PLAN: PointPlan = {
+  vda: { sizeBlocks: 4, base: 'parent', writes: new Map([[1, 3]]) },
+  vdb: { sizeBlocks: 4, base: 'parent', writes: new Map([[3, 4]]) },
+};
+
+async function begin(harness: ChainHarness): Promise<Story> {
+  const story = await Story.begin(harness);
+  await story.replicate('p1', null, BASE);
+  return story;
+}
 
 async function onlySession({ runtimeFolder }: ChainHarness) {
   const [name, ...others] = await readdir(runtimeFolder);
@@ -26,8 +39,8 @@ async function onlySession({ runtimeFolder }: ChainHarness) {
 describe('servers of images', { skip: needsQemu }, () => {
   test('one left running by an earlier life is ended, and no session stays', async () => {
     await using harness = await createChainHarness();
-    const story = await Story.begin(harness);
-    await story.fill(await story.open(P1, null, PLAN), PLAN);
+    const story = await begin(harness);
+    await story.fill(await story.open(P2, P1, PLAN), PLAN);
     const server = await onlySession(harness);
     const processes = systemProcesses();
     assert.equal(await processes.isAlive(server), true);
@@ -35,7 +48,7 @@ describe('servers of images', { skip: needsQemu }, () => {
     await story.store.inspect(REPLICA, NEVER);
     assert.equal(await processes.isAlive(server), false);
     assert.deepEqual(await readdir(harness.runtimeFolder), []);
-    await story.seal(P1, null, PLAN);
+    await story.seal(P2, P1, PLAN);
     await story.assertPoints();
     assert.deepEqual(await readdir(harness.runtimeFolder), []);
   });
@@ -43,7 +56,7 @@ describe('servers of images', { skip: needsQemu }, () => {
   // Else the first write to each 512 MiB of a disk is sixteen more, one after the other: nbd-server-tuning.ts.
   test('one that writes layers writes their tables whole', async () => {
     await using harness = await createChainHarness();
-    const story = await Story.begin(harness);
+    const story = await begin(harness);
     const real = systemProcesses();
     const told: string[] = [];
     const startDaemon: typeof real.startDaemon = (daemon) => {
@@ -51,8 +64,8 @@ describe('servers of images', { skip: needsQemu }, () => {
       return real.startDaemon(daemon);
     };
     story.store = harness.openWith({ processes: { ...real, startDaemon } });
-    await story.fill(await story.open(P1, null, PLAN), PLAN);
-    await story.seal(P1, null, PLAN);
+    await story.fill(await story.open(P2, P1, PLAN), PLAN);
+    await story.seal(P2, P1, PLAN);
     await story.assertPoints();
     const written = told.map((each) => JSON.parse(each)).filter((each) => !each['read-only']);
     assert.deepEqual(
@@ -64,7 +77,7 @@ describe('servers of images', { skip: needsQemu }, () => {
   for (const moment of ['at once', 'when it serves']) {
     test(`one whose starter died before it wrote down which process it is (${moment}) is ended`, async () => {
       await using harness = await createChainHarness();
-      const story = await Story.begin(harness);
+      const story = await begin(harness);
       const real = systemProcesses();
       const started: ProcessIdentity[] = [];
       const startDaemon: typeof real.startDaemon = async (daemon) => {
@@ -75,14 +88,14 @@ describe('servers of images', { skip: needsQemu }, () => {
         throw new Error('died');
       };
       story.store = harness.openWith({ processes: { ...real, startDaemon } });
-      await assert.rejects(story.open(P1, null, PLAN), { code: 'unexpected' });
+      await assert.rejects(story.open(P2, P1, PLAN), { code: 'unexpected' });
       const [server] = started;
       assert.ok(server !== undefined);
       try {
         await story.reopen();
-        await story.fill(await story.open(P1, null, PLAN), PLAN);
+        await story.fill(await story.open(P2, P1, PLAN), PLAN);
         while (await real.isAlive(server)) await setImmediate();
-        await story.seal(P1, null, PLAN);
+        await story.seal(P2, P1, PLAN);
         await story.assertPoints();
         assert.deepEqual(await readdir(harness.runtimeFolder), []);
       } finally {
@@ -93,25 +106,26 @@ describe('servers of images', { skip: needsQemu }, () => {
 
   test('opening again finds the same server; a dead one is replaced and nothing flushed is lost', async () => {
     await using harness = await createChainHarness();
-    const story = await Story.begin(harness);
-    const opened = await story.open(P1, null, PLAN);
+    const story = await begin(harness);
+    const opened = await story.open(P2, P1, PLAN);
     await story.fill(opened, PLAN);
-    assert.deepEqual(await story.open(P1, null, PLAN), opened);
+    assert.deepEqual(await story.open(P2, P1, PLAN), opened);
     const server = await onlySession(harness);
     await systemProcesses().end(server, 0, NEVER);
-    const again = await story.open(P1, null, PLAN);
+    const again = await story.open(P2, P1, PLAN);
     assert.notDeepEqual(await onlySession(harness), server);
     assert.equal(again.length, 2);
-    await story.seal(P1, null, PLAN);
+    await story.seal(P2, P1, PLAN);
     await story.assertPoints();
   });
 
   test('several connections may be used at once', async () => {
     await using harness = await createChainHarness();
-    const story = await Story.begin(harness);
-    const [disk] = await story.open(P1, null, PLAN);
-    assert.ok(disk?.endpoint.address.type === 'unix');
-    const socket = encodeURIComponent(disk.endpoint.address.path);
+    const story = await begin(harness);
+    const [disk] = await story.open(P2, P1, PLAN);
+    assert.ok(disk !== undefined && 'address' in disk.target);
+    assert.ok(disk.target.address.type === 'unix');
+    const socket = encodeURIComponent(disk.target.address.path);
     const about = await qemu('nbdinfo', ['--json', `nbd+unix:///vda?socket=${socket}`]).catch(
       () => null,
     );
@@ -122,18 +136,18 @@ describe('servers of images', { skip: needsQemu }, () => {
 
   test('images that someone else has open are named; a long runtime folder is refused', async () => {
     await using harness = await createChainHarness();
-    const story = await Story.begin(harness);
-    await story.open(P1, null, PLAN);
+    const story = await begin(harness);
+    await story.open(P2, P1, PLAN);
     const otherFolder = await mkdtemp(join(tmpdir(), 'us-run-'));
     try {
       const partial = {
         ...story.command(),
-        pointId: P1,
-        parentPointId: null,
+        pointId: P2,
+        parentPointId: P1,
         disks: Object.entries(PLAN).map(([key, { sizeBlocks }]) => ({
           key: key as 'vda' & never,
           sizeBytes: sizeBlocks * 65_536,
-          base: 'none' as const,
+          base: 'parent' as const,
           wantsKnownHashes: false,
         })),
       };
@@ -145,5 +159,34 @@ describe('servers of images', { skip: needsQemu }, () => {
     } finally {
       await rm(otherFolder, { recursive: true, force: true });
     }
+  });
+
+  test('none is started for what is filled from nothing', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const opened = await story.open(P1, null, BASE);
+    assert.deepEqual(
+      opened.map(({ key, layerId, target }) => [key, layerId, target]),
+      opened.map(({ key, layerId }) => {
+        const imagePath = join(harness.storageFolder, REPLICA, 'layers', layerId, `${key}.qcow2`);
+        return [key, layerId, { imagePath }];
+      }),
+    );
+    assert.deepEqual(await readdir(harness.runtimeFolder).catch(() => []), []);
+    await story.fill(opened, BASE);
+    await story.seal(P1, null, BASE);
+    await story.assertPoints();
+  });
+
+  test('a disk that is too large to be filled in its file is served, beside one that is not', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const plan: PointPlan = {
+      vda: { sizeBlocks: 4, base: 'none', writes: new Map([[1, 1]]) },
+      vdb: { sizeBlocks: 16 * (TIB / BLOCK_BYTES), base: 'none', writes: new Map([[2, 2]]) },
+    };
+    const [vda, vdb] = await story.open(P1, null, plan);
+    assert.ok(vda !== undefined && 'imagePath' in vda.target);
+    assert.ok(vdb !== undefined && 'address' in vdb.target);
   });
 });

@@ -7,6 +7,7 @@ import { BLOCK_BYTES, MIB } from '../../domain/bytes.ts';
 import { addBlocks, type BlockSet, noBlocks } from '../../domain/disk/block-set.ts';
 import { encodeRecord, RECORD_BYTES, ZERO_HASH } from '../hash-table/record.ts';
 import type { Batch } from './batches.ts';
+import type { BlockOutput } from './block-output.ts';
 import {
   createWorkspace,
   judgeBlocks,
@@ -17,7 +18,6 @@ import {
 import { type Chunk, ChunkQueue, type Load } from './chunk-queue.ts';
 import type { NbdConnection } from './connection.ts';
 import type { Counters } from './counters.ts';
-import { TRANSMISSION } from './protocol.ts';
 import { writeRecords } from './record-spool.ts';
 
 export type MoveJob = {
@@ -32,7 +32,7 @@ export type MoveJob = {
 export type Sink =
   | {
       readonly type: 'target';
-      readonly target: NbdConnection;
+      readonly output: BlockOutput;
       readonly targetReads: 'zeros' | 'parent';
       /** Where records go: an open file; writing to it is positional, so that workers can share it. */
       readonly spool: { readonly descriptor: number; readonly path: string } | null;
@@ -48,19 +48,20 @@ export type Sink =
 const LANES = 2;
 /** Each request costs both ends a wake-up, so that smaller ones took more processor time. */
 const LOAD_BYTES = MIB;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
-/** Moves everything that `nextBatch` gives. On failure both connections are closed and all lanes at rest. */
+/** Moves everything that `nextBatch` gives. On failure source and output are closed and all lanes at rest. */
 export async function moveBlocks(job: MoveJob): Promise<void> {
-  const connections = job.sink.type === 'target' ? [job.source, job.sink.target] : [job.source];
-  const payloads = connections.map(({ description }) => description.maximumPayloadBytes);
+  const { source, sink } = job;
+  const output = sink.type === 'target' ? sink.output : null;
+  const payloads = [source.description.maximumPayloadBytes, output?.payloadBytesMax ?? LOAD_BYTES];
   const contentBytesMax = Math.min(LOAD_BYTES, ...payloads);
   const queue = new ChunkQueue({ nextBatch: job.nextBatch, contentBytesMax });
   const failures: unknown[] = [];
   // The first error is the cause; closing makes all else fail after it and come to rest.
   const failed = (error: unknown) => {
     failures.push(error);
-    for (const connection of connections) connection.close();
+    source.close();
+    output?.close();
   };
   const lane = async () => {
     let workspace: Workspace | null = null;
@@ -123,11 +124,11 @@ async function carryOut(
   if (run.kind === 'skip') return;
   if (run.kind === 'unchanged') counters.add('unchanged', end - start);
   else if (run.kind === 'zero') {
-    await zeroRange(sink.target, chunk.offsetBytes + start, end - start);
+    await sink.output.zero(chunk.offsetBytes + start, end - start);
     counters.add('zeroed', end - start);
   } else {
     if (sink.isThrottled) await counters.takeAllowance(end - start);
-    await sink.target.write(chunk.offsetBytes + start, chunk.buffer.subarray(start, end));
+    await sink.output.write(chunk.offsetBytes + start, chunk.buffer.subarray(start, end));
     counters.add('sent', end - start);
   }
 }
@@ -138,7 +139,7 @@ async function moveZeros(job: MoveJob, chunk: Chunk): Promise<void> {
   if (sink.type === 'verify') return noteWrong(job, sink, chunk.firstBlock, chunk.blockCount);
   const offsetBytes = chunk.firstBlock * BLOCK_BYTES;
   const lengthBytes = Math.min(chunk.blockCount * BLOCK_BYTES, job.sizeBytes - offsetBytes);
-  await zeroRange(sink.target, offsetBytes, lengthBytes);
+  await sink.output.zero(offsetBytes, lengthBytes);
   job.counters.add('zeroed', lengthBytes);
   if (sink.spool === null) return;
   const records = Buffer.allocUnsafe(chunk.blockCount * RECORD_BYTES);
@@ -146,20 +147,6 @@ async function moveZeros(job: MoveJob, chunk: Chunk): Promise<void> {
     encodeRecord(records, index * RECORD_BYTES, chunk.firstBlock + index, ZERO_HASH);
   }
   putRecords(sink, chunk, records);
-}
-
-async function zeroRange(
-  target: NbdConnection,
-  offsetBytes: number,
-  lengthBytes: number,
-): Promise<void> {
-  if ((target.description.transmissionFlags & TRANSMISSION.writeZeroes) !== 0) {
-    return await target.writeZeroes(offsetBytes, lengthBytes);
-  }
-  for (let at = 0; at < lengthBytes; at += BLOCK_BYTES) {
-    const content = ZEROS.subarray(0, Math.min(BLOCK_BYTES, lengthBytes - at));
-    await target.write(offsetBytes + at, content);
-  }
 }
 
 function putRecords(

@@ -1,6 +1,6 @@
 import { type ErrorDetails, UnderstudyError } from '../../domain/error.ts';
 import type { ErrorCode } from '../../domain/error-catalog.ts';
-import type { BlockEndpoint } from '../../ports/mover.ts';
+import type { TransferTarget } from '../../ports/mover.ts';
 import { WIRE_ERROR, WIRE_NO_SPACE, WIRE_SHUTDOWN } from './protocol.ts';
 
 /** The server said something the protocol does not allow. Nothing after it can be believed. */
@@ -10,27 +10,29 @@ export class ProtocolViolation extends Error {}
 export class EndpointRefusal extends Error {}
 
 /** How an endpoint is called in messages. */
-function endpointName({ address, exportName }: BlockEndpoint): string {
+function endpointName(endpoint: TransferTarget): string {
+  if ('imagePath' in endpoint) return endpoint.imagePath;
+  const { address, exportName } = endpoint;
   const place =
     address.type === 'unix' ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
   return `${place} export ${JSON.stringify(exportName)}`;
 }
 
-export function invalidEndpoint(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+export function invalidEndpoint(endpoint: TransferTarget, reason: string): UnderstudyError {
   return new UnderstudyError('invalid-endpoint', { endpoint: endpointName(endpoint), reason });
 }
 
-export function connectionLost(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+export function connectionLost(endpoint: TransferTarget, reason: string): UnderstudyError {
   return new UnderstudyError('connection-lost', { endpoint: endpointName(endpoint), reason });
 }
 
-export function transferFailed(endpoint: BlockEndpoint, reason: string): UnderstudyError {
+export function transferFailed(endpoint: TransferTarget, reason: string): UnderstudyError {
   return new UnderstudyError('block-transfer-failed', { endpoint: endpointName(endpoint), reason });
 }
 
 /** An error number of a reply. `message` is what the server added, already bounded. */
 export function replyError(
-  endpoint: BlockEndpoint,
+  endpoint: TransferTarget,
   { wireError, what, message }: { wireError: number; what: string; message: string },
 ): UnderstudyError {
   if (wireError === WIRE_NO_SPACE) {
@@ -58,7 +60,7 @@ const ADDRESS_ERRORS: ReadonlySet<unknown> = new Set([
 ]);
 
 /** Any error met while talking to `endpoint`, as one of ours. */
-export function connectionError(endpoint: BlockEndpoint, error: unknown): UnderstudyError {
+export function connectionError(endpoint: TransferTarget, error: unknown): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
   const reason = error instanceof Error ? error.message : String(error);
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
@@ -71,7 +73,7 @@ function connectionErrorCode(error: unknown, code: unknown): ErrorCode {
   return ADDRESS_ERRORS.has(code) ? 'invalid-endpoint' : 'connection-lost';
 }
 
-function named(endpoint: BlockEndpoint, reason: string): ErrorDetails {
+function named(endpoint: TransferTarget, reason: string): ErrorDetails {
   return { endpoint: endpointName(endpoint), reason };
 }
 
@@ -85,10 +87,25 @@ export function abortError(signal: AbortSignal): UnderstudyError {
 /** A spool or table that cannot be written: a full disk is told apart, for the operator can act on it. */
 export function fileError(path: string, error: unknown): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
+  return (
+    fullError(path, error) ?? new UnderstudyError('invalid-file', because({ path }, error), error)
+  );
+}
+
+/** The same of an image that blocks are written to. */
+export function imageError(path: string, error: unknown): UnderstudyError {
+  if (error instanceof UnderstudyError) return error;
+  const failed = () =>
+    new UnderstudyError('block-transfer-failed', because({ endpoint: path }, error), error);
+  return fullError(path, error) ?? failed();
+}
+
+function fullError(path: string, error: unknown): UnderstudyError | null {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
-  }
-  const reason = error instanceof Error ? error.message : String(error);
-  return new UnderstudyError('invalid-file', { path, reason }, error);
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return null;
+  return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
+}
+
+function because(details: ErrorDetails, error: unknown): ErrorDetails {
+  return { ...details, reason: error instanceof Error ? error.message : String(error) };
 }

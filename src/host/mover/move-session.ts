@@ -6,14 +6,15 @@ import type { FileHandle } from 'node:fs/promises';
 import { MIB } from '../../domain/bytes.ts';
 import { addBlocks, type BlockSet, noBlocks, union } from '../../domain/disk/block-set.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { BlockEndpoint, MoveOptions } from '../../ports/mover.ts';
+import type { MoveOptions, TransferTarget } from '../../ports/mover.ts';
 import { type Batch, contextsFor, emptyTotals, mapRuns, planBatches } from './batches.ts';
 import { moveBlocks, type Sink } from './block-mover.ts';
 import type { NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
-import { flushIfPossible, hasMultipleConnections, openEndpoint } from './endpoint.ts';
+import { hasMultipleConnections, openEndpoint } from './endpoint.ts';
 import { abortError, connectionLost } from './errors.ts';
 import { KnownHashes } from './known-hashes.ts';
+import { type OpenTarget, openTarget } from './open-target.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { makeDurable, openSpool } from './record-spool.ts';
 import type { MoverSettings, SessionRequest, SessionResult } from './session-request.ts';
@@ -77,7 +78,7 @@ class Session {
   async run(): Promise<SessionResult> {
     const { source: endpoint, knownHashesPath, goal } = this.#request;
     await using resources = new AsyncDisposableStack();
-    const source = await this.#open('source', endpoint, contextsFor(this.#request.extents));
+    const source = await this.#openSource();
     resources.defer(() => source.close());
     if (goal.type === 'map') return this.#result(await this.#map(source));
     const known = knownHashesPath === null ? null : await KnownHashes.open(knownHashesPath);
@@ -109,14 +110,10 @@ class Session {
     return found;
   }
 
-  async #open(
-    role: 'source' | 'target',
-    endpoint: BlockEndpoint,
-    metaContexts: readonly string[],
-  ): Promise<NbdConnection> {
-    this.stage = this.#stageOf('opening', endpoint);
-    const { sizeBytes, goal } = this.#request;
-    const use = goal.type === 'transfer' ? role : 'verify';
+  async #openSource(): Promise<NbdConnection> {
+    const { source: endpoint, sizeBytes, extents, goal } = this.#request;
+    const use = goal.type === 'transfer' ? 'source' : 'verify';
+    const metaContexts = contextsFor(extents);
     return await openEndpoint({ endpoint, use, sizeBytes, metaContexts }, this.#options);
   }
 
@@ -124,13 +121,14 @@ class Session {
     goal: SessionRequest['goal'] & { type: 'transfer' },
     resources: AsyncDisposableStack,
   ): Promise<Output> {
-    const target = await this.#open('target', goal.target, []);
+    this.stage = this.#stageOf('opening', goal.target);
+    const target = await openTarget(goal.target, this.#request.sizeBytes, this.#options);
     resources.defer(() => target.close());
-    const { targetReads, recordsPath: path } = goal;
-    if (path === null) return { target, spool: null, targetReads };
+    const { target: about, targetReads, recordsPath: path } = goal;
+    if (path === null) return { target, about, spool: null, targetReads };
     const file = await openSpool(path);
     resources.defer(() => file.close());
-    return { target, spool: { file, path }, targetReads };
+    return { target, about, spool: { file, path }, targetReads };
   }
 
   #plan(source: NbdConnection, known: KnownHashes | null): AsyncGenerator<Batch> {
@@ -155,8 +153,7 @@ class Session {
     const held = await firstBatches(plan);
     const isSmall = totalBytes(held) < WORKERS_FROM_BYTES;
     const nextBatch = async () => held.shift() ?? (await plan.next());
-    const connections = output === null ? [source] : [source, output.target];
-    const sharesWell = connections.every(hasMultipleConnections);
+    const sharesWell = hasMultipleConnections(source) && output?.target.allowsThreads !== false;
     return isSmall || !sharesWell || this.#settings.workerCount === 0
       ? [await this.#moveHere(source, output, nextBatch)]
       : await this.#moveInWorkers(source, output, nextBatch);
@@ -172,7 +169,7 @@ class Session {
     const sink: Sink =
       output === null
         ? { type: 'verify', wrong: null }
-        : { ...this.#outlet(output), target: output.target };
+        : { ...this.#outlet(output), output: output.target.output };
     // Lanes that wait for their turn to send must notice that there is nothing to send to any more.
     const release = () => counters.setAllowance(Number.MAX_SAFE_INTEGER);
     this.#options.signal.addEventListener('abort', release, { once: true });
@@ -201,7 +198,7 @@ class Session {
       failures.push(error);
       stop.abort();
       source.close();
-      output?.target.close();
+      output?.target.output.close();
       return [];
     };
     const order = this.#workerOrder(output);
@@ -230,7 +227,7 @@ class Session {
     const sink =
       output === null
         ? { type: 'verify' as const }
-        : { ...this.#outlet(output), target: output.target.endpoint };
+        : { ...this.#outlet(output), target: output.target.forThreads };
     return { source, sizeBytes, counterMemory: this.counters.memory, sink };
   }
 
@@ -244,19 +241,21 @@ class Session {
   }
 
   /** The target first: records must never say more than what is there. */
-  async #settle({ target, spool }: Output): Promise<void> {
-    this.stage = this.#stageOf('flushing', target.endpoint);
-    await flushIfPossible(target);
+  async #settle({ target, about, spool }: Output): Promise<void> {
+    this.stage = this.#stageOf('flushing', about);
+    await target.settle();
     if (spool !== null) await makeDurable(spool.file, spool.path);
   }
 
-  #stageOf(what: Stage['what'], endpoint: BlockEndpoint): Stage {
+  #stageOf(what: Stage['what'], endpoint: TransferTarget): Stage {
     return { what, endpoint, stallLimitMs: this.#settings.limits[`${what}Ms`] };
   }
 }
 
 type Output = {
-  readonly target: NbdConnection;
+  readonly target: OpenTarget;
+  /** How it was asked for. */
+  readonly about: TransferTarget;
   /** Null: nobody wants records. */
   readonly spool: { readonly file: FileHandle; readonly path: string } | null;
   readonly targetReads: 'zeros' | 'parent';

@@ -1,7 +1,12 @@
 /** What a session of move-session.ts is asked for, and what it answers. */
 import type { BlockSet } from '../../domain/disk/block-set.ts';
 import type { Clock } from '../../ports/clock.ts';
-import type { BlockEndpoint, ExtentSelection, ListedBlocks } from '../../ports/mover.ts';
+import type {
+  BlockEndpoint,
+  ExtentSelection,
+  ListedBlocks,
+  TransferTarget,
+} from '../../ports/mover.ts';
 import type { PlanTotals } from './batches.ts';
 import type { Counters } from './counters.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -33,7 +38,7 @@ export type SessionRequest = {
   readonly goal:
     | {
         readonly type: 'transfer';
-        readonly target: BlockEndpoint;
+        readonly target: TransferTarget;
         readonly targetReads: 'zeros' | 'parent';
         readonly recordsPath: string | null;
       }

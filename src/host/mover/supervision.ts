@@ -4,7 +4,7 @@
  */
 import type { CallOptions } from '../../ports/call.ts';
 import type { Clock } from '../../ports/clock.ts';
-import type { BlockEndpoint, TransferProgress } from '../../ports/mover.ts';
+import type { TransferProgress, TransferTarget } from '../../ports/mover.ts';
 import type { PlanTotals } from './batches.ts';
 import type { Counters } from './counters.ts';
 
@@ -23,7 +23,7 @@ export type Supervision = {
 /** What is going on, and how long it may stand still: a peer that hangs must not hang us. */
 export type Stage = {
   readonly what: 'opening' | 'moving' | 'flushing';
-  readonly endpoint: BlockEndpoint;
+  readonly endpoint: TransferTarget;
   readonly stallLimitMs: number;
 };
 

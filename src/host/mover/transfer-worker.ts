@@ -1,5 +1,5 @@
 /**
- * A thread that moves the batches it is handed, over a pair of connections of its own; then it waits for the next order. It
+ * A thread that moves the batches it is handed, over connections of its own; then it waits for the next order. It
  * keeps no time and decides nothing: the thread that started it watches it and ends it. Messages, in order:
  *
  *   worker  up                                       main  nothing, or an order
@@ -13,16 +13,17 @@ import { asUnderstudyError, type ErrorRecord, errorRecord } from '../../domain/e
 import type { BlockEndpoint } from '../../ports/mover.ts';
 import type { Batch } from './batches.ts';
 import { moveBlocks, type Sink } from './block-mover.ts';
+import { type BlockOutput, serverOutput } from './block-output.ts';
 import { connectNbd, type NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
-import { flushIfPossible } from './endpoint.ts';
+import { type SharedImage, threadOutput } from './image-output.ts';
 
 export type WorkerOrder = {
   readonly source: BlockEndpoint;
   readonly sizeBytes: number;
   readonly counterMemory: SharedArrayBuffer;
   readonly sink:
-    | (Omit<Sink & { type: 'target' }, 'target'> & { readonly target: BlockEndpoint })
+    | (Omit<Sink & { type: 'target' }, 'output'> & { readonly target: BlockEndpoint | SharedImage })
     | { readonly type: 'verify' };
 };
 
@@ -72,14 +73,19 @@ async function work(
   await moveBlocks({ source, sizeBytes, counters, nextBatch, sink });
   source.close();
   if (sink.type === 'verify') return sink.wrong;
-  await flushIfPossible(sink.target);
-  sink.target.close();
+  await sink.output.flush();
+  sink.output.close();
   return null;
 }
 
 async function openSink(sink: WorkerOrder['sink']): Promise<Sink> {
   if (sink.type === 'verify') return { type: 'verify', wrong: null };
-  return { ...sink, target: await connect(sink.target) };
+  const { target, ...others } = sink;
+  return { ...others, output: await openOutput(target) };
+}
+
+async function openOutput(target: BlockEndpoint | SharedImage): Promise<BlockOutput> {
+  return 'imagePath' in target ? threadOutput(target) : serverOutput(await connect(target));
 }
 
 /** Simple replies: content comes in one piece, and the server need not look for holes, which are known. */

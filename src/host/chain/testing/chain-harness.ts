@@ -7,6 +7,7 @@ import { blockHash } from '../../../conformance/replica-store/story.ts';
 import type { BlockFills, ReplicaStoreHarness } from '../../../conformance/replica-store.ts';
 import { BLOCK_BYTES } from '../../../domain/bytes.ts';
 import type { BlockEndpoint, VerifyRequest, VerifyResult } from '../../../ports/mover.ts';
+import type { OpenPartialDisk } from '../../../ports/replica-store.ts';
 import { systemClock } from '../../../system/clock.ts';
 import { systemProcesses } from '../../../system/processes.ts';
 import { openHashTable } from '../../hash-table/reader.ts';
@@ -85,19 +86,20 @@ async function endServers(runtimeFolder: string): Promise<void> {
 }
 
 async function writeThrough(
-  disk: { readonly endpoint: BlockEndpoint; readonly recordsPath: string },
+  { target, recordsPath }: Pick<OpenPartialDisk, 'target' | 'recordsPath'>,
   blocks: BlockFills,
   targetReads: 'zeros' | 'parent',
 ): Promise<void> {
   const wanted = [...blocks].filter(([, fill]) => fill !== 0 || targetReads === 'parent');
-  await writeFills(nbdUri(disk.endpoint), 'raw', new Map(wanted));
+  if ('imagePath' in target) await writeFills(target.imagePath, 'qcow2', new Map(wanted));
+  else await writeFills(nbdUri(target), 'raw', new Map(wanted));
   const spool = Buffer.alloc(wanted.length * RECORD_BYTES);
   wanted
     .toSorted(([a], [b]) => a - b)
     .forEach(([index, fill], n) => {
       encodeRecord(spool, n * RECORD_BYTES, index, blockHash(fill));
     });
-  await writeFile(disk.recordsPath, spool);
+  await writeFile(recordsPath, spool);
 }
 
 export async function writeFills(target: string, format: string, blocks: BlockFills) {

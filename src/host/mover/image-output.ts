@@ -1,0 +1,130 @@
+/**
+ * An image's file as the target of a transfer. The session opens and completes it; its threads write to it through the same
+ * descriptor, each part at its own place.
+ */
+import { writeSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { ImageFile } from '../../ports/mover.ts';
+import { FILLED_BYTES_MAX, FilledImage, type ImagePart } from '../qcow2/filled-image.ts';
+import { CLUSTER_BYTES } from '../qcow2/layout.ts';
+import type { BlockOutput } from './block-output.ts';
+import { imageError, invalidEndpoint } from './errors.ts';
+
+/** What another thread needs to write to the same image. */
+export type SharedImage = {
+  readonly imagePath: string;
+  readonly sizeBytes: number;
+  /** Open for as long as any thread writes. */
+  readonly descriptor: number;
+  readonly memory: SharedArrayBuffer;
+};
+
+export class ImageInFile {
+  readonly #file: FileHandle;
+  readonly #image: FilledImage;
+  readonly #shared: SharedImage;
+
+  private constructor(
+    file: FileHandle,
+    image: FilledImage,
+    about: ImageFile & { sizeBytes: number },
+  ) {
+    this.#file = file;
+    this.#image = image;
+    this.#shared = { ...about, descriptor: file.fd, memory: image.memory };
+  }
+
+  /** Makes the image empty. Throws `invalid-endpoint` when it is none that can be filled. */
+  static async open({ imagePath }: ImageFile, sizeBytes: number): Promise<ImageInFile> {
+    const invalid = (reason: string) => invalidEndpoint({ imagePath }, reason);
+    if (sizeBytes > FILLED_BYTES_MAX) throw invalid('the disk is too large to be filled in a file');
+    const file = await open(imagePath, 'r+').catch((error: Error) => {
+      throw invalid(error.message);
+    });
+    try {
+      const image = new FilledImage(sizeBytes);
+      const header = Buffer.alloc(CLUSTER_BYTES);
+      const { bytesRead } = await file.read(header, 0, header.length, 0);
+      if (!image.fits(header.subarray(0, bytesRead))) {
+        throw invalid(`it is no image of ours that stands alone and has ${sizeBytes} bytes`);
+      }
+      // The table that points to everything goes, and comes back as zeros.
+      await file.truncate(image.l1Offset);
+      await file.truncate(image.emptyBytes);
+      return new ImageInFile(file, image, { imagePath, sizeBytes });
+    } catch (error) {
+      await file.close();
+      throw imageError(imagePath, error);
+    }
+  }
+
+  get shared(): SharedImage {
+    return this.#shared;
+  }
+
+  /** For the calling thread, which has more to do than to wait for a disk. */
+  get output(): BlockOutput {
+    return outputOf(this.#image, async (parts) => {
+      for (const part of parts) await this.#put(part);
+    });
+  }
+
+  /** Makes all that was written the image's, and durable. No thread may be at work. */
+  async complete(): Promise<void> {
+    for (const part of this.#image.lastParts()) await this.#put(part);
+    try {
+      await this.#file.datasync();
+    } catch (error) {
+      throw imageError(this.#shared.imagePath, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  async #put({ offset, bytes }: ImagePart): Promise<void> {
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        at += (await this.#file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
+      }
+    } catch (error) {
+      throw imageError(this.#shared.imagePath, error);
+    }
+  }
+}
+
+/** For a thread that has nothing else to do: it writes at once, which costs less than to hand it over. */
+export function threadOutput({
+  imagePath,
+  sizeBytes,
+  descriptor,
+  memory,
+}: SharedImage): BlockOutput {
+  const put = ({ offset, bytes }: ImagePart) => {
+    for (let at = 0; at < bytes.length; ) {
+      at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
+    }
+  };
+  return outputOf(new FilledImage(sizeBytes, memory), async (parts) => {
+    try {
+      parts.forEach(put);
+    } catch (error) {
+      throw imageError(imagePath, error);
+    }
+  });
+}
+
+function outputOf(
+  image: FilledImage,
+  putAll: (parts: readonly ImagePart[]) => Promise<void>,
+): BlockOutput {
+  return {
+    payloadBytesMax: Number.POSITIVE_INFINITY,
+    write: (offsetBytes, content) => putAll(image.lay(offsetBytes, content)),
+    // Nothing is laid twice, so that it reads zeros already.
+    zero: async () => {},
+    flush: async () => {},
+    close: () => {},
+  };
+}
