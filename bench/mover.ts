@@ -3,9 +3,11 @@
  *
  *   B0      qemu-img convert between servers as they come
  *   B1      qemu-img convert between servers started with GLIBC_TUNABLES (as ours are)
- *   cold    ours between tuned servers, hashing every block: the first transfer in the life of a process, out of the blue
+ *   cold    ours from such a server into the file of the same image, hashing every block, as each whole disk is moved: the first transfer in the
+ *           life of a process, out of the blue
  *   first   the same in another process, after it was said that it will come and a pause as long as a freeze is: the first run of a VM
  *   next    another in the process of `first`, while its workers are still there: the next disk of a VM, the next VM of a job
+ *   served  one more, between the servers of B1, as changes are moved
  *
  *   node bench/mover.ts [--size-mib 2048] [--rounds 3] [--sparse-mib 8192] [--extents 1024]
  *                       [--extent-kib 1024] [--daemon] [--no-compile-cache]
@@ -62,7 +64,7 @@ const { values } = parseArgs({
 /** The shortest freeze that was seen: libvirt's `backup-begin` and the look at the VM before it. */
 const FREEZE_MS = 140;
 
-const OURS = ['cold', 'first', 'next'] as const;
+const OURS = ['cold', 'first', 'next', 'served'] as const;
 const CONTESTANTS = ['B0', 'B1', ...OURS] as const;
 type Contestant = (typeof CONTESTANTS)[number];
 type Figures = {
@@ -107,14 +109,17 @@ function makeSparse(path: string): void {
 async function series(title: string, source: string, dataMib: number): Promise<void> {
   // Else the first flush of a contestant would also pay for the source's own unwritten pages.
   run('sync', '-f', source);
-  const results: Record<Contestant, Figures[]> = { B0: [], B1: [], cold: [], first: [], next: [] };
+  const results: Record<Contestant, Figures[]> = {
+    ...{ B0: [], B1: [], cold: [], first: [], next: [], served: [] },
+  };
   await raceCold(source);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     results.B0.push(await race('B0', source, convert));
     results.cold.push(await raceCold(source));
-    const [first, next] = await racePrepared(source);
+    const { first, next, served } = await racePrepared(source);
     results.first.push(first);
     results.next.push(next);
+    results.served.push(served);
     results.B1.push(await race('B1', source, convert));
   }
   console.log(`\n${title}`);
@@ -125,7 +130,7 @@ async function series(title: string, source: string, dataMib: number): Promise<v
     const ratio = (theirs: Contestant) => `${(of(theirs) / of(ours)).toFixed(2)} x ${theirs}`;
     const share = Math.round((100 * of('B1')) / of(ours) / ceiling);
     console.log(
-      `${ours.padEnd(5)} = ${ratio('B0')}, ${ratio('B1')}, ${share} % of what is possible`,
+      `${ours.padEnd(6)} = ${ratio('B0')}, ${ratio('B1')}, ${share} % of what is possible`,
     );
   }
   console.log(
@@ -163,7 +168,9 @@ function report(contestant: Contestant, figures: readonly Figures[], dataMib: nu
   );
 }
 
-type Ends = readonly [source: RunningServer, target: RunningServer];
+type Results = Readonly<Record<Contestant, Figures>>;
+/** Null: the target is not served. */
+type Ends = readonly [source: RunningServer, target: RunningServer | null];
 type Run = (ends: Ends, sizeBytes: number) => Promise<Omit<Figures, 'serverCpuSeconds'>>;
 
 async function raceCold(source: string): Promise<Figures> {
@@ -171,13 +178,20 @@ async function raceCold(source: string): Promise<Figures> {
   return await race('cold', source, mover.move);
 }
 
-/** Two transfers of one process. What the first made is not compared, so that the second follows at once; both do the same. */
-async function racePrepared(source: string): Promise<readonly [Figures, Figures]> {
+/** Transfers of one process. What the first made is not compared, so that the second follows at once; both do the same. */
+async function racePrepared(source: string): Promise<Pick<Results, 'first' | 'next' | 'served'>> {
   await using mover = startMover();
   const first = await race('first', source, mover.moveAfterFreeze);
   const next = await race('next', source, mover.move);
+  requireExact(source);
+  const served = await race('served', source, mover.moveBetweenServers);
+  requireExact(source);
+  return { first, next, served };
+}
+
+function requireExact(source: string): void {
+  run('qemu-img', 'check', '-q', '-f', 'qcow2', target);
   run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', source, target);
-  return [first, next];
 }
 
 async function race(contestant: Contestant, source: string, move: Run): Promise<Figures> {
@@ -187,17 +201,20 @@ async function race(contestant: Contestant, source: string, move: Run): Promise<
   const tunables = contestant === 'B0' ? {} : { tunables: GLIBC_TUNABLES };
   const serve = values.daemon ? serveWithStorageDaemon : serveWithQemuNbd;
   const common = { folder, ...tunables };
+  const written = { ...common, imagePath: target, format: 'qcow2', isReadOnly: false } as const;
+  const isServed = contestant !== 'cold' && contestant !== 'first' && contestant !== 'next';
   const ends = await Promise.all([
     serve({ ...common, name: 'source', imagePath: source, format: 'raw', isReadOnly: true }),
-    serve({ ...common, name: 'target', imagePath: target, format: 'qcow2', isReadOnly: false }),
+    isServed ? serve({ ...written, name: 'target' }) : null,
   ]);
   try {
     rmSync(ballast);
     const figures = await move(ends, statSync(source).size);
-    const serverCpuSeconds = ends.reduce((sum, { child }) => sum + cpuSeconds(child.pid ?? 0), 0);
+    const pids = ends.flatMap((server) => server?.child.pid ?? []);
+    const serverCpuSeconds = pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
     return { ...figures, serverCpuSeconds };
   } finally {
-    for (const server of ends) await server.close();
+    for (const server of ends) await server?.close();
   }
 }
 
@@ -208,6 +225,7 @@ function takeMemory(source: string): void {
 }
 
 async function convert([from, to]: Ends): ReturnType<Run> {
+  if (to === null) throw new RangeError('qemu-img is to write to a server');
   const args = ['convert', '-n', '-W', '-m', '16', '-t', 'writeback', '-f', 'raw', '-O', 'raw'];
   const cpuBefore = childrenCpuSeconds();
   const startedMs = performance.now();
@@ -219,7 +237,8 @@ async function convert([from, to]: Ends): ReturnType<Run> {
 }
 
 /** The mover's process, with the flags and the limits of the server. */
-function startMover(): AsyncDisposable & { readonly move: Run; readonly moveAfterFreeze: Run } {
+function startMover(): AsyncDisposable &
+  Readonly<Record<'move' | 'moveAfterFreeze' | 'moveBetweenServers', Run>> {
   // mkdtemp made the folder for us alone: nobody else may write what is run from a compile cache.
   const cache = { NODE_COMPILE_CACHE: join(folder, 'compiled') };
   const env = {
@@ -234,8 +253,9 @@ function startMover(): AsyncDisposable & { readonly move: Run; readonly moveAfte
   const answers = createInterface({ input: child.stdout });
   const runAfter =
     (freezeMs: number | null): Run =>
-    async ([source, target], sizeBytes) => {
-      const request = { source: source.endpoint, target: target.endpoint, sizeBytes };
+    async ([source, served], sizeBytes) => {
+      const to = served?.endpoint ?? { imagePath: target };
+      const request = { source: source.endpoint, target: to, sizeBytes };
       const order = { ...request, recordsPath: join(folder, 'spool'), freezeMs };
       child.stdin.write(`${JSON.stringify(order)}\n`);
       const ended = once(child, 'close').then(([code]) => {
@@ -248,6 +268,7 @@ function startMover(): AsyncDisposable & { readonly move: Run; readonly moveAfte
   return {
     move: runAfter(null),
     moveAfterFreeze: runAfter(FREEZE_MS),
+    moveBetweenServers: runAfter(null),
     async [Symbol.asyncDispose]() {
       const closed = once(child, 'close');
       child.stdin.end();
