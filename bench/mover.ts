@@ -250,6 +250,7 @@ function startMover(): AsyncDisposable &
   };
   const args = ['--optimize-for-size', join(import.meta.dirname, 'mover-run.ts')];
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+  const closed = once(child, 'close');
   const answers = createInterface({ input: child.stdout });
   const runAfter =
     (freezeMs: number | null): Run =>
@@ -258,7 +259,7 @@ function startMover(): AsyncDisposable &
       const request = { source: source.endpoint, target: to, sizeBytes };
       const order = { ...request, recordsPath: join(folder, 'spool'), freezeMs };
       child.stdin.write(`${JSON.stringify(order)}\n`);
-      const ended = once(child, 'close').then(([code]) => {
+      const ended = closed.then(([code]) => {
         throw new Error(`the mover ended with ${code}`);
       });
       const [line] = await Promise.race([once(answers, 'line'), ended]);
@@ -270,7 +271,6 @@ function startMover(): AsyncDisposable &
     moveAfterFreeze: runAfter(FREEZE_MS),
     moveBetweenServers: runAfter(null),
     async [Symbol.asyncDispose]() {
-      const closed = once(child, 'close');
       child.stdin.end();
       await closed;
     },

@@ -9,6 +9,7 @@ import { FILLED_BYTES_MAX, FilledImage, type ImagePart } from '../qcow2/filled-i
 import { CLUSTER_BYTES } from '../qcow2/layout.ts';
 import type { BlockOutput } from './block-output.ts';
 import { imageError, invalidEndpoint } from './errors.ts';
+import { WriteTurn } from './write-turn.ts';
 
 /** What another thread needs to write to the same image. */
 export type SharedImage = {
@@ -17,11 +18,13 @@ export type SharedImage = {
   /** Open for as long as any thread writes. */
   readonly descriptor: number;
   readonly memory: SharedArrayBuffer;
+  readonly turn: SharedArrayBuffer;
 };
 
 export class ImageInFile {
   readonly #file: FileHandle;
   readonly #image: FilledImage;
+  readonly #turn = new WriteTurn();
   readonly #shared: SharedImage;
 
   private constructor(
@@ -31,7 +34,8 @@ export class ImageInFile {
   ) {
     this.#file = file;
     this.#image = image;
-    this.#shared = { ...about, descriptor: file.fd, memory: image.memory };
+    const turn = this.#turn.memory;
+    this.#shared = { ...about, descriptor: file.fd, memory: image.memory, turn };
   }
 
   /** Makes the image empty. Throws `invalid-endpoint` when it is none that can be filled. */
@@ -64,15 +68,14 @@ export class ImageInFile {
 
   /** For the calling thread, which has more to do than to wait for a disk. */
   get output(): BlockOutput {
-    return outputOf(this.#image, async (parts) => {
-      for (const part of parts) await this.#put(part);
-    });
+    const { imagePath } = this.#shared;
+    return outputOf(this.#image, this.#turn, imagePath, (part) => this.#put(part));
   }
 
   /** Makes all that was written the image's, and durable. No thread may be at work. */
   async complete(): Promise<void> {
-    for (const part of this.#image.lastParts()) await this.#put(part);
     try {
+      for (const part of this.#image.lastParts()) await this.#put(part);
       await this.#file.datasync();
     } catch (error) {
       throw imageError(this.#shared.imagePath, error);
@@ -84,47 +87,44 @@ export class ImageInFile {
   }
 
   async #put({ offset, bytes }: ImagePart): Promise<void> {
-    try {
-      for (let at = 0; at < bytes.length; ) {
-        at += (await this.#file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
-      }
-    } catch (error) {
-      throw imageError(this.#shared.imagePath, error);
+    for (let at = 0; at < bytes.length; ) {
+      at += (await this.#file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
     }
   }
 }
 
 /** For a thread that has nothing else to do: it writes at once, which costs less than to hand it over. */
-export function threadOutput({
-  imagePath,
-  sizeBytes,
-  descriptor,
-  memory,
-}: SharedImage): BlockOutput {
-  const put = ({ offset, bytes }: ImagePart) => {
+export function threadOutput(shared: SharedImage): BlockOutput {
+  const { imagePath, sizeBytes, descriptor, memory, turn } = shared;
+  const image = new FilledImage(sizeBytes, memory);
+  return outputOf(image, new WriteTurn(turn), imagePath, ({ offset, bytes }) => {
     for (let at = 0; at < bytes.length; ) {
       at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
-    }
-  };
-  return outputOf(new FilledImage(sizeBytes, memory), async (parts) => {
-    try {
-      parts.forEach(put);
-    } catch (error) {
-      throw imageError(imagePath, error);
     }
   });
 }
 
 function outputOf(
   image: FilledImage,
-  putAll: (parts: readonly ImagePart[]) => Promise<void>,
+  turn: WriteTurn,
+  imagePath: string,
+  put: (part: ImagePart) => Promise<void> | void,
 ): BlockOutput {
   return {
     payloadBytesMax: Number.POSITIVE_INFINITY,
-    write: (offsetBytes, content) => putAll(image.lay(offsetBytes, content)),
+    write: async (offsetBytes, content) => {
+      const parts = image.lay(offsetBytes, content);
+      try {
+        await turn.run(async () => {
+          for (const part of parts) await put(part);
+        });
+      } catch (error) {
+        throw imageError(imagePath, error);
+      }
+    },
     // Nothing is laid twice, so that it reads zeros already.
     zero: async () => {},
     flush: async () => {},
-    close: () => {},
+    close: () => turn.close(),
   };
 }
