@@ -11,8 +11,8 @@ export type BlockEndpoint = {
 };
 
 /**
- * An image in a file of this machine that the mover fills from nothing, without a server between: an empty qcow2 image of ours,
- * of the disk's size, that stands alone. What it holds is thrown away; if the transfer fails it reads as empty.
+ * An image in a file of this machine that the mover fills from nothing, without a server between: a qcow2 image of ours that
+ * stands alone. What it holds is thrown away; if the transfer fails it reads as empty.
  */
 export type ImageFile = { readonly imagePath: string };
 
@@ -35,9 +35,9 @@ export type ListedBlocks = { readonly type: 'listed'; readonly blocks: BlockSet 
 export type TransferRequest = {
   readonly key: OperationKey;
   readonly source: BlockEndpoint;
-  /** A file only where it reads zeros. */
+  /** A file only where it reads zeros, and nothing is known of it. */
   readonly target: TransferTarget;
-  /** Virtual size; both endpoints must report at least this many bytes, the source and a file exactly. */
+  /** Virtual size; both endpoints must report at least this many bytes, the source exactly. */
   readonly sizeBytes: number;
   readonly extents: ExtentSelection | ListedBlocks;
   /**

@@ -5,7 +5,12 @@
 import { writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { ImageFile } from '../../ports/mover.ts';
-import { FILLED_BYTES_MAX, FilledImage, type ImagePart } from '../qcow2/filled-image.ts';
+import {
+  FILLED_BYTES_MAX,
+  FilledImage,
+  type ImagePart,
+  sizeToFill,
+} from '../qcow2/filled-image.ts';
 import { CLUSTER_BYTES } from '../qcow2/layout.ts';
 import type { BlockOutput } from './block-output.ts';
 import { imageError, invalidEndpoint } from './errors.ts';
@@ -14,6 +19,7 @@ import { WriteTurn } from './write-turn.ts';
 /** What another thread needs to write to the same image. */
 export type SharedImage = {
   readonly imagePath: string;
+  /** Of its disk. */
   readonly sizeBytes: number;
   /** Open for as long as any thread writes. */
   readonly descriptor: number;
@@ -38,24 +44,26 @@ export class ImageInFile {
     this.#shared = { ...about, descriptor: file.fd, memory: image.memory, turn };
   }
 
-  /** Makes the image empty. Throws `invalid-endpoint` when it is none that can be filled. */
-  static async open({ imagePath }: ImageFile, sizeBytes: number): Promise<ImageInFile> {
+  /** Makes the image empty. Throws `invalid-endpoint` when it is none that can be filled with so much. */
+  static async open({ imagePath }: ImageFile, contentBytes: number): Promise<ImageInFile> {
     const invalid = (reason: string) => invalidEndpoint({ imagePath }, reason);
-    if (sizeBytes > FILLED_BYTES_MAX) throw invalid('the disk is too large to be filled in a file');
     const file = await open(imagePath, 'r+').catch((error: Error) => {
       throw invalid(error.message);
     });
     try {
-      const image = new FilledImage(sizeBytes);
       const header = Buffer.alloc(CLUSTER_BYTES);
       const { bytesRead } = await file.read(header, 0, header.length, 0);
-      if (!image.fits(header.subarray(0, bytesRead))) {
-        throw invalid(`it is no image of ours that stands alone and has ${sizeBytes} bytes`);
+      const sizeBytes = sizeToFill(header.subarray(0, bytesRead));
+      if (sizeBytes === null) throw invalid('it is no image of ours that stands alone');
+      if (sizeBytes < contentBytes) {
+        throw invalid(`its disk has ${sizeBytes} bytes, and ${contentBytes} were asked for`);
       }
-      // The table that points to everything goes, and comes back as zeros.
-      await file.truncate(image.l1Offset);
-      await file.truncate(image.emptyBytes);
-      return new ImageInFile(file, image, { imagePath, sizeBytes });
+      if (sizeBytes > FILLED_BYTES_MAX) {
+        throw invalid('its disk is too large to be filled in a file');
+      }
+      const opened = new ImageInFile(file, new FilledImage(sizeBytes), { imagePath, sizeBytes });
+      await opened.#empty();
+      return opened;
     } catch (error) {
       await file.close();
       throw imageError(imagePath, error);
@@ -75,7 +83,7 @@ export class ImageInFile {
   /** Makes all that was written the image's, and durable. No thread may be at work. */
   async complete(): Promise<void> {
     try {
-      for (const part of this.#image.lastParts()) await this.#put(part);
+      await this.#putLastParts();
       await this.#file.datasync();
     } catch (error) {
       throw imageError(this.#shared.imagePath, error);
@@ -84,6 +92,17 @@ export class ImageInFile {
 
   async close(): Promise<void> {
     await this.#file.close();
+  }
+
+  /** The table that points to everything goes first, and comes back as zeros. */
+  async #empty(): Promise<void> {
+    await this.#file.truncate(this.#image.l1Offset);
+    await this.#file.truncate(this.#image.emptyBytes);
+    await this.#putLastParts();
+  }
+
+  async #putLastParts(): Promise<void> {
+    for (const part of this.#image.lastParts()) await this.#put(part);
   }
 
   async #put({ offset, bytes }: ImagePart): Promise<void> {

@@ -71,8 +71,9 @@ async function transfer(
   require(knownHashesPath === null ||
     request.extents.type ===
       'allocated', 'Known hashes can be used only when all that is allocated is looked at');
-  require(targetReads === 'zeros' ||
-    !('imagePath' in target), 'A file can only be filled from nothing');
+  require(!('imagePath' in target) ||
+    (targetReads === 'zeros' &&
+      knownHashesPath === null), 'A file can only be filled from nothing');
   require(bytesPerSecondMax === null ||
     bytesPerSecondMax > 0, 'The bound on bytes per second must be positive');
   const startedMs = settings.clock.monotonicMs();

@@ -10,6 +10,7 @@
  */
 import { TIB } from '../../domain/bytes.ts';
 import {
+  CLUSTER_BITS,
   CLUSTER_BYTES,
   CLUSTERS_PER_TABLE,
   clustersOf,
@@ -27,6 +28,8 @@ const REFCOUNTS_PER_BLOCK = CLUSTER_BYTES / REFCOUNT_BYTES;
 /** Of an entry of an L1 or L2 table: nothing else refers to the same cluster. */
 const COPIED = 0x8000_0000;
 const TWO_POW_32 = 2 ** 32;
+/** Up to where version 3 says how long its header is. */
+const HEADER_BYTES_MIN = 104;
 
 /** Larger disks could need a refcount table of more than one cluster. */
 export const FILLED_BYTES_MAX = 15 * TIB;
@@ -34,8 +37,31 @@ export const FILLED_BYTES_MAX = 15 * TIB;
 /** Bytes and where in the file they go. */
 export type ImagePart = { readonly offset: number; readonly bytes: Buffer };
 
+/**
+ * The size of the disk of an image that can be filled, by how its file begins; null: it is none of ours that stands alone. Offsets
+ * are those of the header in docs/interop/qcow2.txt.
+ */
+export function sizeToFill(header: Buffer): number | null {
+  if (header.length < HEADER_BYTES_MIN) return null;
+  const sizeBytes = Number(header.readBigUInt64BE(24));
+  const isOurs =
+    header.toString('latin1', 0, 4) === 'QFI\xfb' &&
+    header.readUInt32BE(4) === 3 &&
+    header.readBigUInt64BE(8) === 0n &&
+    header.readUInt32BE(20) === CLUSTER_BITS &&
+    isZeros(header.subarray(32, 36)) &&
+    header.readUInt32BE(36) === tableCount(sizeBytes) &&
+    Number(header.readBigUInt64BE(40)) === FIRST_FREE * CLUSTER_BYTES &&
+    Number(header.readBigUInt64BE(48)) === REFCOUNT_TABLE * CLUSTER_BYTES &&
+    header.readUInt32BE(56) === 1 &&
+    isZeros(header.subarray(60, 64)) &&
+    // Features of all kinds: dirty, corrupt, content in another file, bitmaps …
+    isZeros(header.subarray(72, 96)) &&
+    header.readUInt32BE(96) === REFCOUNT_BITS_LOG2;
+  return isOurs ? sizeBytes : null;
+}
+
 export class FilledImage {
-  readonly #sizeBytes: number;
   readonly #tableCount: number;
   readonly #firstTable: number;
   readonly #firstContent: number;
@@ -45,7 +71,6 @@ export class FilledImage {
   /** Goes on in `memory`, which another thread made; by default begins with nothing. */
   constructor(sizeBytes: number, memory?: SharedArrayBuffer) {
     if (sizeBytes > FILLED_BYTES_MAX) throw new RangeError('the disk is too large');
-    this.#sizeBytes = sizeBytes;
     this.#tableCount = tableCount(sizeBytes);
     this.#firstTable = FIRST_FREE + clustersOf(this.#tableCount * ENTRY_BYTES);
     this.#firstContent = this.#firstTable + this.#tableCount;
@@ -67,29 +92,9 @@ export class FilledImage {
     return this.#firstTable * CLUSTER_BYTES;
   }
 
-  /** Whether a file that begins with these bytes is an image of such a disk, of ours, that stands alone. */
-  fits(header: Buffer): boolean {
-    return (
-      header.length >= 104 &&
-      header.toString('latin1', 0, 4) === 'QFI\xfb' &&
-      header.readUInt32BE(4) === 3 &&
-      header.readBigUInt64BE(8) === 0n &&
-      2 ** header.readUInt32BE(20) === CLUSTER_BYTES &&
-      Number(header.readBigUInt64BE(24)) === this.#sizeBytes &&
-      isZeros(header.subarray(32, 36)) &&
-      header.readUInt32BE(36) === this.#tableCount &&
-      Number(header.readBigUInt64BE(40)) === this.l1Offset &&
-      Number(header.readBigUInt64BE(48)) === REFCOUNT_TABLE * CLUSTER_BYTES &&
-      isZeros(header.subarray(60, 64)) &&
-      // Features of all kinds: dirty, corrupt, content in another file, bitmaps …
-      isZeros(header.subarray(72, 96)) &&
-      header.readUInt32BE(96) === REFCOUNT_BITS_LOG2
-    );
-  }
-
   /**
-   * Finds room for content that begins at a cluster of the disk and ends at one or with the disk: its own place in the file,
-   * and the entries that say so. Every cluster of the disk can be laid once.
+   * Finds room for content that begins at a cluster of the disk: its own place in the file, and the entries that say so. Where
+   * it ends within a cluster, that one goes on with zeros. Every cluster of the disk can be laid once.
    */
   lay(offsetBytes: number, content: Buffer): readonly ImagePart[] {
     const count = clustersOf(content.length);
@@ -109,8 +114,8 @@ export class FilledImage {
   }
 
   /**
-   * What makes all that was laid the image's, for when it is written. The last part ends the file. One at a time: their
-   * memory is used again.
+   * What makes all that was laid the image's, for when it is written, and all else nobody's, whatever the file held before. One
+   * at a time: their memory is used again.
    */
   *lastParts(): Generator<ImagePart> {
     const contentEnd = this.#firstContent + Atomics.load(this.#shared, 0);
@@ -121,8 +126,10 @@ export class FilledImage {
       this.#isUsed(table) ? this.#firstTable + table : null,
     );
     yield { offset: this.l1Offset, bytes: tables };
-    yield { offset: REFCOUNT_TABLE * CLUSTER_BYTES, bytes: pointers(blockCount, blockAt, 0) };
     const counts = Buffer.alloc(CLUSTER_BYTES);
+    pointers(blockCount, blockAt, 0).copy(counts);
+    // To its end, because an image that held more had more blocks.
+    yield { offset: REFCOUNT_TABLE * CLUSTER_BYTES, bytes: counts };
     for (let block = 0; block < blockCount; block += 1) {
       const first = block * REFCOUNTS_PER_BLOCK;
       for (let each = 0; each < REFCOUNTS_PER_BLOCK; each += 1) {
