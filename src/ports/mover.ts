@@ -126,7 +126,8 @@ export interface Mover {
 
   /**
    * Reads the selected extents, hashes each 64 KiB block (SHA-256, the last block padded with zeros), writes what must be written, and flushes the target.
-   * Resolves only after the flush was acknowledged and the records are durable.
+   * Resolves only after the flush was acknowledged and the records are durable. An abort detaches it from storage that hangs: what
+   * was begun may still be written, and the next transfer to the same files waits for that.
    * Throws `connection-lost`, `block-transfer-failed`, `target-full`, `invalid-endpoint`, `cancelled`.
    */
   transfer(request: TransferRequest, options: MoveOptions): Promise<TransferResult>;

@@ -1,6 +1,7 @@
 /**
  * One transfer or verification from opening to closing: connect, plan, move (here or in workers), flush.
- * Whatever ends it early (an error, an abort, a stall) closes all that was opened before it rejects.
+ * Whatever ends it early (an error, an abort, a stall) closes all that was opened before it rejects, unless a file system hangs:
+ * then it is left behind as a straggler, and closes all when it can.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { MIB } from '../../domain/bytes.ts';
@@ -50,7 +51,7 @@ export async function runSession(
     { signal: finished.signal },
   );
   try {
-    return await session.run();
+    return await settings.stragglers.orLeave(session.run(), filesOf(request), options);
   } catch (error) {
     // Closing the connections makes everything else fail too; the reason for it is what counts.
     throw options.signal.aborted ? abortError(options.signal) : error;
@@ -58,6 +59,13 @@ export async function runSession(
     finished.abort();
     await supervision;
   }
+}
+
+/** What a session writes to itself. */
+function filesOf({ goal }: SessionRequest): readonly string[] {
+  if (goal.type !== 'transfer') return [];
+  const image = 'imagePath' in goal.target ? [goal.target.imagePath] : [];
+  return goal.recordsPath === null ? image : [...image, goal.recordsPath];
 }
 
 class Session {
@@ -122,6 +130,7 @@ class Session {
     resources: AsyncDisposableStack,
   ): Promise<Output> {
     this.stage = this.#stageOf('opening', goal.target);
+    await this.#settings.stragglers.gone(filesOf(this.#request), this.#options);
     const target = await openTarget(goal.target, this.#request.sizeBytes, this.#options);
     resources.defer(() => target.close());
     const { target: about, targetReads, recordsPath: path } = goal;

@@ -14,6 +14,7 @@ import type {
 import { openHashTable } from '../hash-table/reader.ts';
 import { runSession, WORKERS_FROM_BYTES } from './move-session.ts';
 import type { MoverLimits, MoverSettings, SessionRequest } from './session-request.ts';
+import { Stragglers } from './stragglers.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 /** Two use two cores; a third did not help where there were two, and the target server is the limit beyond. */
@@ -30,7 +31,12 @@ const IDLE_MS = 5000;
 const MOVED_HERE_BYTES_MAX = 2 * GIB;
 /** Of the wrong blocks that a verification names. */
 const WRONG_BLOCKS_MAX = 100;
-const LIMITS: MoverLimits = { openingMs: 10_000, movingMs: 300_000, flushingMs: 1_800_000 };
+const LIMITS: MoverLimits = {
+  openingMs: 10_000,
+  movingMs: 300_000,
+  flushingMs: 1_800_000,
+  endingMs: 1000,
+};
 
 /**
  * A mover over NBD. `workers` is the number of threads that a large transfer uses; with 0, or where a server
@@ -43,12 +49,14 @@ export function createMover(input: {
   readonly limits?: Partial<MoverLimits>;
 }): Mover {
   const { clock, workers: workerCount = WORKERS } = input;
+  const limits = { ...LIMITS, ...input.limits };
   const settings: MoverSettings = {
     clock,
     workerCount,
     movedHereBytesMax: input.movedHereBytesMax ?? MOVED_HERE_BYTES_MAX,
     pool: new WorkerPool({ clock, idleMs: IDLE_MS, idleMax: workerCount }),
-    limits: { ...LIMITS, ...input.limits },
+    limits,
+    stragglers: new Stragglers({ clock, patienceMs: limits.endingMs }),
   };
   return {
     prepare: (expectedBytes) => {

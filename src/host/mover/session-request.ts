@@ -9,6 +9,7 @@ import type {
 } from '../../ports/mover.ts';
 import type { PlanTotals } from './batches.ts';
 import type { Counters } from './counters.ts';
+import type { Stragglers } from './stragglers.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** How long things may stand still. Generous where a disk may be slow, short where only a reply is due. */
@@ -17,6 +18,8 @@ export type MoverLimits = {
   readonly movingMs: number;
   /** A flush may have to wait for everything that the page cache holds. */
   readonly flushingMs: number;
+  /** How long a session that is given up may take to come to rest, before it is left behind. */
+  readonly endingMs: number;
 };
 
 export type MoverSettings = {
@@ -27,6 +30,7 @@ export type MoverSettings = {
   /** Of all sessions of one mover. */
   readonly pool: WorkerPool;
   readonly limits: MoverLimits;
+  readonly stragglers: Stragglers;
 };
 
 export type SessionRequest = {
