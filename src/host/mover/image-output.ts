@@ -13,6 +13,7 @@ import {
 } from '../qcow2/filled-image.ts';
 import { CLUSTER_BYTES } from '../qcow2/layout.ts';
 import type { BlockOutput } from './block-output.ts';
+import { closeFile } from './close-file.ts';
 import { imageError, invalidEndpoint } from './errors.ts';
 import { WriteTurn } from './write-turn.ts';
 
@@ -65,7 +66,7 @@ export class ImageInFile {
       await opened.#empty();
       return opened;
     } catch (error) {
-      await file.close();
+      await closeFile(file);
       throw imageError(imagePath, error);
     }
   }
@@ -90,8 +91,8 @@ export class ImageInFile {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#file.close();
+  close(): Promise<void> {
+    return closeFile(this.#file);
   }
 
   /** The table that points to everything goes first, and comes back as zeros. */

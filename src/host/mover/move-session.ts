@@ -10,6 +10,7 @@ import type { CallOptions } from '../../ports/call.ts';
 import type { MoveOptions, TransferTarget } from '../../ports/mover.ts';
 import { type Batch, contextsFor, emptyTotals, mapRuns, planBatches } from './batches.ts';
 import { moveBlocks, type Sink } from './block-mover.ts';
+import { closeFile } from './close-file.ts';
 import type { NbdConnection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { hasMultipleConnections, openEndpoint } from './endpoint.ts';
@@ -136,7 +137,7 @@ class Session {
     const { target: about, targetReads, recordsPath: path } = goal;
     if (path === null) return { target, about, spool: null, targetReads };
     const file = await openSpool(path);
-    resources.defer(() => file.close());
+    resources.defer(() => closeFile(file));
     return { target, about, spool: { file, path }, targetReads };
   }
 

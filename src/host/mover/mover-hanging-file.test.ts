@@ -1,4 +1,4 @@
-/** Filling an image whose storage hangs. Its file is served over FUSE by a program that is stopped and goes on when it is told to. */
+/** Filling an image whose storage hangs or goes away. Its file is served over FUSE by a program that is stopped, or killed. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -16,16 +16,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { MIB } from '../../domain/bytes.ts';
+import type { UnderstudyError } from '../../domain/error.ts';
 import { operationId, operationKey } from '../../domain/ids.ts';
+import type { TransferRequest } from '../../ports/mover.ts';
 import { systemClock } from '../../system/clock.ts';
 import { createMover } from './mover.ts';
-import { startFakeServer } from './testing/fake-nbd-server.ts';
+import { type FakeServer, startFakeServer } from './testing/fake-nbd-server.ts';
 import { needsQemu } from './testing/mover-harness.ts';
 import { run } from './testing/nbd-servers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'us-hang-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+const options = { signal: new AbortController().signal };
 const READ = 0;
 const SMALL = 4 * MIB;
 /** Enough for threads. */
@@ -60,6 +63,7 @@ async function serveFile(path: string) {
   return {
     hang: () => child.kill('SIGSTOP'),
     goOn: () => child.kill('SIGCONT'),
+    goAway: () => child.kill('SIGKILL'),
     [Symbol.asyncDispose]: async () => {
       child.kill('SIGCONT');
       child.kill('SIGTERM');
@@ -84,41 +88,18 @@ function descriptorsOf(path: string): number {
 describe('a file that hangs', { skip: needsQemu }, () => {
   for (const sizeBytes of [SMALL, LARGE]) {
     test(`holds nobody who gives up, and is filled later, ${sizeBytes / MIB} MiB`, async (t) => {
-      const imagePath = join(folder, `${sizeBytes}.qcow2`);
-      const sourcePath = join(folder, 'source.raw');
       const disk = randomBytes(sizeBytes);
+      const imagePath = makeImage(sizeBytes);
+      const sourcePath = join(folder, 'source.raw');
       writeFileSync(sourcePath, disk);
-      run('qemu-img', 'create', '-q', '-f', 'qcow2', imagePath, String(sizeBytes));
       {
         await using file = await serveFile(imagePath);
         if (file === null) return t.skip('needs the right to mount over FUSE');
-        const hangsAt = sizeBytes / MIB / 2;
-        await using source = await startFakeServer({
-          ...{ folder, name: 's', disk },
-          fault: ({ type, ordinal }) => {
-            if (type === READ && ordinal === hangsAt) file.hang();
-            return null;
-          },
-        });
-        const limits = { openingMs: 1000, movingMs: 1000, flushingMs: 10_000, endingMs: 10 };
+        await using source = await startSource(disk, file.hang);
+        const limits = { openingMs: 1000, movingMs: 1000, endingMs: 10 };
         const mover = createMover({ clock: systemClock(), limits });
-        const fill = () =>
-          mover.transfer(
-            {
-              key: operationKey(operationId('op'), 'move'),
-              source: source.endpoint,
-              target: { imagePath },
-              sizeBytes,
-              extents: { type: 'allocated' },
-              targetReads: 'zeros',
-              knownHashesPath: null,
-              recordsPath: join(folder, 'spool'),
-              bytesPerSecondMax: null,
-            },
-            { signal: new AbortController().signal },
-          );
+        const fill = () => mover.transfer(requestOf(source, imagePath), options);
         await assert.rejects(fill(), { code: 'connection-lost' });
-        await source.idle();
         // Nor is it begun again while something of the first may still be written.
         await assert.rejects(fill(), { code: 'connection-lost' });
         assert.equal(descriptorsOf(imagePath), 1);
@@ -129,5 +110,51 @@ describe('a file that hangs', { skip: needsQemu }, () => {
       run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', sourcePath, imagePath);
       run('qemu-img', 'check', '-q', '-f', 'qcow2', imagePath);
     });
+
+    test(`is named when it goes away, ${sizeBytes / MIB} MiB`, async (t) => {
+      const imagePath = makeImage(sizeBytes);
+      await using file = await serveFile(imagePath);
+      if (file === null) return t.skip('needs the right to mount over FUSE');
+      await using source = await startSource(randomBytes(sizeBytes), file.goAway);
+      const mover = createMover({ clock: systemClock() });
+      await assert.rejects(
+        mover.transfer(requestOf(source, imagePath), options),
+        ({ code, details }: UnderstudyError) =>
+          code === 'block-transfer-failed' && details.endpoint === imagePath,
+      );
+      assert.equal(descriptorsOf(imagePath), 0);
+    });
   }
 });
+
+function makeImage(sizeBytes: number): string {
+  const path = join(folder, 'image.qcow2');
+  rmSync(path, { force: true });
+  run('qemu-img', 'create', '-q', '-f', 'qcow2', path, String(sizeBytes));
+  return path;
+}
+
+/** Something happens when half of it was read for the first time. */
+function startSource(disk: Buffer, half: () => void): Promise<FakeServer> {
+  return startFakeServer({
+    ...{ folder, name: 's', disk },
+    fault: ({ type, ordinal }) => {
+      if (type === READ && ordinal === disk.length / MIB / 2) half();
+      return null;
+    },
+  });
+}
+
+function requestOf({ endpoint: source, disk }: FakeServer, imagePath: string): TransferRequest {
+  return {
+    key: operationKey(operationId('op'), 'move'),
+    source,
+    target: { imagePath },
+    sizeBytes: disk.length,
+    extents: { type: 'allocated' },
+    targetReads: 'zeros',
+    knownHashesPath: null,
+    recordsPath: join(folder, 'spool'),
+    bytesPerSecondMax: null,
+  };
+}
