@@ -40,3 +40,10 @@ test('who waits for a turn that is never given on is told when its side is close
   here.close();
   await assert.rejects(waiting, /closed/);
 });
+
+test('a side that was closed writes no more, though nobody else does', async () => {
+  const turn = new WriteTurn();
+  turn.close();
+  const write = () => assert.fail('it was closed');
+  await assert.rejects(turn.run(write), { message: 'the image was closed' });
+});

@@ -22,11 +22,9 @@ export class WriteTurn {
 
   /** Waits for the turn, and gives it on when `write` has settled. Rejects when this side was closed. */
   async run(write: () => Promise<void> | void): Promise<void> {
-    while (Atomics.compareExchange(this.#state, 0, FREE, TAKEN) !== FREE) {
+    while (!this.#take()) {
       const waiting = Atomics.waitAsync(this.#state, 0, TAKEN, WAIT_MS);
       if (waiting.async) await waiting.value;
-      // A thread that was ended while it wrote never gives its turn on.
-      if (this.#isClosed) throw new Error('the image was closed');
     }
     try {
       await write();
@@ -39,5 +37,11 @@ export class WriteTurn {
   close(): void {
     this.#isClosed = true;
     Atomics.notify(this.#state, 0);
+  }
+
+  #take(): boolean {
+    // Asked before each try: a thread that was ended while it wrote never gives its turn on.
+    if (this.#isClosed) throw new Error('the image was closed');
+    return Atomics.compareExchange(this.#state, 0, FREE, TAKEN) === FREE;
   }
 }
