@@ -41,6 +41,8 @@ export async function openExport(
     path: layout.image(layout.unfinished, key),
     sizeBytes,
     isFilled: true,
+    // A disk that was copied is not copied again, whatever happens before the last one is.
+    isFlushedAtEnd: false,
   }));
   const session = sessionName.ofExport(command.replicaId, command.exportId);
   const targets = await transferTargets(context, session, images, options);

@@ -214,6 +214,7 @@ function targetsOf(
     path: layout.image(layer),
     sizeBytes: layer.sizeBytes,
     isFilled: disks.some(({ key, base }) => key === layer.disk && base === 'none'),
+    isFlushedAtEnd: true,
   }));
   const session = sessionName.ofPartial(layout.replicaId, pointId);
   return transferTargets(context, session, images, options);

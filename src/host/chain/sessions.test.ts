@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { NEVER, type PointPlan, REPLICA, Story } from '../../conformance/replica-store/story.ts';
 import { BLOCK_BYTES, TIB } from '../../domain/bytes.ts';
-import { pointId } from '../../domain/ids.ts';
+import { diskKey, operationId, operationKey, pointId } from '../../domain/ids.ts';
 import type { ProcessIdentity } from '../../ports/processes.ts';
 import { systemProcesses } from '../../system/processes.ts';
 import { type ChainHarness, createChainHarness, needsQemu, qemu } from './testing/chain-harness.ts';
@@ -57,19 +57,13 @@ describe('servers of images', { skip: needsQemu }, () => {
   test('one that writes layers writes their tables whole', async () => {
     await using harness = await createChainHarness();
     const story = await begin(harness);
-    const real = systemProcesses();
-    const told: string[] = [];
-    const startDaemon: typeof real.startDaemon = (daemon) => {
-      told.push(...daemon.arguments.filter((each) => each.includes('"driver":"qcow2"')));
-      return real.startDaemon(daemon);
-    };
-    story.store = harness.openWith({ processes: { ...real, startDaemon } });
+    const { processes, written } = listening();
+    story.store = harness.openWith({ processes });
     await story.fill(await story.open(P2, P1, PLAN), PLAN);
     await story.seal(P2, P1, PLAN);
     await story.assertPoints();
-    const written = told.map((each) => JSON.parse(each)).filter((each) => !each['read-only']);
     assert.deepEqual(
-      written.map((each) => each['l2-cache-entry-size']),
+      written().map((each) => each['l2-cache-entry-size']),
       [65_536, 65_536],
     );
   });
@@ -189,4 +183,55 @@ describe('servers of images', { skip: needsQemu }, () => {
     assert.ok(vda !== undefined && 'imagePath' in vda.target);
     assert.ok(vdb !== undefined && 'address' in vdb.target);
   });
+
+  test('an export that is served is flushed when a disk was copied, not only at its end', async () => {
+    await using harness = await createChainHarness();
+    const { processes, written } = listening();
+    const store = harness.openWith({ processes });
+    const disks = [{ key: diskKey('vda'), sizeBytes: 16 * TIB }];
+    const command = { key: operationKey(operationId('op'), 'copy'), replicaId: REPLICA };
+    await store.openExport({ ...command, exportId: 'large', disks }, NEVER);
+    assert.deepEqual(
+      written().map(({ file }) => file.cache),
+      [undefined],
+    );
+    await store.discardExport({ ...command, exportId: 'large' }, NEVER);
+  });
+
+  test('an image to be filled that a program may write to is named', async () => {
+    await using harness = await createChainHarness();
+    const story = await Story.begin(harness);
+    const [disk] = await story.open(P1, null, BASE);
+    assert.ok(disk !== undefined && 'imagePath' in disk.target);
+    const ready = join(harness.storageFolder, 'ready');
+    const file = { driver: 'file', filename: disk.target.imagePath };
+    const node = { driver: 'qcow2', 'node-name': 'disk', file };
+    const real = systemProcesses();
+    const other = await real.startDaemon({
+      command: 'qemu-storage-daemon',
+      arguments: ['--blockdev', JSON.stringify(node), '--pidfile', ready],
+      env: {},
+      logPath: `${ready}.log`,
+    });
+    try {
+      while (!(await harness.exists(ready))) await setImmediate();
+      await assert.rejects(story.open(P1, null, BASE), { code: 'image-in-use' });
+    } finally {
+      await real.end(other, 0, NEVER);
+    }
+    await story.fill(await story.open(P1, null, BASE), BASE);
+  });
 });
+
+/** Processes that remember the images that were served for writing. */
+function listening() {
+  const processes = systemProcesses();
+  const told: string[] = [];
+  const startDaemon: typeof processes.startDaemon = (daemon) => {
+    told.push(...daemon.arguments.filter((each) => each.includes('"driver":"qcow2"')));
+    return processes.startDaemon(daemon);
+  };
+  const written = () =>
+    told.map((each) => JSON.parse(each)).filter((each) => each['read-only'] !== true);
+  return { processes: { ...processes, startDaemon }, written };
+}

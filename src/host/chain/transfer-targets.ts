@@ -14,6 +14,8 @@ export type WritableImage = {
   readonly sizeBytes: number;
   /** Nothing of what it may hold is wanted: whoever writes to it writes all of it. */
   readonly isFilled: boolean;
+  /** Of a served one: whoever ends its session makes it durable, and makes anew what a power cut may have taken before. */
+  readonly isFlushedAtEnd: boolean;
 };
 
 /**
@@ -49,6 +51,6 @@ function isFilledInFile({ isFilled, sizeBytes }: WritableImage): boolean {
   return isFilled && sizeBytes <= FILLED_BYTES_MAX;
 }
 
-function servedImage({ exportName, path }: WritableImage): ServedImage {
-  return { exportName, path, isWritable: true, isFlushedAtEnd: true };
+function servedImage({ exportName, path, isFlushedAtEnd }: WritableImage): ServedImage {
+  return { exportName, path, isWritable: true, isFlushedAtEnd };
 }
