@@ -139,10 +139,11 @@ async function remove(
       const vm = vmId(identity.vmId ?? '');
       if (identity.whose === 'unknown') await pointSource.endAll(vm, options);
       else await pointSource.end({ key, vmId: vm }, options);
-      const keep =
-        hostId === replica.targetHostId
-          ? branchMarks(replica)
-          : await keptMarks(ports.catalog, replica, newest);
+      // Both ends may be on one host, and a VM may have the same UUID at both.
+      const isReplica = hostId === replica.targetHostId && vm === replica.targetVmId;
+      const keep = isReplica
+        ? branchMarks(replica)
+        : await keptMarks(ports.catalog, replica, newest);
       await pointSource.sweepMarks({ vmId: vm, keep }, options);
       break;
     }

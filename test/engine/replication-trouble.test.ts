@@ -288,3 +288,26 @@ test('a replica VM that never could be defined is defined by a rescan with repai
   assert.notEqual((await stage.replica()).targetVmId, null);
   assert.deepEqual(await stage.conditionNames(), []);
 });
+
+test('where one host is source and target, what a cancelled run left is swept without the change mark', async () => {
+  await using stage = await Stage.open();
+  await stage.protect({ targetHost: 'production' });
+  await replicateWrites(stage, ['one']);
+  stage.world.faults.on('production.store.openPartial', 1, 'slow', { delayMs: 1000 });
+  const { controller, ports } = stage.life;
+  const [run] = await stage.run(controller.runJob('nightly', null, options));
+  assert.ok(run !== undefined);
+  await stage.until(() => stage.world.faults.happened.length === 1);
+  await stage.run(ports.durable.cancel(run.id));
+  const ended = await stage.run(ports.durable.settled(run.id, options));
+  assert.equal(ended.state, 'cancelled');
+  await stage.sweep();
+  const [one] = await points(stage);
+  assert.deepEqual(marks(stage), [`us-${one?.id}`]);
+  await replicateWrites(stage, ['two']);
+  const newest = (await points(stage)).at(-1);
+  assert.deepEqual(
+    newest?.disks.map(({ transfer }) => transfer),
+    ['incremental', 'incremental'],
+  );
+});
