@@ -258,7 +258,10 @@ class Session {
   }
 
   #stageOf(what: Stage['what'], endpoint: TransferTarget): Stage {
-    return { what, endpoint, stallLimitMs: this.#settings.limits[`${what}Ms`] };
+    const { limits } = this.#settings;
+    // A file is emptied when it is opened: where it held terabytes, that is work for its disk.
+    const isEmptied = what === 'opening' && 'imagePath' in endpoint;
+    return { what, endpoint, stallLimitMs: isEmptied ? limits.movingMs : limits[`${what}Ms`] };
   }
 }
 

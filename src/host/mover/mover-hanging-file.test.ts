@@ -111,6 +111,22 @@ describe('a file that hangs', { skip: needsQemu }, () => {
       run('qemu-img', 'check', '-q', '-f', 'qcow2', imagePath);
     });
 
+    test(`may take as long to be emptied as blocks to move, ${sizeBytes / MIB} MiB`, async (t) => {
+      const imagePath = makeImage(sizeBytes);
+      await using file = await serveFile(imagePath);
+      if (file === null) return t.skip('needs the right to mount over FUSE');
+      await using source = await startSource(randomBytes(sizeBytes), () => {});
+      const mover = createMover({ clock: systemClock(), limits: { openingMs: 1 } });
+      file.hang();
+      let looks = 0;
+      const onProgress = () => {
+        looks += 1;
+        // That it stood still since the last time was seen, and was too long for an opening.
+        if (looks === 3) file.goOn();
+      };
+      await mover.transfer(requestOf(source, imagePath), { ...options, onProgress });
+    });
+
     test(`is named when it goes away, ${sizeBytes / MIB} MiB`, async (t) => {
       const imagePath = makeImage(sizeBytes);
       await using file = await serveFile(imagePath);
