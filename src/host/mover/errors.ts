@@ -63,8 +63,11 @@ const ADDRESS_ERRORS: ReadonlySet<unknown> = new Set([
 export function connectionError(endpoint: TransferTarget, error: unknown): UnderstudyError {
   if (error instanceof UnderstudyError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
-  return new UnderstudyError(connectionErrorCode(error, code), named(endpoint, reason), error);
+  return new UnderstudyError(
+    connectionErrorCode(error, codeOf(error)),
+    named(endpoint, reason),
+    error,
+  );
 }
 
 function connectionErrorCode(error: unknown, code: unknown): ErrorCode {
@@ -100,10 +103,32 @@ export function imageError(path: string, error: unknown): UnderstudyError {
   return fullError(path, error) ?? failed();
 }
 
+/** Errors of open(2) that say that the path is wrong, rather than that its storage or this process is in trouble now. */
+const PATH_ERRORS: ReadonlySet<unknown> = new Set([
+  'EACCES',
+  'EISDIR',
+  'ELOOP',
+  'ENAMETOOLONG',
+  'ENOENT',
+  'ENOTDIR',
+  'EPERM',
+  'EROFS',
+]);
+
+/** An image that cannot be opened for writing. */
+export function openingError(imagePath: string, error: unknown): UnderstudyError {
+  if (!PATH_ERRORS.has(codeOf(error))) return imageError(imagePath, error);
+  return new UnderstudyError('invalid-endpoint', because({ endpoint: imagePath }, error), error);
+}
+
 function fullError(path: string, error: unknown): UnderstudyError | null {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = codeOf(error);
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return null;
   return new UnderstudyError('target-full', { path, reason: 'it is full' }, error);
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 function because(details: ErrorDetails, error: unknown): ErrorDetails {

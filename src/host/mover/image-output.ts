@@ -14,7 +14,7 @@ import {
 import { CLUSTER_BYTES } from '../qcow2/layout.ts';
 import type { BlockOutput } from './block-output.ts';
 import { closeFile } from './close-file.ts';
-import { imageError, invalidEndpoint } from './errors.ts';
+import { imageError, invalidEndpoint, openingError } from './errors.ts';
 import { WriteTurn } from './write-turn.ts';
 
 /** What another thread needs to write to the same image. */
@@ -48,8 +48,8 @@ export class ImageInFile {
   /** Makes the image empty. Throws `invalid-endpoint` when it is none that can be filled with so much. */
   static async open({ imagePath }: ImageFile, contentBytes: number): Promise<ImageInFile> {
     const invalid = (reason: string) => invalidEndpoint({ imagePath }, reason);
-    const file = await open(imagePath, 'r+').catch((error: Error) => {
-      throw invalid(error.message);
+    const file = await open(imagePath, 'r+').catch((error: unknown) => {
+      throw openingError(imagePath, error);
     });
     try {
       const header = Buffer.alloc(CLUSTER_BYTES);
