@@ -31,6 +31,7 @@ export const conditionSchema = z.strictObject({
     'source-left-fenced',
     'switchover-failed',
     'replica-startable',
+    'replica-changed',
     'test-failed',
   ]),
   message: z.string(),

@@ -5,8 +5,8 @@
  *        → tell the replica folder → record Ready → rest the replica VM → drop its branch → retention
  *
  * The next run is incremental: production's mark since the switchover belongs to that very point. Layers newer than the
- * point failed over to stay beside it as restore points until retention takes them. Where the point failed over to is gone, none is
- * made of the replica's state.
+ * point failed over to stay beside it as restore points until retention takes them. Where the point failed over to is gone, or the replica
+ * was seen to run since, none is made of its state.
  */
 import { asUnderstudyError, UnderstudyError } from '../domain/error.ts';
 import { operationKey, type VmId } from '../domain/ids.ts';
@@ -30,7 +30,7 @@ import { retirePoints } from './retire-points.ts';
 import { sealBranch } from './seal-branch.ts';
 import { toldOfSiblings } from './siblings.ts';
 import { tellOfHome } from './tell-folder.ts';
-import { requireTold } from './tell-target.ts';
+import { hasRun, ranSettled, requireTold, tellRuns } from './tell-target.ts';
 import { branchTemporary, marksLeft } from './temporaries.ts';
 import { whyLater } from './why-later.ts';
 
@@ -44,8 +44,9 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
       const vmId = homeVm(failback.failback.home);
       await requireOff(context, failback);
       await requireTold(context, failback);
-      const point = await sealBranch(context, failback, switched, vmId);
-      if (point === null) await tellOfNoPoint(context, failback);
+      const why = await whyNoPoint(context, failback);
+      const point = why === null ? await sealBranch(context, failback, switched, vmId) : null;
+      if (point === null) await tellOfNoPoint(context, failback, why);
       else await tellOfAddedDisks(context, failback, point);
       await merge(context, failback);
       const ready = await recordReady(ports, context, failback, { point, vmId });
@@ -61,16 +62,29 @@ export function commitFailbackDefinition(ports: EnginePorts): OperationDefinitio
 }
 
 /** Somebody may have started it by hand since the switchover: what it writes is not what production has. */
-async function requireOff(
-  context: OperationContext,
-  { target, replicaVmId, replica }: Failback,
-): Promise<void> {
+async function requireOff(context: OperationContext, failback: Failback): Promise<void> {
+  const { target, replicaVmId, replica } = failback;
   await context.step<null>('look-at-replica', {
     do: async ({ signal }) => {
       const power = await powerOf(target, replicaVmId, signal);
       if (power === 'off' || power === 'absent') return null;
+      await tellRuns(failback);
       throw new UnderstudyError('vm-not-off', { vm: replica.name });
     },
+    undo: 'nothing',
+  });
+}
+
+/** Null: its branch holds what production took over, unless what the branch lies over is gone. */
+function whyNoPoint(
+  context: OperationContext,
+  { catalog, replica }: Failback,
+): Promise<string | null> {
+  return context.step<string | null>('look-whether-it-ran', {
+    do: async () =>
+      (await hasRun(catalog, replica.id))
+        ? 'it has run since production took over, which does not have what it wrote'
+        : null,
     undo: 'nothing',
   });
 }
@@ -85,11 +99,16 @@ async function powerOf({ hypervisor }: HostPorts, id: VmId, signal: AbortSignal)
 }
 
 /** Production is what counts, and must not wait for a chain that cannot be mended. */
-function tellOfNoPoint(context: OperationContext, { newest }: Failback): Promise<void> {
+function tellOfNoPoint(
+  context: OperationContext,
+  { newest }: Failback,
+  why: string | null,
+): Promise<void> {
   const next = newest === null ? 'copies production whole' : `goes on from ${newest.id}`;
+  const because = why ?? 'the one that it went on from is gone';
   return context.note(
     'note-no-point',
-    `The replica's state is not kept as a restore point, because the one that it went on from is gone; the next run ${next}.`,
+    `The replica's state is not kept as a restore point, because ${because}; the next run ${next}.`,
   );
 }
 
@@ -167,6 +186,7 @@ async function recordReady(
       savedReplica({ ...ready, jobId: followed.jobId }, version),
       ...(point === null ? [] : [{ type: 'point-saved', point } as const]),
       branch.registered,
+      ranSettled(replica.id),
       { type: 'temporary-registered', temporary: marksLeft(operationId, ready, requestedAt) },
       ...followed.changes,
       ...(await unfencedAfter(ports, ready, isElsewhere ? former : null, attempt)),

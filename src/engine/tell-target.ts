@@ -10,7 +10,7 @@ import type { FailbackRecord } from '../domain/failover/failback.ts';
 import type { ReplicaId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import type { Replica } from '../domain/replica/replica.ts';
-import type { CatalogChange, Temporary } from '../ports/catalog.ts';
+import type { Catalog, CatalogChange, Temporary } from '../ports/catalog.ts';
 import type { OperationContext, StepAttempt } from '../ports/durable.ts';
 import type { Sidecar } from '../ports/hypervisor.ts';
 import { withDeadline } from './deadline.ts';
@@ -22,6 +22,7 @@ import { sidecarsIn, untoldTemporary } from './temporaries.ts';
 /** Production waits for it. */
 const PATIENCE_MS = 5_000;
 const CONDITION = 'replica-startable';
+const CHANGED = 'replica-changed';
 
 type Message = { readonly told: ToldFailback; readonly sidecars: readonly Sidecar[] };
 type Attempt = Pick<StepAttempt, 'key' | 'signal'>;
@@ -93,7 +94,7 @@ export async function makeStartable(context: OperationContext, failback: Failbac
     },
     undo: async (attempt) => {
       const { catalog, replica } = failback;
-      const isParked = await patiently(failback, attempt, (until) => park(failback, until));
+      const isParked = await patiently(failback, attempt, (until) => parkAgain(failback, until));
       if (!isParked) await tellStartable(failback, 'undo-failed');
       else if (!isUntold) await catalog.apply(told(replica.id, temporary));
     },
@@ -105,7 +106,10 @@ export function startableRecorded(
   { operationId }: OperationContext,
   { replica, failback }: Failback,
 ): readonly CatalogChange[] {
-  return told(replica.id, untoldTemporary(operationId, replica, failback, []));
+  return [
+    ...told(replica.id, untoldTemporary(operationId, replica, failback, [])),
+    ranSettled(replica.id),
+  ];
 }
 
 /** For the sweeper, too. A failback that was undone since has nothing to be told any more. */
@@ -124,9 +128,41 @@ export async function tellUntold(
   const sidecars = sidecarsIn(identity);
   await tell(at, { told, sidecars }, attempt, 'if-there').catch(async (error) => {
     const isRunning = asUnderstudyError(error).code === 'vm-not-off';
-    await tellStartable({ catalog, clock, replica }, isRunning ? 'running' : 'undo-failed');
+    if (isRunning) await tellRuns(at);
+    else await tellStartable(at, 'undo-failed');
     throw error;
   });
+}
+
+/** Throws `vm-not-off` where somebody has started it in the meantime. */
+async function parkAgain(failback: Failback, attempt: Attempt): Promise<void> {
+  await park(failback, attempt).catch(async (error) => {
+    if (asUnderstudyError(error).code === 'vm-not-off') await tellRuns(failback);
+    throw error;
+  });
+}
+
+/** It runs although production has taken over. What it writes stays in its branch also when it is off again. */
+export async function tellRuns(at: Pick<Failback, 'catalog' | 'clock' | 'replica'>): Promise<void> {
+  await tellStartable(at, 'running');
+  const { catalog, clock, replica } = at;
+  const { id: replicaId, name } = replica;
+  if (await hasRun(catalog, replicaId)) return;
+  const message =
+    `${name} has run since production took over, and production does not have what it wrote. So no restore point is made of its ` +
+    'state when this failback is committed, and the next run goes on from an older one. An undo goes on from what it wrote.';
+  const condition = { name: CHANGED, message, since: clock.now() } as const;
+  await catalog.apply([{ type: 'condition-raised', replicaId, condition }]);
+}
+
+/** Whether it was seen to run since production took over. */
+export async function hasRun(catalog: Catalog, replicaId: ReplicaId): Promise<boolean> {
+  return (await catalog.conditions(replicaId)).some(({ name }) => name === CHANGED);
+}
+
+/** The failback is over, either way. */
+export function ranSettled(replicaId: ReplicaId): CatalogChange {
+  return { type: 'condition-cleared', replicaId, name: CHANGED };
 }
 
 /** What a switchover has told stands until the replica is seen to run: then it says that. */

@@ -12,7 +12,7 @@ import {
   undo,
   undoing,
 } from './failback-stage.ts';
-import { options, Stage } from './stage.ts';
+import { options, Stage, VDA } from './stage.ts';
 
 const CALLS = [
   'recovery.store.keepSidecars',
@@ -48,6 +48,11 @@ async function conditionsOf(stage: Stage) {
 async function sweepLater(stage: Stage): Promise<void> {
   await stage.world.clock.advance(60_000);
   await stage.sweep();
+}
+
+async function startable(stage: Stage): Promise<string> {
+  const found = (await conditionsOf(stage)).find(({ name }) => name === 'replica-startable');
+  return found?.message ?? '';
 }
 
 const namesOf = async (stage: Stage) => (await conditionsOf(stage)).map(({ name }) => name);
@@ -140,11 +145,11 @@ test('and one that was started in between, or whose host is lost, too, is told',
   stage.recovery.isUnreachable = false;
   replicaVm(stage).start();
   await sweepLater(stage);
-  assert.match((await conditionsOf(stage))[0]?.message ?? '', /although production has taken over/);
+  assert.match(await startable(stage), /although production has taken over/);
   replicaVm(stage).stop();
   await sweepLater(stage);
   assert.throws(() => replicaVm(stage).start(), /no such file/);
-  assert.deepEqual(await namesOf(stage), []);
+  assert.deepEqual(await namesOf(stage), ['replica-changed']);
 });
 
 test('a replica that somebody has started meanwhile is told, left to him, and not committed over', async () => {
@@ -153,14 +158,76 @@ test('a replica that somebody has started meanwhile is told, left to him, and no
   stage.world.faults.clear();
   replicaVm(stage).start();
   await stage.sweep();
-  const [told] = await conditionsOf(stage);
-  assert.match(told?.message ?? '', /web-replica runs on its host although production has taken/);
+  assert.match(
+    await startable(stage),
+    /web-replica runs on its host although production has taken/,
+  );
   const refused = await stage.finish((it) => it.commitFailback('web-replica', options));
   assert.equal(refused.error?.code, 'vm-not-off');
   replicaVm(stage).stop();
   await commit(stage);
   await sweepLater(stage);
-  await assertIncremental(stage);
+  await assertExactWithout(stage);
+});
+
+/** Production does not have what the replica wrote, and no mark of production's tells of it: no point may. */
+async function assertExactWithout(stage: Stage): Promise<void> {
+  const { id, phase } = await stage.replica();
+  assert.equal(phase, 'Ready');
+  assert.deepEqual(await namesOf(stage), []);
+  const before = (await stage.life.ports.catalog.points(id)).length;
+  const run = await stage.replicate();
+  assert.equal(run.state, 'succeeded', run.error?.message);
+  assert.equal((await stage.life.ports.catalog.points(id)).length, before + 1);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
+}
+
+test('what a replica wrote by hand after the switchover becomes no restore point', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  replicaVm(stage).start();
+  replicaVm(stage).write(VDA, 9, 'by hand');
+  await stage.sweep();
+  replicaVm(stage).stop();
+  await sweepLater(stage);
+  assert.deepEqual(await namesOf(stage), ['replica-changed']);
+  await commit(stage);
+  await assertExactWithout(stage);
+});
+
+test('nor does what it wrote in the middle of an undo that is given up', async () => {
+  await using stage = await Stage.open();
+  await failedOver(stage);
+  await failback(stage);
+  await switchOver(stage);
+  loseCalls(stage, ['production.hypervisor.shutdown', 'production.hypervisor.start']);
+  const stuck = await stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
+  assert.equal(stuck.state, 'suspended');
+  replicaVm(stage).start();
+  replicaVm(stage).write(VDA, 9, 'by hand');
+  await stage.finish((it) => it.cancelOperation(stuck.id, options));
+  await sweepLater(stage);
+  replicaVm(stage).stop();
+  stage.world.faults.clear();
+  await sweepLater(stage);
+  assert.deepEqual(await namesOf(stage), ['replica-changed']);
+  await commit(stage);
+  await assertExactWithout(stage);
+});
+
+test('an undo goes on from what it wrote, and has nothing to tell any more', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  replicaVm(stage).start();
+  await stage.sweep();
+  replicaVm(stage).stop();
+  await undo(stage);
+  await sweepLater(stage);
+  assert.equal(replicaVm(stage).power, 'running');
+  assert.deepEqual(await namesOf(stage), []);
+  assert.deepEqual(await stage.violations('whenIdle'), []);
 });
 
 test('production that cannot be started, beside a target that is back: the replica serves as before', async () => {

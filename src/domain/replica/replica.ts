@@ -108,6 +108,8 @@ export type ConditionName =
   | 'switchover-failed'
   /** Production took over while the target could not be told: the replica could be started by hand. */
   | 'replica-startable'
+  /** It ran after production took over: the state that production has is in no branch any more. */
+  | 'replica-changed'
   /** A scheduled test failover of the newest point failed. */
   | 'test-failed';
 
