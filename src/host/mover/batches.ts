@@ -81,10 +81,14 @@ export async function* planBatches(request: PlanRequest): AsyncGenerator<Batch> 
 
 type PlannedRun = BlockRun & { readonly knownHashes: Uint8Array | null };
 
-/** Pieces of at most one batch, many at a time: a fragmented disk has more of them than promises are cheap. */
+/**
+ * Pieces of at most one batch, many at a time: a fragmented disk has more of them than promises are cheap. Runs are
+ * counted when they are found: one may be gigabytes, and it is planned only as it is moved.
+ */
 async function* workRuns(request: PlanRequest): AsyncGenerator<Iterable<PlannedRun>> {
   for await (const runs of mapRuns(request)) {
     const wanted = request.zeroRuns === 'skip' ? runs.filter(isContent) : runs;
+    for (const run of wanted) request.totals.selectedBytes += run.blockCount * BLOCK_BYTES;
     if (request.known === null) yield unknownRuns(wanted);
     else yield* knownRuns(request, request.known, wanted);
   }
@@ -119,7 +123,7 @@ async function* knownRuns(
 }
 
 async function* knownInHole(
-  { knownInHoles: kind }: PlanRequest,
+  { knownInHoles: kind, totals }: PlanRequest,
   known: KnownHashes,
   endBlock: number,
 ): AsyncGenerator<PlannedRun[]> {
@@ -127,7 +131,9 @@ async function* knownInHole(
     const content = await known.nextContent(endBlock, CONTENT_BLOCKS_MAX);
     if (content === null) return;
     const { firstBlock, hashes } = content;
-    yield [{ kind, firstBlock, blockCount: hashes.length / HASH_BYTES, knownHashes: hashes }];
+    const found = hashes.length / HASH_BYTES;
+    totals.selectedBytes += found * BLOCK_BYTES;
+    yield [{ kind, firstBlock, blockCount: found, knownHashes: hashes }];
   }
 }
 
@@ -220,7 +226,6 @@ class BatchBuilder {
     this.#spoolPosition += run.blockCount;
     if (run.kind === 'content') this.#contentBlocks += run.blockCount;
     this.#byteCount += run.blockCount * BLOCK_BYTES;
-    this.#totals.selectedBytes += run.blockCount * BLOCK_BYTES;
     if (run.firstBlock !== this.#endBlock) this.#totals.extentCount += 1;
     this.#endBlock = run.firstBlock + run.blockCount;
   }
