@@ -19,7 +19,7 @@ import {
 } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
 import { apply } from '../domain/replica/phase.ts';
-import { seedName } from '../domain/replication/seed.ts';
+import { seedOfDisk } from '../domain/replication/seed.ts';
 import { planTransfer, type TransferPlan } from '../domain/replication/transfer.ts';
 import { nextSealedAt, type RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { Catalog } from '../ports/catalog.ts';
@@ -190,7 +190,8 @@ export function plansFor(
   const { seed } = move.replica;
   return frozen.disks.map((disk) => {
     const known = newest?.disks.find((candidate) => candidate.key === disk.key) ?? null;
-    const seededFrom = seed !== null && seeded.includes(disk.key) ? seedName(seed) : null;
+    const seededFrom =
+      seed !== null && seeded.includes(disk.key) ? seedOfDisk(seed, disk.key) : null;
     return planTransfer(disk, known, newest !== null, seededFrom);
   });
 }

@@ -7,6 +7,7 @@
  * are what keeps retention from touching the layers below. The epoch is read anew for every command, because it may
  * grow meanwhile.
  */
+import { formatDuration } from '../domain/duration.ts';
 import { asUnderstudyError } from '../domain/error.ts';
 import { branchId, type VmId } from '../domain/ids.ts';
 import type { Instant } from '../domain/instant.ts';
@@ -210,7 +211,7 @@ async function hold(context: OperationContext, { holdSeconds }: TestBatch): Prom
   if (holdSeconds === 0) return;
   await context.note(
     'note-hold',
-    `Held for ${holdSeconds} s; \`understudy test end ${context.operationId}\` ends it.`,
+    `Held for ${formatDuration(holdSeconds)}; \`understudy test end ${context.operationId}\` ends it.`,
   );
   await context.receive('hold', END_TEST, holdSeconds * 1000);
 }

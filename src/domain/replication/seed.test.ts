@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diskKey, vmId } from '../ids.ts';
-import { type Seed, seededDisks, seedName } from './seed.ts';
+import { type Seed, seededDisks, seedName, seedOfDisk } from './seed.ts';
 
 const VDA = diskKey('vda');
 const VDB = diskKey('vdb');
@@ -23,4 +23,9 @@ test('the disks that both have are seeded, and there must be one', () => {
 test('a seed is told by what a person would look for', () => {
   assert.equal(seedName(FILES), '/srv/a.qcow2');
   assert.equal(seedName(VM), 'VM old web of the target host');
+  const second = { key: VDB, path: '/srv/b.vhdx' };
+  const both: Seed = { type: 'files', files: [...FILES.files, second] };
+  assert.equal(seedName(both), '/srv/a.qcow2 and /srv/b.vhdx');
+  assert.equal(seedOfDisk(both, VDB), '/srv/b.vhdx');
+  assert.equal(seedOfDisk(VM, VDB), 'VM old web of the target host');
 });

@@ -28,6 +28,12 @@ export function seedName(seed: Seed): string {
   }
 }
 
+/** The same of one of its disks: of several files, that disk's own. */
+export function seedOfDisk(seed: Seed, disk: DiskKey): string {
+  if (seed.type !== 'files') return seedName(seed);
+  return seedName({ ...seed, files: seed.files.filter(({ key }) => key === disk) });
+}
+
 /** The disks that the VM and the seed both have. Throws `seed-unfit` when there are none. */
 export function seededDisks(
   seed: Seed,
