@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { HOSTILE_NAME } from '../api/testing/sample-values.ts';
 import type { RebuildOrder } from '../ports/rebuild-report.ts';
 import { escapeText, safeJson } from './escape.ts';
-import { displayWidth, renderDetails, renderTable } from './table.ts';
+import { displayWidth, renderDetails, renderTable, terminalColumns } from './table.ts';
 import { openServedRoom } from './testing/cli-room.ts';
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there.
@@ -19,6 +19,10 @@ test('no text steers the terminal or breaks the line', () => {
     }),
   );
   assert.equal(escapeText('a\u001b[31m\n\t\u202e\ud800ü木'), 'a\\x1b[31m\\n\\t\\u202e\\ud800ü木');
+});
+
+test('a terminal that does not know its width, as a serial console, is taken for an ordinary one', () => {
+  assert.deepEqual([undefined, 0, 1, 132].map(terminalColumns), [80, 80, 1, 132]);
 });
 
 test('safe JSON is the same value without controls', () => {

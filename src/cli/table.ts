@@ -47,6 +47,11 @@ function joinCells(
   return padded.join(GAP).trimEnd();
 }
 
+/** What a terminal says of its width, on which some, such as a serial console, tell 0: they do not know. */
+export function terminalColumns(told: number | undefined): number {
+  return told === undefined || told === 0 ? 80 : told;
+}
+
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
 

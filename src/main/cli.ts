@@ -9,6 +9,7 @@ import type { WriteStream } from 'node:tty';
 import { EXIT, exitCodeOf } from '../cli/exit-codes.ts';
 import { Failure } from '../cli/failure.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { terminalColumns } from '../cli/table.ts';
 import type { CliWorld, Output, ServeOptions } from '../cli/world.ts';
 import { UnderstudyError } from '../domain/error.ts';
 
@@ -47,7 +48,7 @@ process.exitCode = await runCli(world);
 function output(stream: WriteStream): Output {
   return {
     isTerminal: stream.isTTY === true,
-    columns: stream.columns ?? 80,
+    columns: terminalColumns(stream.columns),
     write: (text) => {
       stream.write(text);
     },

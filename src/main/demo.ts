@@ -6,6 +6,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { parseArgs } from 'node:util';
+import { terminalColumns } from '../cli/table.ts';
 import { keepOpen, protectBack } from './demo/keep.ts';
 import { createOperator } from './demo/operator.ts';
 import { createReport, formatSeconds } from './demo/report.ts';
@@ -18,7 +19,7 @@ const { values: options } = parseArgs({ options: { keep: { type: 'boolean', defa
 const report = createReport({
   isTerminal: process.stdout.isTTY === true,
   hasColours: process.stdout.isTTY === true && process.stdout.hasColors(),
-  columns: () => process.stdout.columns ?? 80,
+  columns: () => terminalColumns(process.stdout.columns),
   write: (text) => {
     process.stdout.write(text);
   },
