@@ -49,9 +49,10 @@ export interface Durable {
   /**
    * Asks an operation to stop: the running step's signal is aborted, then what was done is compensated.
    * After an irreversible step the request is refused with `operation-not-cancellable`. A suspended
-   * operation is given up: it ends as `failed` without running anything. Idempotent.
+   * operation is given up: it ends as `failed` without running anything. Idempotent. `because` goes into the history
+   * of one that runs: for people who did not ask for it themselves.
    */
-  cancel(id: OperationId): Promise<OperationRecord>;
+  cancel(id: OperationId, because?: string): Promise<OperationRecord>;
 
   /** Runs a suspended operation again from the step that failed. Throws `operation-not-retryable`. */
   retry(id: OperationId): Promise<OperationRecord>;

@@ -251,6 +251,19 @@ test('an undo that is stuck on a lost target can be forced without giving it up 
   assert.ok((await stage.conditionNames()).includes('cleanup-pending'));
 });
 
+test('what makes way for a failover says so: who waits for it did not cancel it', async () => {
+  await using stage = await Stage.open();
+  await withPoints(stage, 1);
+  const { controller, ports } = stage.life;
+  stage.world.faults.on('recovery.store.openReading', 1, 'slow', { delayMs: 5_000 });
+  const reading = await stage.run(controller.verify('web-replica', null, options));
+  await stage.until(() => stage.world.faults.happened.length === 1);
+  assert.equal((await stage.failover()).state, 'succeeded');
+  const history = await ports.durable.history(reading.id, 0);
+  const request = history.find(({ type }) => type === 'cancel-requested');
+  assert.equal(request?.message, 'It makes way for failover.');
+});
+
 test('a wish that is refused anyway stops nobody', async () => {
   await using stage = await Stage.open();
   await withPoints(stage, 1);

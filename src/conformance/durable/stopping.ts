@@ -13,7 +13,7 @@ export function stoppingTests(suite: DurableTest): void {
     });
     await story.start('one');
     await waiting.reached.promise;
-    const asked = await story.engine().cancel(named('one'));
+    const asked = await story.engine().cancel(named('one'), 'somebody needs the room');
     assert.equal(asked.isCancelRequested, true);
     await story.engine().cancel(named('one'));
     const record = await story.settled('one');
@@ -22,6 +22,9 @@ export function stoppingTests(suite: DurableTest): void {
     assert.deepEqual(story.world, ['do a', 'begin b', 'undo b', 'undo a']);
     const history = await story.history('one');
     assert.equal(history.filter((line) => line === 'cancel-requested').length, 1);
+    const events = await story.engine().history(named('one'), 0);
+    const request = events.find(({ type }) => type === 'cancel-requested');
+    assert.equal(request?.message, 'somebody needs the room');
     assert.equal((await story.engine().cancel(named('one'))).state, 'cancelled');
   });
 

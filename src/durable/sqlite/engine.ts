@@ -98,9 +98,9 @@ export function createSqliteDurable(settings: SqliteDurableSettings): SqliteDura
         afterCommit(() => runner.course(id)?.wake(topic));
       });
     },
-    cancel: (id) =>
+    cancel: (id, because = '') =>
       transact((emit, afterCommit) => {
-        const { operation, effect } = requestCancel(parts, emit, id);
+        const { operation, effect } = requestCancel(parts, emit, { id, because });
         if (effect === 'stop') afterCommit(() => runner.course(id)?.cancel());
         if (effect === 'ended') afterCommit(() => runner.withdraw(id));
         return operation.record;

@@ -39,7 +39,7 @@ export function storeMessage(parts: Parts, id: OperationId, topic: string, messa
 export function requestCancel(
   parts: Parts,
   emit: Emit,
-  id: OperationId,
+  { id, because }: { readonly id: OperationId; readonly because: string },
 ): { readonly operation: JournaledOperation; readonly effect: 'none' | 'stop' | 'ended' } {
   const { journal } = parts;
   const { record, direction } = required(parts, id);
@@ -61,7 +61,7 @@ export function requestCancel(
   if (direction === 'backward' || record.isCancelRequested) return answer('none');
   if (journal.isBeyondReturn(id)) throw notCancellable(id, 'past the point of no return');
   journal.patchOperation(id, { isCancelRequested: true });
-  emit(id, { type: 'cancel-requested' });
+  emit(id, { type: 'cancel-requested', message: because });
   return answer('stop');
 }
 

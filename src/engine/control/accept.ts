@@ -185,30 +185,32 @@ async function makeWay(
   const mayChange = open.some((operation) => PHASE_CHANGING.includes(operation.kind));
   if (allowedAs !== null && !mayChange) requireAllowed(replica, allowedAs);
   for (const operation of open) {
-    if (mustYield(operation, kind, replica)) await stop(ports, operation, options);
+    if (!mustYield(operation, kind, replica)) continue;
+    await stop(ports, operation, `It makes way for ${kind}.`, options);
   }
   const fresh = await ports.catalog.replica(replica.id);
   if (fresh === null) throw new UnderstudyError('replica-missing', { replica: replica.id });
   return fresh.value;
 }
 
-/** Asks it to end, and waits until it has. Throws `operation-in-progress` when it does not. */
+/** Asks it to end, telling its history why, and waits until it has. Throws `operation-in-progress` when it does not. */
 export async function stop(
   { durable, clock }: ControllerPorts,
   operation: OperationRecord,
+  because: string,
   { signal }: CallOptions,
 ): Promise<void> {
   // Not null: that is what receiving nothing answers.
   await durable.send(operation.id, STOP_WAITING, true);
   if (operation.kind !== 'failover' || operation.state !== 'running') {
-    await cancelIfPossible(durable, operation.id);
+    await cancelIfPossible(durable, operation.id, because);
   }
   try {
     const settled = await withDeadline(clock, MAKE_WAY_MS, { signal }, (patience) =>
       durable.settled(operation.id, { signal: patience }),
     );
     // Its way back is barred, as by the very outage that it has to make way for: then it is given up.
-    if (settled.state === 'suspended') await cancelIfPossible(durable, operation.id);
+    if (settled.state === 'suspended') await cancelIfPossible(durable, operation.id, because);
   } catch (error) {
     if (signal.aborted) throw error;
     const { id, kind, subject } = operation;
@@ -220,9 +222,10 @@ export async function stop(
 async function cancelIfPossible(
   durable: ControllerPorts['durable'],
   id: OperationId,
+  because: string,
 ): Promise<void> {
   try {
-    await durable.cancel(id);
+    await durable.cancel(id, because);
   } catch (error) {
     if (asUnderstudyError(error).code !== 'operation-not-cancellable') throw error;
   }

@@ -19,7 +19,9 @@ export async function idleReplica(
   const all = await ports.durable.operations({ subject: id, open: true, limit: 16 });
   const open = all.filter(({ kind }) => !RUNS_BESIDE.includes(kind));
   const busy = open.find(({ kind }) => kind !== 'sweep');
-  if (busy === undefined) for (const sweep of open) await stop(ports, sweep, options);
+  if (busy === undefined) {
+    for (const sweep of open) await stop(ports, sweep, 'It makes way for a change.', options);
+  }
   const found = await ports.catalog.replica(id);
   if (found === null) throw new UnderstudyError('replica-missing', { replica: id });
   if (busy === undefined) return found;
