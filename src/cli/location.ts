@@ -80,7 +80,7 @@ async function read(world: CliWorld, path: string, folder: string): Promise<stri
 
 function unreadable(path: string, folder: string, code: string): string {
   if (code === 'ENOENT') {
-    return `No server has been started with the data folder ${folder}. Start one with \`understudy serve --data ${folder}\`, or name another folder with --data or UNDERSTUDY_DATA.`;
+    return `No server runs with the data folder ${folder}. Start one with \`understudy serve --data ${folder}\`, or name another folder with --data or UNDERSTUDY_DATA.`;
   }
   const advice =
     code === 'EACCES' ? ' Run as the user who runs the server, or set UNDERSTUDY_TOKEN.' : '';

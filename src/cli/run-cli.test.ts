@@ -378,6 +378,7 @@ test('without a server: exit code 69 and what to do', async (t) => {
   const { run, folder } = await openCliRoom(t);
   const never = await run('host list');
   assert.equal(never.code, 69);
+  assert.ok(never.err.startsWith(`understudy: No server runs with the data folder ${folder}.`));
   assert.ok(never.err.includes(`understudy serve --data ${folder}`));
   await writeFile(join(folder, 'server.json'), '{"address":"unix:/nowhere/api.sock","pid":1}');
   await writeFile(join(folder, 'token'), 't');

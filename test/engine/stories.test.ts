@@ -83,7 +83,10 @@ test('permanent failover: an ordinary VM, its source excluded from the job', asy
   assert.deepEqual(await stage.life.ports.catalog.points(id), []);
   const [job] = await stage.life.ports.catalog.jobs();
   assert.match(job?.value.vms[0]?.excludedBecause ?? '', /made permanent/);
-  await assert.rejects(stage.replicate(), { code: 'vm-excluded' });
+  await assert.rejects(stage.replicate(), {
+    code: 'vm-excluded',
+    message: /`understudy job show nightly`/,
+  });
 });
 
 test('power lost at the source: marks are gone, the next run compares instead of copying', async () => {

@@ -377,6 +377,7 @@ test('what is no test cannot be ended, and a replica without points not be teste
       (error: unknown) => asUnderstudyError(error).code,
     );
   assert.equal(await code(begin(stage, ['latest'])), 'point-missing');
+  await assert.rejects(begin(stage, ['latest']), /Replica web-replica has no restore point yet\./);
   const bisecting = stage.run(stage.life.controller.bisect('web-replica', HTTP, options));
   assert.equal(await code(bisecting), 'point-missing');
   const { id } = await stage.replicate();

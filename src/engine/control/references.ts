@@ -123,7 +123,7 @@ export function findPoint(
     selector.type === 'latest'
       ? points.at(-1)
       : points.findLast((point) => point.takenAt <= selector.instant);
-  if (found === undefined) throw notFound(selector.type === 'latest' ? 'latest' : 'so old')();
+  if (found === undefined) throw notFound(points.length === 0 ? 'yet' : 'so old')();
   return found;
 }
 

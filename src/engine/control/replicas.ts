@@ -110,7 +110,7 @@ export async function verify(
   const points = await ports.catalog.points(replica.id);
   const chosen = selector === null ? points : [findPoint(points, selector, replica)];
   if (chosen.length === 0) {
-    throw new UnderstudyError('point-missing', { replica: replica.name, point: 'latest' });
+    throw new UnderstudyError('point-missing', { replica: replica.name, point: 'yet' });
   }
   const title = `Verify ${chosen.length === 1 ? '1 restore point' : `${chosen.length} restore points`} of ${replica.name}`;
   const input = { pointIds: chosen.map((point) => point.id) };

@@ -48,7 +48,7 @@ function chooseVms(
     throw new UnderstudyError('vm-excluded', {
       vm: 'Every VM',
       job: job.name,
-      reason: 'see `understudy job show`',
+      reason: `see \`understudy job show ${job.name}\``,
     });
   }
   const named = job.vms.map((vm) => ({ ...vm, id: vm.vmId }));

@@ -77,7 +77,7 @@ export async function bisect(
   const { value: replica } = await findReplica(ports.catalog, reference);
   const points = await ports.catalog.points(replica.id);
   if (points.length === 0) {
-    throw new UnderstudyError('point-missing', { replica: replica.name, point: 'latest' });
+    throw new UnderstudyError('point-missing', { replica: replica.name, point: 'yet' });
   }
   const { slot } = await testSlot(ports, replica);
   const width = Math.min(slot.limit, points.length);
