@@ -78,7 +78,7 @@ test('replication is allowed in Pending and Ready only (invariant 4)', () => {
 test('a refusal names the phase, the operation and what is allowed instead', () => {
   assert.throws(() => requireAllowed({ id, name: 'web', phase: 'Failover' }, 'replicate'), {
     message:
-      'Replica web is in phase Failover, which does not allow replicate. ' +
+      'Replica web is in phase Failover, which does not allow job run. ' +
       'Allowed now: undo-failover, permanent-failover, failback, test run, bisect, replica verify, replica rescan, hop, point export, archive keep, archive delete, fence, unfence.',
   });
 });

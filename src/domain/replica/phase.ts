@@ -137,7 +137,7 @@ export function requireAllowed(replica: Phased, operation: ReplicaOperation): vo
   throw new UnderstudyError('not-allowed-in-phase', {
     replica: replica.name ?? replica.id,
     phase: replica.phase,
-    operation,
+    operation: COMMANDS[operation] ?? operation,
     allowed: allowedCommands(replica.phase).join(', ') || 'nothing',
   });
 }
