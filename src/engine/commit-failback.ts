@@ -75,16 +75,26 @@ async function requireOff(context: OperationContext, failback: Failback): Promis
   });
 }
 
-/** Null: its branch holds what production took over, unless what the branch lies over is gone. */
+/**
+ * Null: its branch holds what production took over, unless what the branch lies over is gone. Somebody may have started the replica, and
+ * shut it down again, while its host could not be told. Its own files tell; where the catalogue was rebuilt nobody knows by which mark.
+ */
 function whyNoPoint(
   context: OperationContext,
-  { catalog, replica }: Failback,
+  { catalog, replica, failover, failback, target }: Failback,
 ): Promise<string | null> {
   return context.step<string | null>('look-whether-it-ran', {
-    do: async () =>
-      (await hasRun(catalog, replica.id))
-        ? 'it has run since production took over, which does not have what it wrote'
-        : null,
+    do: async ({ signal }) => {
+      const { branchId } = failover;
+      const since = failback.syncedMark;
+      const isUntouched =
+        !(await hasRun(catalog, replica.id)) &&
+        (since === null ||
+          (await target.store.isBranchUnwritten(replica.id, branchId, since, { signal })));
+      return isUntouched
+        ? null
+        : 'it seems to have run since production took over, which does not have what it wrote';
+    },
     undo: 'nothing',
   });
 }

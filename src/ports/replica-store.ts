@@ -297,6 +297,17 @@ export interface ReplicaStore {
   /** Bytes that the branch holds of its own, per disk. */
   branchBytes(replicaId: ReplicaId, branchId: BranchId, options: CallOptions): Promise<number>;
 
+  /**
+   * Whether nothing was written to the branch since a mark was set on its disks, by what their own files tell; false also where one
+   * cannot tell. Its VM must be off.
+   */
+  isBranchUnwritten(
+    replicaId: ReplicaId,
+    branchId: BranchId,
+    since: MarkName,
+    options: CallOptions,
+  ): Promise<boolean>;
+
   branches(replicaId: ReplicaId, options: CallOptions): Promise<readonly StoredBranch[]>;
 
   /** From the images' own tables; nothing is read. Of a branch whose VM runs: what has reached its files. */

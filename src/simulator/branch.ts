@@ -234,6 +234,13 @@ export function newestFirst({ branches }: ReplicaFolder): readonly BranchId[] {
   return [...branches.keys()].reverse();
 }
 
+/** An image without the mark cannot tell. */
+export function isUnwrittenSince(folder: ReplicaFolder, id: BranchId, mark: MarkName): boolean {
+  return requireBranch(folder, id).disks.every(
+    ({ image }) => image.marks.get(mark)?.dirty.size === 0,
+  );
+}
+
 /** What the branch's own images hold, block by block. */
 export function branchWritesOf(folder: ReplicaFolder, id: BranchId): readonly BranchWrites[] {
   return requireBranch(folder, id).disks.map(({ key, image }) => {

@@ -11,6 +11,7 @@ import {
   branchWritesOf,
   createBranchOn,
   deleteBranchFiles,
+  isUnwrittenSince,
   keepSidecarsOf,
   listedBranches,
   newestFirst,
@@ -133,6 +134,10 @@ export function createSimulatedStore(parts: Parts & { readonly gate: CallGate })
       call('branchBytes', options, () => branchHeldBytes(requireFolder(host, replicaId), branchId)),
     branches: (replicaId, options) =>
       call('branches', options, () => listedBranches(requireFolder(host, replicaId))),
+    isBranchUnwritten: (replicaId, branchId, since, options) =>
+      call('isBranchUnwritten', options, () =>
+        isUnwrittenSince(requireFolder(host, replicaId), branchId, since),
+      ),
     branchWrites: (replicaId, branchId, options) =>
       call('branchWrites', options, () => branchWritesOf(requireFolder(host, replicaId), branchId)),
     openExport: (request, options) =>

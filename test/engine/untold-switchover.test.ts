@@ -196,6 +196,19 @@ test('what a replica wrote by hand after the switchover becomes no restore point
   await assertExactWithout(stage);
 });
 
+test('nor does what nobody has seen it write', async () => {
+  await using stage = await Stage.open();
+  await switchedUntold(stage);
+  stage.world.faults.clear();
+  replicaVm(stage).start();
+  replicaVm(stage).write(VDA, 9, 'by hand');
+  replicaVm(stage).stop();
+  await sweepLater(stage);
+  assert.deepEqual(await namesOf(stage), []);
+  await commit(stage);
+  await assertExactWithout(stage);
+});
+
 test('nor does what it wrote in the middle of an undo that is given up', async () => {
   await using stage = await Stage.open();
   await failedOver(stage);

@@ -116,6 +116,26 @@ function branchMarkTests(suite: StoreTest): void {
     assert.deepEqual(await story.store.inspect(REPLICA, NEVER), []);
   });
 
+  storyTest(
+    suite,
+    'a branch is unwritten until a VM writes, or its mark is lost',
+    async (story) => {
+      await story.replicate('p1', null, BASE);
+      const isUnwritten = (id: BranchId, mark = MARK) =>
+        story.store.isBranchUnwritten(REPLICA, id, mark, NEVER);
+      const written = await branched(story, A, { mark: MARK });
+      assert.equal(await isUnwritten(A), true);
+      assert.equal(await isUnwritten(A, markName('us-other')), false);
+      for (const disk of written.disks) await story.harness.writeBranch(disk, new Map([[5, 50]]));
+      await story.reopen();
+      assert.equal(await isUnwritten(A), false);
+      const crashed = await branched(story, OVER, { mark: MARK });
+      for (const disk of crashed.disks) await story.harness.crashBranch(disk, new Map());
+      assert.equal(await isUnwritten(OVER), false);
+      await assert.rejects(isUnwritten(branchId('none')), { code: 'branch-missing' });
+    },
+  );
+
   storyTest(suite, 'a branch over an archive tells what both have written', async (story) => {
     await story.replicate('p1', null, BASE);
     const below = await branched(story, A, { mark: MARK });

@@ -35,7 +35,7 @@ import {
   SEALED_MODE,
 } from './layout.ts';
 import { namesIn, type StoredPoint } from './point-file.ts';
-import { hasUsableBitmap } from './qcow2-bitmaps.ts';
+import { hasUsableBitmap, isUnwrittenSince } from './qcow2-bitmaps.ts';
 import { requireRecord } from './record.ts';
 import { loadPoint } from './state.ts';
 
@@ -276,6 +276,21 @@ export async function branchBytes(
     ),
   );
   return sizes.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** What a QEMU that does not know the mark, or died, has left of it tells nothing. */
+export async function isBranchUnwritten(
+  context: StoreContext,
+  replicaId: ReplicaId,
+  branchId: BranchId,
+  since: MarkName,
+): Promise<boolean> {
+  const layout = layoutOf(context, replicaId);
+  const { disks } = await requireBranch(layout, branchId);
+  const told = await Promise.all(
+    disks.map(({ key }) => isUnwrittenSince(layout.branchImage(branchId, key), since)),
+  );
+  return told.every(Boolean);
 }
 
 /** Throws `branch-missing`, `invalid-file`. */

@@ -5,7 +5,7 @@
  *   directory entry   table offset 8 │ table entries 4 │ flags 4 │ type 1 │ granularity bits 1 │ name bytes 2 │ extra bytes 4
  *                     extra, name, zeros up to a multiple of 8
  */
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { readImageHeader } from './identity.ts';
 
 const ENTRY_BYTES = 24;
@@ -15,6 +15,9 @@ const TYPE_DIRTY_TRACKING = 1;
 const GRANULARITY_BITS = 16;
 /** QEMU's own limit (block/qcow2.h, QCOW2_MAX_BITMAP_DIRECTORY_SIZE). */
 const DIRECTORY_BYTES_MAX = 1024 * (1024 + 24);
+const TABLE_ENTRY_BYTES = 8;
+/** Of a disk of two pebibytes, at a bit for each 64 KiB. */
+const TABLE_ENTRIES_MAX = 65_536;
 
 export type StoredBitmap = {
   readonly name: string;
@@ -22,6 +25,8 @@ export type StoredBitmap = {
   readonly isConsistent: boolean;
   /** Every writer that knows bitmaps goes on with it. */
   readonly isRecording: boolean;
+  /** It holds no change. */
+  readonly isEmpty: boolean;
 };
 
 /** None where there is no such image. What cannot be read as a directory holds no bitmap to be believed. */
@@ -32,22 +37,51 @@ export async function readBitmaps(path: string): Promise<readonly StoredBitmap[]
   const directory = Buffer.alloc(place.directoryBytes);
   await using handle = await open(path, 'r');
   await handle.read(directory, 0, directory.length, place.directoryOffset);
-  return [...entriesOf(directory)].map(({ name, flags }) => ({
-    name,
-    isConsistent: place.isCurrent && (flags & IN_USE) === 0,
-    isRecording: (flags & AUTO) !== 0,
-  }));
+  const bitmaps: StoredBitmap[] = [];
+  for (const { name, flags, table } of entriesOf(directory)) {
+    bitmaps.push({
+      name,
+      isConsistent: place.isCurrent && (flags & IN_USE) === 0,
+      isRecording: (flags & AUTO) !== 0,
+      isEmpty: await isEmpty(handle, table),
+    });
+  }
+  return bitmaps;
+}
+
+/** A cluster of bits that are all zero has no place, and an entry of zeros. */
+async function isEmpty(handle: FileHandle, { offset, count }: TablePlace): Promise<boolean> {
+  if (count > TABLE_ENTRIES_MAX || !Number.isSafeInteger(offset)) return false;
+  const table = Buffer.alloc(count * TABLE_ENTRY_BYTES);
+  const { bytesRead } = await handle.read(table, 0, table.length, offset);
+  return bytesRead === table.length && table.every((byte) => byte === 0);
 }
 
 /** Whether the image has a bitmap of this name that tells everything written since it was made. */
 export async function hasUsableBitmap(path: string, name: string): Promise<boolean> {
-  const bitmaps = await readBitmaps(path);
-  return bitmaps.some((each) => each.name === name && each.isConsistent && each.isRecording);
+  return (await usableBitmap(path, name)) !== null;
 }
 
-function* entriesOf(
-  directory: Buffer,
-): Generator<{ readonly name: string; readonly flags: number }> {
+/** Whether it has one, and that holds no change. */
+export async function isUnwrittenSince(path: string, name: string): Promise<boolean> {
+  return (await usableBitmap(path, name))?.isEmpty ?? false;
+}
+
+async function usableBitmap(path: string, name: string): Promise<StoredBitmap | null> {
+  const bitmaps = await readBitmaps(path);
+  const isMeant = (each: StoredBitmap) =>
+    each.name === name && each.isConsistent && each.isRecording;
+  return bitmaps.find(isMeant) ?? null;
+}
+
+type TablePlace = { readonly offset: number; readonly count: number };
+type DirectoryEntry = {
+  readonly name: string;
+  readonly flags: number;
+  readonly table: TablePlace;
+};
+
+function* entriesOf(directory: Buffer): Generator<DirectoryEntry> {
   for (let at = 0; at + ENTRY_BYTES <= directory.length; ) {
     const nameBytes = directory.readUInt16BE(at + 18);
     const nameAt = at + ENTRY_BYTES + directory.readUInt32BE(at + 20);
@@ -55,6 +89,10 @@ function* entriesOf(
     yield {
       name: directory.toString('utf8', nameAt, nameAt + nameBytes),
       flags: directory.readUInt32BE(at + 12),
+      table: {
+        offset: Number(directory.readBigUInt64BE(at)),
+        count: directory.readUInt32BE(at + 8),
+      },
     };
     at = Math.ceil((nameAt + nameBytes) / 8) * 8;
   }

@@ -15,7 +15,13 @@ import { GLIBC_TUNABLES } from '../nbd-server-tuning.ts';
 import { branchWrites, listBranches } from './archived-branches.ts';
 import { keepSidecars, noteBranch } from './beside-branch.ts';
 import { readBootId } from './boot.ts';
-import { archiveBranch, branchBytes, createBranch, deleteBranch } from './branches.ts';
+import {
+  archiveBranch,
+  branchBytes,
+  createBranch,
+  deleteBranch,
+  isBranchUnwritten,
+} from './branches.ts';
 import { admit, epochOf, layoutOf, type StoreContext } from './context.ts';
 import { differingBlocks } from './differing-blocks.ts';
 import { makeFolder } from './durable-file.ts';
@@ -112,6 +118,8 @@ function storeOf(context: StoreContext): ReplicaStore {
     deleteBranch: ofCommand(deleteBranch),
     branchBytes: (replicaId, branchId, options) =>
       mapped(context, options, () => branchBytes(context, replicaId, branchId)),
+    isBranchUnwritten: (replicaId, branchId, since, options) =>
+      inTurn(replicaId, options, () => isBranchUnwritten(context, replicaId, branchId, since)),
     branches: (replicaId, options) =>
       inTurn(replicaId, options, () => listBranches(context, replicaId)),
     branchWrites: (replicaId, branchId, options) =>
