@@ -299,7 +299,7 @@ export interface ReplicaStore {
 
   /**
    * Whether nothing was written to the branch since a mark was set on its disks, by what their own files tell; false also where one
-   * cannot tell. Its VM must be off.
+   * cannot tell any more. A disk without the mark was not its VM's by then, and is left out. Its VM must be off.
    */
   isBranchUnwritten(
     replicaId: ReplicaId,

@@ -234,11 +234,10 @@ export function newestFirst({ branches }: ReplicaFolder): readonly BranchId[] {
   return [...branches.keys()].reverse();
 }
 
-/** An image without the mark cannot tell. */
+/** Images without the mark are left out. */
 export function isUnwrittenSince(folder: ReplicaFolder, id: BranchId, mark: MarkName): boolean {
-  return requireBranch(folder, id).disks.every(
-    ({ image }) => image.marks.get(mark)?.dirty.size === 0,
-  );
+  const marks = requireBranch(folder, id).disks.flatMap(({ image }) => image.marks.get(mark) ?? []);
+  return marks.length > 0 && marks.every(({ dirty }) => dirty.size === 0);
 }
 
 /** What the branch's own images hold, block by block. */

@@ -290,7 +290,7 @@ export async function isBranchUnwritten(
   const told = await Promise.all(
     disks.map(({ key }) => isUnwrittenSince(layout.branchImage(branchId, key), since)),
   );
-  return told.every(Boolean);
+  return told.includes(true) && !told.includes(false);
 }
 
 /** Throws `branch-missing`, `invalid-file`. */

@@ -70,7 +70,7 @@ test('a bitmap is not believed after a writer died, or was one that does not kno
     images.create({ path, sizeBytes: MIB, backing: null, bitmap: MARK, mode: 0o600 }, NEVER);
   await make();
   assert.deepEqual(await readBitmaps(path), [
-    { name: MARK, isConsistent: true, isRecording: true },
+    { name: MARK, isConsistent: true, isRecording: true, isEmpty: true },
   ]);
   await qemu('qemu-io', ['-f', 'qcow2', '-c', 'write -q 0 64k', path]);
   assert.equal(await hasUsableBitmap(path, MARK), true);
@@ -79,7 +79,7 @@ test('a bitmap is not believed after a writer died, or was one that does not kno
     qemu('qemu-io', ['-f', 'qcow2', '-c', 'write -q 0 64k', '-c', 'abort', path]),
   );
   assert.deepEqual(await readBitmaps(path), [
-    { name: MARK, isConsistent: false, isRecording: true },
+    { name: MARK, isConsistent: false, isRecording: true, isEmpty: false },
   ]);
   await images.removeBitmap({ path, name: MARK }, NEVER);
   assert.deepEqual(await readBitmaps(path), []);
@@ -96,6 +96,8 @@ test('what is no image, or cut off, has no bitmaps', { skip }, async () => {
   const path = join(folder, 'cut.qcow2');
   await images.create({ path, sizeBytes: MIB, backing: null, bitmap: MARK, mode: 0o600 }, NEVER);
   truncateSync(path, 3 * BLOCK_BYTES);
-  assert.deepEqual(await readBitmaps(path), [{ name: '', isConsistent: true, isRecording: false }]);
+  assert.deepEqual(await readBitmaps(path), [
+    { name: '', isConsistent: true, isRecording: false, isEmpty: true },
+  ]);
   assert.equal(await hasUsableBitmap(path, MARK), false);
 });

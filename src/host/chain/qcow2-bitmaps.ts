@@ -59,19 +59,22 @@ async function isEmpty(handle: FileHandle, { offset, count }: TablePlace): Promi
 
 /** Whether the image has a bitmap of this name that tells everything written since it was made. */
 export async function hasUsableBitmap(path: string, name: string): Promise<boolean> {
-  return (await usableBitmap(path, name)) !== null;
+  const bitmap = await bitmapOf(path, name);
+  return bitmap !== null && isUsable(bitmap);
 }
 
-/** Whether it has one, and that holds no change. */
-export async function isUnwrittenSince(path: string, name: string): Promise<boolean> {
-  return (await usableBitmap(path, name))?.isEmpty ?? false;
+/** Whether it tells for certain that nothing was. Null: the image has no such bitmap. */
+export async function isUnwrittenSince(path: string, name: string): Promise<boolean | null> {
+  const bitmap = await bitmapOf(path, name);
+  return bitmap === null ? null : isUsable(bitmap) && bitmap.isEmpty;
 }
 
-async function usableBitmap(path: string, name: string): Promise<StoredBitmap | null> {
-  const bitmaps = await readBitmaps(path);
-  const isMeant = (each: StoredBitmap) =>
-    each.name === name && each.isConsistent && each.isRecording;
-  return bitmaps.find(isMeant) ?? null;
+async function bitmapOf(path: string, name: string): Promise<StoredBitmap | null> {
+  return (await readBitmaps(path)).find((each) => each.name === name) ?? null;
+}
+
+function isUsable({ isConsistent, isRecording }: StoredBitmap): boolean {
+  return isConsistent && isRecording;
 }
 
 type TablePlace = { readonly offset: number; readonly count: number };
