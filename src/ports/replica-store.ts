@@ -15,6 +15,7 @@ import type { ReplicaFinding } from '../domain/replica/finding.ts';
 import type { PointDisk, RestorePoint } from '../domain/restore-point/restore-point.ts';
 import type { VmDescription } from '../domain/vm/vm.ts';
 import type { CallOptions } from './call.ts';
+import type { ExportCommand, ExportedFiles, OpenExportDisk } from './export-files.ts';
 import type { Sidecar } from './hypervisor.ts';
 import type { BlockEndpoint, ExtentSelection, TransferTarget } from './mover.ts';
 
@@ -103,29 +104,6 @@ export type FoundReplica = {
   readonly about: Json;
   /** The record cannot be read, or is gone although there are restore points: `inspect` says more. */
   readonly isDamaged: boolean;
-};
-
-export type ExportCommand = {
-  readonly key: OperationKey;
-  readonly replicaId: ReplicaId;
-  /** Name of the folder that it becomes, in `exports/` of the storage folder: digits, lower-case letters, dashes. */
-  readonly exportId: string;
-};
-
-export type OpenExportDisk = {
-  readonly key: DiskKey;
-  readonly target: TransferTarget;
-  readonly recordsPath: string;
-};
-
-export type ExportedFiles = {
-  readonly folder: string;
-  readonly disks: readonly {
-    readonly key: DiskKey;
-    readonly path: string;
-    /** Bytes that the file takes. */
-    readonly fileBytes: number;
-  }[];
 };
 
 /** An image file that may seed a replica's disk. */

@@ -2,8 +2,8 @@
 import { UnderstudyError } from '../domain/error.ts';
 import type { DiskKey } from '../domain/ids.ts';
 import type { Json } from '../domain/operation/operation.ts';
+import type { ExportCommand, ExportedFiles, OpenExportDisk } from '../ports/export-files.ts';
 import type { BlockEndpoint } from '../ports/mover.ts';
-import type { ExportCommand, ExportedFiles, OpenExportDisk } from '../ports/replica-store.ts';
 import type { SimulatedHost, Surroundings } from './host.ts';
 import { createImage, heldBytes, type Image, releaseImage } from './image.ts';
 import { serveImage } from './partial-point.ts';

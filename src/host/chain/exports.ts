@@ -7,7 +7,7 @@ import { UnderstudyError } from '../../domain/error.ts';
 import { type DiskKey, diskKey } from '../../domain/ids.ts';
 import type { Json } from '../../domain/operation/operation.ts';
 import type { CallOptions } from '../../ports/call.ts';
-import type { ExportCommand, ExportedFiles, OpenExportDisk } from '../../ports/replica-store.ts';
+import type { ExportCommand, ExportedFiles, OpenExportDisk } from '../../ports/export-files.ts';
 import { isThere } from '../is-there.ts';
 import { type StoreContext, sessionName } from './context.ts';
 import { makeFolder, renameFolder, syncFile, writeJson } from './durable-file.ts';
