@@ -5,7 +5,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { UnderstudyError } from '../../domain/error.ts';
-import type { LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
+import type { BranchId, LayerId, PointId, ReplicaId } from '../../domain/ids.ts';
 import { chainTo, mayContinueMerge } from '../../domain/replica/chain.ts';
 import type { ReplicaFinding } from '../../domain/replica/finding.ts';
 import { openWalkable } from '../hash-table/cursor.ts';
@@ -128,9 +128,11 @@ async function inspectLayers(
     const found = await layerFinding(context, layout, { record, layer });
     if (found === null) continue;
     const affected = pointsOver(record, points, layer.id);
+    const archives = affected.length > 0 ? [] : await archivesOver(layout, record, layer);
     findings.push({
       ...FINDING,
       ...found,
+      message: `${found.message}${heldBy(archives)}`,
       blocksWrites: true,
       layerId: layer.id,
       pointIds: affected,
@@ -183,6 +185,32 @@ function pointsOver(
     ),
   );
   return over.map(({ point }) => point.id);
+}
+
+/** Those whose disks read through it. One that cannot be read is a finding of its own. */
+async function archivesOver(
+  layout: ReplicaLayout,
+  record: ReplicaRecord,
+  { id, disk }: SealedLayer,
+): Promise<readonly BranchId[]> {
+  const branches = await reasonOf(() => readBranches(layout));
+  if (typeof branches === 'string') return [];
+  const over = branches.filter(
+    ({ state, disks }) =>
+      state === 'archived' &&
+      disks.some(
+        ({ key, layerId }) =>
+          key === disk && chainTo(record.layers, layerId).some((each) => each.id === id),
+      ),
+  );
+  return over.map((branch) => branch.id);
+}
+
+/** What no repair can end: the layer stays for as long as an archive lies over it. */
+function heldBy(archives: readonly BranchId[]): string {
+  if (archives.length === 0) return '';
+  const [names, them] = [archives.join(', '), archives.length === 1 ? 'it' : 'them'];
+  return ` No restore point reads it any more, only archive ${names}: it goes with ${them}.`;
 }
 
 /** One that must wait for an open branch is waiting, not left: tidying goes on with it when it can. */

@@ -132,6 +132,8 @@ describe('rescan and repair', { skip: needsQemu }, () => {
       await repair(replica);
       for (const id of [P2, P3]) story.content.delete(id);
       await story.assertPoints();
+      const [told] = await inspect(replica);
+      assert.match(told?.message ?? '', /No restore point reads it any more, only archive b1:/);
       await story.replicate('p4', P1, writes('parent', [7, 7]));
       await story.replicate('p5', pointId('p4'), writes('parent', [6, 8]));
       const drifted = { code: 'replica-drifted' };
