@@ -57,7 +57,7 @@ function exportCommand(archive: Command, runner: Runner): void {
     leaf(
       archive,
       'export <replica> <branch>',
-      "Copy an archived branch to qcow2 files that stand alone, into `exports/` of the target host's storage folder.\nCancelled, it leaves nothing; interrupted, it goes on with the disk that it was at.",
+      "Copy an archived branch to qcow2 files that stand alone, into `exports/` of the target host's storage folder.\nCancelled, it leaves nothing; interrupted, it goes on with the disk that it was at. What it made is yours: delete it when you need it no more, for nothing else does.",
       ['archive export web-01-replica br-4f2a'],
     ),
   );

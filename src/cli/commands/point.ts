@@ -47,7 +47,7 @@ export function pointCommands(program: Command, runner: Runner): void {
     leaf(
       point,
       'export <replica> <point>',
-      "Copy a point to qcow2 files that stand alone, into `exports/` of the target host's storage folder.\nReplication goes on beside it. Cancelled, it leaves nothing; interrupted, it goes on with the disk that it was at.",
+      "Copy a point to qcow2 files that stand alone, into `exports/` of the target host's storage folder.\nReplication goes on beside it. Cancelled, it leaves nothing; interrupted, it goes on with the disk that it was at. What it made is yours: delete it when you need it no more, for nothing else does.",
       ['point export web-01-replica latest', 'point export web-01-replica pt-4f2a --no-wait'],
     ),
   );
