@@ -374,6 +374,23 @@ test('help of every command teaches with an example and goes to stdout', async (
   assert.equal((await run('--version')).out, '9.9.9\n');
 });
 
+test('help of a command is also had by `help`, and of none that there is not', async (t) => {
+  const { run } = await openCliRoom(t);
+  for (const [asked, same] of [
+    ['help', '--help'],
+    ['help job', 'job --help'],
+    ['help job run', 'job run --help'],
+  ] as const) {
+    const { code, out } = await run(asked);
+    assert.deepEqual([code, out], [0, (await run(same)).out], asked);
+  }
+  for (const nothing of ['help nothing', 'help job nothing', 'help job run nothing']) {
+    const { code, out, err } = await run(nothing);
+    assert.deepEqual([code, out], [2, ''], nothing);
+    assert.match(err, /unknown command/);
+  }
+});
+
 test('without a server: exit code 69 and what to do', async (t) => {
   const { run, folder } = await openCliRoom(t);
   const never = await run('host list');

@@ -5,6 +5,7 @@ import { archiveCommands } from './commands/archive.ts';
 import { failbackCommands } from './commands/failback.ts';
 import { failoverCommands } from './commands/failover.ts';
 import { guardCommands } from './commands/guard.ts';
+import { helpCommand } from './commands/help.ts';
 import { hopCommand } from './commands/hop.ts';
 import { hostCommands, vmCommands } from './commands/host.ts';
 import { jobCommands } from './commands/job.ts';
@@ -104,6 +105,7 @@ function buildProgram(world: CliWorld, runner: Runner): Command {
   testCommands(program, runner);
   operationCommands(program, runner);
   completionCommand(program, runner);
+  helpCommand(program);
   return program;
 }
 
