@@ -1,6 +1,7 @@
 /** The target is lost when the last delta has been moved: production takes over, and what the target missed is made up for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { OperationRecord } from '../../src/domain/operation/operation.ts';
 import {
   assertIncremental,
   assertTookOver,
@@ -107,8 +108,8 @@ test('undone before the target was told: the replica serves again, and nothing i
   assert.deepEqual(await stage.violations('whenIdle'), []);
 });
 
-/** Production's host is lost while it is to be stopped, and nobody waits for it to come back. */
-async function undoGivenUp(stage: Stage): Promise<void> {
+/** Production's host is lost while it is to be stopped: by then the replica may be started. */
+async function undoStuck(stage: Stage): Promise<OperationRecord> {
   await failedOver(stage);
   await failback(stage);
   await switchOver(stage);
@@ -116,6 +117,12 @@ async function undoGivenUp(stage: Stage): Promise<void> {
   const stuck = await stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
   assert.equal(stuck.state, 'suspended');
   assert.equal(stuck.error?.code, 'host-unreachable');
+  return stuck;
+}
+
+/** And nobody waits for it to come back. */
+async function undoGivenUp(stage: Stage): Promise<void> {
+  const stuck = await undoStuck(stage);
   const given = await stage.finish((it) => it.cancelOperation(stuck.id, options));
   assert.equal(given.state, 'failed');
   assert.equal((await stage.replica()).phase, 'Failback');
@@ -182,12 +189,16 @@ async function assertExactWithout(stage: Stage): Promise<void> {
   assert.deepEqual(await stage.violations('whenIdle'), []);
 }
 
-test('what a replica wrote by hand after the switchover becomes no restore point', async () => {
-  await using stage = await Stage.open();
+async function writtenByHand(stage: Stage): Promise<void> {
   await switchedUntold(stage);
   stage.world.faults.clear();
   replicaVm(stage).start();
   replicaVm(stage).write(VDA, 9, 'by hand');
+}
+
+test('what a replica wrote by hand after the switchover becomes no restore point', async () => {
+  await using stage = await Stage.open();
+  await writtenByHand(stage);
   await stage.sweep();
   replicaVm(stage).stop();
   await sweepLater(stage);
@@ -198,10 +209,7 @@ test('what a replica wrote by hand after the switchover becomes no restore point
 
 test('nor does what nobody has seen it write', async () => {
   await using stage = await Stage.open();
-  await switchedUntold(stage);
-  stage.world.faults.clear();
-  replicaVm(stage).start();
-  replicaVm(stage).write(VDA, 9, 'by hand');
+  await writtenByHand(stage);
   replicaVm(stage).stop();
   await sweepLater(stage);
   assert.deepEqual(await namesOf(stage), []);
@@ -211,12 +219,7 @@ test('nor does what nobody has seen it write', async () => {
 
 test('nor does what it wrote in the middle of an undo that is given up', async () => {
   await using stage = await Stage.open();
-  await failedOver(stage);
-  await failback(stage);
-  await switchOver(stage);
-  loseCalls(stage, ['production.hypervisor.shutdown', 'production.hypervisor.start']);
-  const stuck = await stage.finish((it) => it.undoFailback('web-replica', undoing(false), options));
-  assert.equal(stuck.state, 'suspended');
+  const stuck = await undoStuck(stage);
   replicaVm(stage).start();
   replicaVm(stage).write(VDA, 9, 'by hand');
   await stage.finish((it) => it.cancelOperation(stuck.id, options));
