@@ -67,11 +67,7 @@ describe('freezing a guest', { skip }, () => {
 
   it('thaws for a controller that died while the guest was frozen', async () => {
     await withGuest(async (guest) => {
-      const request = guestRequest(guest, { quiesce: 'required' });
-      await rig.pointSource.freeze(request, { signal });
-      const places = freezePlaces(rig.context.scratchFolder, request.key);
-      const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
-      await writeRecord(places, { ...record, point: null });
+      const { request } = await cutOff(guest);
       await guest.agent('guest-fsfreeze-freeze');
       await rig.pointSource.end(request, { signal });
       assert.equal(await guest.agent('guest-fsfreeze-status'), 'thawed');
@@ -81,11 +77,7 @@ describe('freezing a guest', { skip }, () => {
 
   it('thaws a guest whose agent hangs, as soon as it answers again', async () => {
     await withGuest(async (guest) => {
-      const request = guestRequest(guest, { quiesce: 'required' });
-      await rig.pointSource.freeze(request, { signal });
-      const places = freezePlaces(rig.context.scratchFolder, request.key);
-      const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
-      await writeRecord(places, { ...record, point: null });
+      const { request, places } = await cutOff(guest);
       await writeFile(sequenceLogPath(places.ownFolder), 'Froze 2 filesystem(s)\n');
       // A shell in the guest stops the agent once it has frozen, and lets it go on while we wait for it.
       const script = 'sleep 2; kill -STOP $PPID; sleep 12; kill -CONT $PPID';
@@ -130,6 +122,16 @@ describe('freezing a guest', { skip }, () => {
       }
     });
   });
+
+  /** A freeze as a controller leaves it that dies before it has written down what was frozen. */
+  async function cutOff(guest: TestVm) {
+    const request = guestRequest(guest, { quiesce: 'required' });
+    await rig.pointSource.freeze(request, { signal });
+    const places = freezePlaces(rig.context.scratchFolder, request.key);
+    const record = JSON.parse(await readFile(places.recordPath, 'utf8'));
+    await writeRecord(places, { ...record, point: null });
+    return { request, places };
+  }
 
   function guestRequest(guest: TestVm, changes: Partial<FreezeRequest> = {}): FreezeRequest {
     serial += 1;

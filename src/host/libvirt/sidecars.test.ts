@@ -75,12 +75,7 @@ describe('sidecars', () => {
 
   it('set aside in an archive that cannot be read any more stay where they are, and so does what is there now', async () => {
     await withFolder(async (folder) => {
-      const id = vmId('11111111-2222-4333-8444-555555555555');
-      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
-      const state = join(tools.swtpmFolder, id, 'tpm2');
-      await mkdir(state, { recursive: true });
-      await writeFile(join(state, 'tpm2-00.permall'), 'own');
-      const kept = { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') };
+      const { tools, state, kept } = await withOwnTpm(folder);
       const damaged = 'x'.repeat(2048);
       await writeFile(kept.path, damaged);
       await assert.rejects(restoreTpm(tools, kept, { signal }), { code: 'access-denied' });
@@ -109,12 +104,7 @@ describe('sidecars', () => {
 
   it('survive a power cut wherever they are put, and what was set aside until they are back', async () => {
     await withFolder(async (folder) => {
-      const id = vmId('11111111-2222-4333-8444-555555555555');
-      const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
-      const state = join(tools.swtpmFolder, id, 'tpm2');
-      await mkdir(state, { recursive: true });
-      await writeFile(join(state, 'tpm2-00.permall'), 'own');
-      const kept = { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') };
+      const { tools, state, kept } = await withOwnTpm(folder);
       const keeping = await syncsOf(kept.path, () => keepTpm(tools, kept, { signal }));
       assert.ok(keeping.includes(`${folder}, kept`), keeping.join('; '));
       const restoring = await syncsOf(kept.path, () => restoreTpm(tools, kept, { signal }));
@@ -140,6 +130,16 @@ describe('sidecars', () => {
     });
   });
 });
+
+/** A VM whose TPM has state, and where that is to be set aside. */
+async function withOwnTpm(folder: string) {
+  const id = vmId('11111111-2222-4333-8444-555555555555');
+  const tools = { processes: systemProcesses(), swtpmFolder: join(folder, 'swtpm') };
+  const state = join(tools.swtpmFolder, id, 'tpm2');
+  await mkdir(state, { recursive: true });
+  await writeFile(join(state, 'tpm2-00.permall'), 'own');
+  return { tools, state, kept: { vmId: id, text: EVERYTHING, path: join(folder, 'kept.tar') } };
+}
 
 async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'us-sidecars-test-'));
